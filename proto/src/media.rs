@@ -1,0 +1,370 @@
+//! What a shard tells its nodes ([`NodeCommand`]) and what nodes tell their shard ([`NodeEvent`]).
+//!
+//! The shard holds rooms, permissions and subscriptions; the node holds transports, tracks and
+//! forwarding. The unit of address is the participant: transports live and die inside the node, so
+//! that a resume, a node move and a shard move look the same from here.
+//! Everything is low rate: media and data packets never pass through these messages.
+
+use crate::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of this vocabulary; a node with another one is refused at [`NodeEvent::Hello`].
+pub const MEDIA_PROTOCOL: u32 = 1;
+
+/// How many peer connections a participant uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerMode {
+    /// `/rtc/v1`: one, and only the client offers.
+    Single,
+    /// `/rtc`: the client offers on the publisher, the node offers on the subscriber.
+    Dual,
+}
+
+/// Which peer connection of a [`PeerMode::Dual`] participant is meant. `Single` uses `Publisher`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Target {
+    /// The client sends media here.
+    Publisher,
+    /// The client receives media here.
+    Subscriber,
+}
+
+/// Audio or video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    /// Opus, optionally in RED.
+    Audio,
+    /// VP8, H264, VP9 or AV1.
+    Video,
+}
+
+/// A simulcast layer by its LiveKit name. The RIDs are `q`, `h`, `f`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Quality {
+    /// Rid `q`.
+    Low,
+    /// Rid `h`.
+    Medium,
+    /// Rid `f`, or the only layer.
+    High,
+}
+
+/// What the participant's token allows on the media path. The node enforces it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaPermission {
+    /// May send tracks.
+    pub publish: bool,
+    /// May receive tracks.
+    pub subscribe: bool,
+    /// May send data packets.
+    pub publish_data: bool,
+}
+
+/// One pixel layer that the publisher announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerSize {
+    /// Which layer.
+    pub quality: Quality,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+}
+
+/// A track that a participant announced with `add_track`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedTrack {
+    /// The publisher.
+    pub participant: ParticipantSid,
+    /// The server's id.
+    pub track: TrackSid,
+    /// The client's id: the track id in the `a=msid` of its offer.
+    pub cid: String,
+    /// Audio or video.
+    pub kind: Kind,
+    /// Announced sizes, empty for audio.
+    pub layers: Vec<LayerSize>,
+    /// Muted from the start.
+    pub muted: bool,
+}
+
+/// What a subscriber wants of one track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackSettings {
+    /// False: send nothing for now.
+    pub enabled: bool,
+    /// Upper limit on the layer.
+    pub max_quality: Quality,
+    /// Pixels wanted, 0 = no wish. Chooses the smallest announced layer that covers it.
+    pub width: u32,
+    /// Pixels wanted, 0 = no wish.
+    pub height: u32,
+}
+
+impl Default for TrackSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_quality: Quality::High,
+            width: 0,
+            height: 0,
+        }
+    }
+}
+
+/// A data channel that a resuming client already has open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenChannel {
+    /// `_reliable`, `_lossy` or `_data_track`.
+    pub label: String,
+    /// SCTP stream id.
+    pub id: u16,
+}
+
+/// A participant whose transports the node shall hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewParticipant {
+    /// The room's life on this shard.
+    pub room: RoomSid,
+    /// The session.
+    pub participant: ParticipantSid,
+    /// Stamped into the data packets it sends.
+    pub identity: Identity,
+    /// One or two peer connections.
+    pub mode: PeerMode,
+    /// What the media path allows.
+    pub permission: MediaPermission,
+}
+
+/// A message from the shard to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeCommand {
+    /// Hold transports for a new participant. In `Dual` mode with `subscribe` the node answers with
+    /// [`NodeEvent::Offer`] for the subscriber connection.
+    AddParticipant(NewParticipant),
+    /// Forget it, its tracks and its subscriptions. Nothing is said to the client by the node.
+    RemoveParticipant {
+        /// Who.
+        participant: ParticipantSid,
+    },
+    /// The client's offer, for [`Target::Publisher`]. Answered by [`NodeEvent::Answer`] or
+    /// [`NodeEvent::Refused`].
+    Offer {
+        /// Who.
+        participant: ParticipantSid,
+        /// Echoed in the answer.
+        offer_id: u32,
+        /// The SDP.
+        sdp: String,
+        /// `Some`: the first offer after a resume. A fresh transport (new certificate) takes over,
+        /// with these data channels open already.
+        resume: Option<Vec<OpenChannel>>,
+    },
+    /// The client's answer to [`NodeEvent::Offer`].
+    Answer {
+        /// Who.
+        participant: ParticipantSid,
+        /// The id of the offer it answers (some clients send 0: then the newest is meant).
+        offer_id: u32,
+        /// The SDP.
+        sdp: String,
+    },
+    /// A trickled candidate (`candidate:...`).
+    Candidate {
+        /// Who.
+        participant: ParticipantSid,
+        /// Which connection.
+        target: Target,
+        /// The candidate attribute's value.
+        candidate: String,
+    },
+    /// A resume begins. Answered by [`NodeEvent::ResumeReady`].
+    PrepareResume {
+        /// Who.
+        participant: ParticipantSid,
+    },
+    /// The participant announced a track; its media section may be negotiated already or later.
+    Publish(PublishedTrack),
+    /// The track is gone.
+    Unpublish {
+        /// Which.
+        track: TrackSid,
+    },
+    /// Stop or go on forwarding it (muted by its owner or by a moderator).
+    SetMuted {
+        /// Which.
+        track: TrackSid,
+        /// True: forward nothing.
+        muted: bool,
+    },
+    /// Forward a track to a participant of the same room.
+    Subscribe {
+        /// The subscriber.
+        participant: ParticipantSid,
+        /// What.
+        track: TrackSid,
+        /// How.
+        settings: TrackSettings,
+    },
+    /// Stop forwarding and free its media section.
+    Unsubscribe {
+        /// The subscriber.
+        participant: ParticipantSid,
+        /// What.
+        track: TrackSid,
+    },
+    /// New settings for a subscription.
+    SetTrackSettings {
+        /// The subscriber.
+        participant: ParticipantSid,
+        /// What.
+        track: TrackSid,
+        /// How.
+        settings: TrackSettings,
+    },
+    /// The grants of a participant changed.
+    SetPermission {
+        /// Who.
+        participant: ParticipantSid,
+        /// What is allowed from now on.
+        permission: MediaPermission,
+    },
+}
+
+/// Somebody who speaks or stopped speaking.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speaker {
+    /// Who.
+    pub participant: ParticipantSid,
+    /// Loudness, 0.0 (silent) to 1.0.
+    pub level: f32,
+    /// False: just stopped.
+    pub active: bool,
+}
+
+/// A node's figures, sent every second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Participants held.
+    pub participants: u32,
+    /// Published tracks held.
+    pub tracks: u32,
+    /// Rooms with a participant here.
+    pub rooms: u32,
+    /// RTP packets received since start.
+    pub packets_in: u64,
+    /// RTP packets forwarded since start.
+    pub packets_out: u64,
+    /// Bytes received since start.
+    pub bytes_in: u64,
+    /// Bytes sent since start.
+    pub bytes_out: u64,
+    /// Datagrams or frames that nobody here expected, since start.
+    pub stray_packets: u64,
+    /// Load of the node's machine, 0.0 to 1.0 of all cores.
+    pub cpu_load: f32,
+}
+
+/// Why a transport ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransportLoss {
+    /// ICE consent ran out.
+    IceTimeout,
+    /// The peer closed DTLS or SCTP.
+    PeerClosed,
+    /// The engine's boundary caught a fault in this transport.
+    Fault,
+}
+
+/// A message from a node to its shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum NodeEvent {
+    /// First message on a link.
+    Hello {
+        /// The node's name in the pool.
+        node: NodeId,
+        /// [`MEDIA_PROTOCOL`] of the sender.
+        protocol: u32,
+    },
+    /// Figures, once a second.
+    Report(NodeReport),
+    /// The answer to a client's offer.
+    Answer {
+        /// For whom.
+        participant: ParticipantSid,
+        /// The id of the offer.
+        offer_id: u32,
+        /// The SDP.
+        sdp: String,
+        /// Which media section carries which track, publisher's own and forwarded ones.
+        mid_to_track: BTreeMap<String, TrackSid>,
+    },
+    /// The node's own offer for the subscriber connection ([`PeerMode::Dual`] only).
+    Offer {
+        /// For whom.
+        participant: ParticipantSid,
+        /// Answers carry it back.
+        offer_id: u32,
+        /// The SDP.
+        sdp: String,
+        /// Which media section carries which track.
+        mid_to_track: BTreeMap<String, TrackSid>,
+    },
+    /// An offer or answer could not be used; the transport is as before.
+    Refused {
+        /// Whose.
+        participant: ParticipantSid,
+        /// The id of the offer.
+        offer_id: u32,
+        /// For the log and the client.
+        reason: String,
+    },
+    /// The client ([`PeerMode::Single`]) shall offer again with this many extra receiving sections;
+    /// 0 and 0 means just offer again.
+    SectionsWanted {
+        /// Who.
+        participant: ParticipantSid,
+        /// Extra audio sections.
+        audio: u32,
+        /// Extra video sections.
+        video: u32,
+    },
+    /// ICE and DTLS are up for the first time, or again after a resume.
+    Connected {
+        /// Who.
+        participant: ParticipantSid,
+    },
+    /// The transport is gone.
+    Disconnected {
+        /// Who.
+        participant: ParticipantSid,
+        /// Why.
+        reason: TransportLoss,
+    },
+    /// A published track's media section is negotiated: it can be announced to the room.
+    TrackBound {
+        /// The publisher.
+        participant: ParticipantSid,
+        /// Which.
+        track: TrackSid,
+        /// Its media section in the publisher's connection.
+        mid: String,
+        /// `audio/opus`, `video/VP8`, ...
+        mime: String,
+    },
+    /// Everything needed to resume is at hand; the next offer comes with `resume`.
+    ResumeReady {
+        /// Who.
+        participant: ParticipantSid,
+        /// Sequence of the last reliable data packet taken from it, 0 if none.
+        last_data_sequence: u32,
+    },
+    /// Changes of who speaks in a room; nothing is sent while nothing changes.
+    Speakers {
+        /// Where.
+        room: RoomSid,
+        /// Only those that changed.
+        speakers: Vec<Speaker>,
+    },
+}
