@@ -1,1 +1,2 @@
 //! sfu
+pub mod engine;
