@@ -1,0 +1,51 @@
+//! Bounds on what clients can make the core hold.
+//!
+//! Every map and string that a client can grow has its bound here, and the bound says what happens
+//! beyond it.
+
+/// Bounds that operators may want to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Rooms on the shard. Beyond: the join is refused with 503.
+    pub rooms: usize,
+    /// Participants in one room. Beyond: the join is refused with 503. Updates are quadratic in it.
+    pub participants_per_room: usize,
+    /// Tracks of one participant, announced or not. Beyond: `RequestResponse{LIMIT_EXCEEDED}`.
+    pub tracks_per_participant: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rooms: 10_000,
+            participants_per_room: 1_000,
+            tracks_per_participant: 32,
+        }
+    }
+}
+
+/// Longest SDP taken from a client, bytes: 107 media sections need 117 KiB. Beyond: the client is
+/// told to start afresh, since an unanswered offer would stall it.
+pub const SDP_BYTES_MAX: usize = 512 * 1024;
+/// Longest `candidateInit`, bytes. Beyond: dropped, as any candidate that cannot be used.
+pub const CANDIDATE_BYTES_MAX: usize = 2 * 1024;
+/// Longest client-side track id, name or stream name, bytes. Beyond: `INVALID_REQUEST`.
+pub const TRACK_TEXT_BYTES_MAX: usize = 512;
+/// Layers, codecs or features listed in one `add_track`. Beyond: `INVALID_REQUEST`.
+pub const TRACK_LIST_MAX: usize = 16;
+/// Longest metadata of a participant, bytes (LiveKit's default). Beyond: `LIMIT_EXCEEDED`.
+pub const METADATA_BYTES_MAX: usize = 64 * 1024;
+/// All attribute keys and values of a participant, bytes. Beyond: `LIMIT_EXCEEDED`.
+pub const ATTRIBUTES_BYTES_MAX: usize = 64 * 1024;
+/// Longest display name, bytes. Beyond: `LIMIT_EXCEEDED`.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Tracks for which one participant's wishes and settings are kept: more than a room of 1,000 with
+/// three tracks each. Beyond: new wishes are answered with an error and forgotten.
+pub const WISHES_MAX: usize = 4_096;
+/// Track sids in one subscription or settings message. Beyond: the rest is ignored.
+pub const TRACK_SIDS_MAX: usize = WISHES_MAX;
+/// Entries in one subscription permission, participants and tracks together. Beyond: nobody is
+/// allowed, since a cut list could allow too much or too little.
+pub const PERMISSION_ENTRIES_MAX: usize = 4_096;
+/// Data channels taken from a resuming client: it opens three. Beyond: the rest is ignored.
+pub const OPEN_CHANNELS_MAX: usize = 8;
