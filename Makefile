@@ -1,0 +1,80 @@
+# Everything that is done with this repository. `make help` lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv/bin
+# The whole workspace is always built at once: its features are then the same for every command, and
+# nothing is built twice.
+CARGO_FLAGS := --workspace --locked
+E2E_BINARY := target/debug/anteroom
+WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
+
+.PHONY: help setup setup-build setup-test web build run test quick check check-rust check-web \
+	test-rust test-web e2e e2e-binary bench clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: setup-build setup-test ## install what is missing: as root, else say exactly what to install
+
+setup-build:
+	@scripts/setup build
+
+setup-test:
+	@scripts/setup test
+
+web: web/dist/index.html ## build the web client, if its sources changed
+
+web/node_modules/.installed: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
+	cd web && npm run build
+	@touch $@
+
+build: setup-build web ## build target/release/anteroom
+	cargo build --release --locked -p anteroom
+
+run: build ## build, start everything and print a join URL
+	target/release/anteroom up
+
+test: setup check test-rust test-web e2e ## all that CI runs: set-up, lints, tests, end-to-end tests
+
+quick: setup-build ## unit tests of the pure crates only
+	cargo test --locked -p affinity -p proto
+
+check: setup-build web check-rust check-web ## formatting and lints, no tests
+
+check-rust: web
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+
+check-web: web/node_modules/.installed
+	cd web && npm run check
+
+test-rust: web
+	cargo test $(CARGO_FLAGS)
+
+test-web: web/node_modules/.installed
+	cd web && npm test
+
+e2e: setup-test e2e-binary ## end-to-end tests with Chromium and native clients (E2E=... for pytest)
+	$(VENV)/pytest -c tests/pytest.ini --rootdir tests $(E2E)
+
+# With the tests, because they decide the features of shared dependencies: see CARGO_FLAGS.
+e2e-binary: web
+	cargo build $(CARGO_FLAGS) --bins --tests
+	@test -x $(E2E_BINARY)
+
+bench: setup build ## speed: placement of a room, and page load to first frame
+	cargo bench --locked -p affinity
+	$(VENV)/python tests/bench_first_frame.py
+
+clean: ## remove what was built (not what setup installed)
+	cargo clean
+	rm -rf web/dist web/node_modules
+	find tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,189 @@
+"""Pages of the web client in a real Chromium with a fake camera and microphone, each in a fresh
+profile."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Playwright,
+    async_playwright,
+)
+from playwright.async_api import Page as BrowserPage
+
+from .wait import PATIENCE, until
+
+EXECUTABLE = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # Ten frames a second: two browsers and a server share few cores.
+    "--use-fake-device-for-media-stream=fps=10",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    # A page in the background must play on: nobody looks at any of them.
+    "--disable-background-timer-throttling",
+    "--disable-renderer-backgrounding",
+    "--disable-backgrounding-occluded-windows",
+]
+
+
+class Chromium:
+    """One browser process for the whole run, started when the first page is asked for."""
+
+    def __init__(self) -> None:
+        self._playwright: Playwright | None = None
+        self._browser: Browser | None = None
+        self._count = 0
+
+    async def page(self) -> "Page":
+        """A page in a profile of its own."""
+        if self._browser is None or not self._browser.is_connected():
+            await self._launch()
+        assert self._browser is not None
+        context = await self._browser.new_context(
+            permissions=["camera", "microphone"], viewport={"width": 1000, "height": 700}
+        )
+        self._count += 1
+        return Page(f"page {self._count}", context, await context.new_page())
+
+    async def _launch(self) -> None:
+        if self._playwright is None:
+            self._playwright = await async_playwright().start()
+        self._browser = await self._playwright.chromium.launch(
+            executable_path=EXECUTABLE, headless=True, args=FLAGS
+        )
+
+    async def close(self) -> None:
+        """Ends the browser."""
+        if self._browser is not None:
+            with contextlib.suppress(Error):
+                await self._browser.close()
+        if self._playwright is not None:
+            await self._playwright.stop()
+
+
+class Page:
+    """A participant in the web client."""
+
+    def __init__(self, name: str, context: BrowserContext, page: BrowserPage) -> None:
+        self.name = name
+        self.page = page
+        self.sockets: list[str] = []
+        self._context = context
+        self._console: list[str] = []
+        self._started = time.monotonic()
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self._console.append(f"error: {error}"))
+        page.on("websocket", lambda socket: self.sockets.append(socket.url))
+        page.set_default_timeout(30_000 * PATIENCE)
+
+    async def open(self, url: str, *, joined: bool = True) -> None:
+        """Loads a URL; waits until the meeting is joined."""
+        await self.page.goto(url, wait_until="domcontentloaded")
+        if joined:
+            await until(f"{self.name} is in the meeting", self._has_stats, state=self.story)
+
+    async def stats(self) -> list[dict]:
+        """`window.anteroom.stats()`: what arrives from each participant."""
+        value = await self.page.evaluate("() => window.anteroom.stats()")
+        return value["remote"]
+
+    async def of(self, identity_or_index: str | int = 0) -> dict | None:
+        """What arrives from one participant, by identity, by a part of it, or by position."""
+        remote = await self.stats()
+        if isinstance(identity_or_index, int):
+            return remote[identity_or_index] if identity_or_index < len(remote) else None
+        return next((one for one in remote if identity_or_index in one["identity"]), None)
+
+    async def sees(self, who: str | int = 0, *, seconds: float = 40) -> dict:
+        """Waits until pictures come from one participant, from now on; gives its last numbers."""
+        return await self._grows(who, "video", "framesDecoded", 10, seconds)
+
+    async def hears(self, who: str | int = 0, *, seconds: float = 40) -> dict:
+        """Waits until sound comes from one participant, from now on; gives its last numbers."""
+        return await self._grows(who, "audio", "packetsReceived", 20, seconds)
+
+    async def _grows(self, who: str | int, kind: str, field: str, by: int, seconds: float) -> dict:
+        first: list[int] = []
+
+        async def grown() -> dict | None:
+            found = await self.of(who)
+            media = found and found.get(kind)
+            if not media:
+                first.clear()
+                return None
+            value = media.get(field, 0)
+            # A reconnect starts the counter anew.
+            if not first or value < first[0]:
+                first[:] = [value]
+            return media if value >= first[0] + by else None
+
+        try:
+            return await until(f"{kind} of {who} grows on {self.name}", grown, seconds=seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nstats: {await self._safe_stats()}\n{self.story()}") from None
+
+    async def click(self, test_id: str) -> None:
+        """Clicks the element with this `data-testid`."""
+        await self.page.get_by_test_id(test_id).first.click()
+
+    async def shows(self, selector: str, *, seconds: float = 20) -> None:
+        """Waits until an element is visible."""
+        await self.page.locator(selector).first.wait_for(
+            state="visible", timeout=seconds * 1000 * PATIENCE
+        )
+
+    async def says(self, text: str, *, seconds: float = 20) -> None:
+        """Waits until a text is somewhere in the page."""
+        await until(
+            f"{self.name} shows '{text}'",
+            lambda: self.page.evaluate(
+                "text => document.body.innerText.includes(text)", text
+            ),
+            seconds=seconds,
+        )
+
+    def signalling(self) -> list[str]:
+        """Paths of the WebSockets it has opened, without queries (tokens)."""
+        return ["/" + url.split("?")[0].split("/", 3)[3] for url in self.sockets]
+
+    def story(self) -> str:
+        """Its console, for people."""
+        return "\n".join(self._console[-60:])
+
+    async def close(self) -> None:
+        """Closes the page and its profile."""
+        with contextlib.suppress(Error):
+            await asyncio.wait_for(self._context.close(), 15)
+
+    async def _has_stats(self) -> bool:
+        try:
+            return bool(
+                await self.page.evaluate(
+                    "() => Boolean(window.anteroom && window.anteroom.stats)"
+                )
+            )
+        except Error:
+            return False
+
+    async def _safe_stats(self) -> object:
+        try:
+            return await self.stats()
+        except Error as error:
+            return error
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        moment = time.monotonic() - self._started
+        self._console.append(f"{moment:7.2f} s  {message.type}: {message.text[:400]}")

@@ -1,0 +1,167 @@
+"""Meetings: browsers and native clients see, hear and read each other."""
+
+import pytest
+from harness.browser import Page
+from harness.peer import HEIGHT, WIDTH, Peer
+from harness.stage import Stage, Up
+from harness.wait import until
+
+# What the fake camera is sent as: the layers of a 16:9 picture.
+ASPECT = 16 / 9
+
+
+def meeting(up: Up, room: str, name: str, **options: object) -> str:
+    """The meeting URL with everything switched on."""
+    query = "&".join(f"{key}={value}" for key, value in options.items())
+    return f"{up.http}/{room}?autojoin=1&name={name}&audio=1&video=1&{query}"
+
+
+def assert_right_size(video: dict) -> None:
+    width, height = video["width"], video["height"]
+    assert width >= 160 and abs(width / height - ASPECT) < 0.05, f"{width} x {height}"
+
+
+async def both_ways(ada: Page, bob: Page) -> None:
+    """Each page plays the other's picture and sound."""
+    for one, other in ((ada, "Bob"), (bob, "Ada")):
+        video = await one.sees()
+        assert_right_size(video)
+        await one.hears()
+        await one.says(other)
+
+
+async def send_chat(page: Page, text: str) -> None:
+    """Writes a chat message as a person does."""
+    field = page.page.get_by_test_id("chat-input")
+    if not await field.first.is_visible():
+        await page.click("toggle-chat")
+    await field.first.fill(text)
+    await field.first.press("Enter")
+
+
+async def open_chat(page: Page) -> None:
+    if not await page.page.get_by_test_id("chat-input").first.is_visible():
+        await page.click("toggle-chat")
+
+
+@pytest.mark.parametrize(("single", "path"), [(1, "/rtc/v1"), (0, "/rtc")])
+async def test_two_browsers_meet(stage: Stage, single: int, path: str) -> None:
+    up = await stage.up()
+    ada = await stage.page(meeting(up, "standup", "Ada", single=single))
+    bob = await stage.page(meeting(up, "standup", "Bob", single=single))
+    await both_ways(ada, bob)
+    for page in (ada, bob):
+        assert all(used.endswith(path) for used in page.signalling()), page.signalling()
+        assert page.signalling(), "no signalling WebSocket was opened"
+
+    await open_chat(bob)
+    await send_chat(ada, "hello from Ada")
+    await bob.says("hello from Ada")
+
+    await ada.click("toggle-mic")
+    await bob.shows("[data-testid=muted-indicator]")
+    await ada.click("toggle-mic")
+    await until(
+        "the mark of a muted microphone goes away",
+        lambda: bob.page.evaluate("() => !document.querySelector('[data-testid=muted-indicator]')"),
+    )
+    await bob.hears()
+
+
+@pytest.mark.parametrize(("single", "path"), [(1, "/rtc/v1"), (0, "/rtc")])
+async def test_a_browser_and_a_native_client_meet(stage: Stage, single: int, path: str) -> None:
+    up = await stage.up()
+    ada = await stage.page(meeting(up, "standup", "Ada", single=single))
+    bob = await stage.peer(up.ws, "standup", "bob", single=bool(single))
+    video = await ada.sees("bob")
+    assert (video["width"], video["height"]) == (WIDTH, HEIGHT)
+    await ada.hears("bob")
+
+    (identity,) = bob.room.remote_participants
+    await bob.sees(identity)
+    await bob.hears(identity)
+    width, height = bob.incoming[identity].size or (0, 1)
+    assert_right_size({"width": width, "height": height})
+    assert all(used.endswith(path) for used in ada.signalling()), ada.signalling()
+
+    await open_chat(ada)
+    await bob.chat("hello from Bob")
+    await ada.says("hello from Bob")
+    await send_chat(ada, "hello from Ada")
+    await until("the chat message arrives", lambda: heard_chat(bob, "hello from Ada"))
+
+    await ada.click("toggle-mic")
+    await until("the mute is told", lambda: bob.happened("track_muted"), state=bob.story)
+    await ada.click("toggle-mic")
+    await until("the unmute is told", lambda: bob.happened("track_unmuted"), state=bob.story)
+
+
+def heard_chat(peer: Peer, text: str) -> bool:
+    """Whether a chat message came, as a text stream or as a data packet."""
+    texts = [message for _, _, message in peer.texts]
+    packets = [data.decode("utf-8", "replace") for _, _, data in peer.data]
+    return any(text in message for message in [*texts, *packets])
+
+
+@pytest.mark.parametrize("single", [True, False])
+async def test_native_clients_exchange_media_and_data(stage: Stage, single: bool) -> None:
+    up = await stage.up()
+    ann = await stage.peer(up.ws, "standup", "ann", single=single)
+    bob = await stage.peer(up.ws, "standup", "bob", single=single)
+    for one, other in ((ann, bob), (bob, ann)):
+        await one.sees(other.identity)
+        await one.hears(other.identity)
+        assert one.incoming[other.identity].size == (WIDTH, HEIGHT)
+    for reliable in (True, False):
+        text = f"reliable={reliable}"
+
+        async def sent(text: str = text, reliable: bool = reliable) -> bool:
+            # Lossy packets may be lost: say it again.
+            await ann.say(text, reliable=reliable)
+            return ("ann", "test", text.encode()) in bob.data
+
+        await until(f"a packet arrives, {text}", sent, every=0.5)
+
+
+async def test_a_mute_stops_the_sound_and_is_told(stage: Stage) -> None:
+    up = await stage.up()
+    ann = await stage.peer(up.ws, "standup", "ann", video=False)
+    bob = await stage.peer(up.ws, "standup", "bob", video=False)
+    await bob.hears("ann")
+    assert ann.microphone is not None
+    ann.microphone.mute()
+    await until("the mute is told", lambda: bob.happened("track_muted"), state=bob.story)
+
+    async def silent() -> bool:
+        return await is_silent(bob, "ann")
+
+    await until("the sound stops", silent)
+    ann.microphone.unmute()
+    await bob.hears("ann")
+
+
+async def is_silent(peer: Peer, identity: str) -> bool:
+    """Whether half a second passes without a sound."""
+    import asyncio
+
+    before = peer.incoming[identity].loud
+    await asyncio.sleep(0.5)
+    return peer.incoming[identity].loud == before
+
+
+async def test_the_second_of_one_identity_replaces_the_first(stage: Stage) -> None:
+    up = await stage.up()
+    first = await stage.peer(up.ws, "standup", "ann", audio=False, video=False)
+    await stage.peer(up.ws, "standup", "ann", audio=False, video=False)
+    await until("the first is sent away", lambda: first.happened("disconnected"), state=first.story)
+    (_, _, reason) = first.happened("disconnected")[0]
+    assert reason == "DUPLICATE_IDENTITY"
+
+
+async def test_a_simulcast_picture_of_a_native_client_arrives(stage: Stage) -> None:
+    up = await stage.up()
+    await stage.peer(up.ws, "standup", "ann", audio=False, simulcast=True)
+    bob = await stage.peer(up.ws, "standup", "bob", audio=False, video=False)
+    await bob.sees("ann")
+    width, height = bob.incoming["ann"].size or (0, 1)
+    assert abs(width / height - ASPECT) < 0.05
