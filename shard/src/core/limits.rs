@@ -49,3 +49,5 @@ pub const TRACK_SIDS_MAX: usize = WISHES_MAX;
 pub const PERMISSION_ENTRIES_MAX: usize = 4_096;
 /// Data channels taken from a resuming client: it opens three. Beyond: the rest is ignored.
 pub const OPEN_CHANNELS_MAX: usize = 8;
+/// Capabilities that a client names: there are two kinds. Beyond: the rest is ignored.
+pub const CAPABILITIES_MAX: usize = 16;

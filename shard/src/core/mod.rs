@@ -3,67 +3,335 @@
 //! Owns: every decision of the shard, as a state machine. Must not: open a socket, read a clock,
 //! spawn, log, or use randomness other than its seed.
 //!
-//! The driving loop: call a `handle_*`, then drain [`Core::poll_output`] before the next one, then
-//! sleep until [`Core::poll_timeout`] and call [`Core::handle_timeout`].
+//! The driving loop: call a `handle_*`, drain [`Core::poll_output`] before the next one, sleep until
+//! [`Core::poll_timeout`], call [`Core::handle_timeout`]. The output queue is bounded by what one
+//! call can say: a message to each participant of the rooms concerned.
 
 mod api;
+mod audience;
+mod join;
+mod leave;
 pub mod limits;
+mod node_events;
+mod participant;
+mod permission;
+mod profile;
+mod requests;
+mod resume;
+mod room;
+mod sdp;
+mod speakers;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod track_info;
+mod tracks;
+mod turn;
+mod updates;
 
 pub use api::{CoreConfig, Join, JoinRefusal, Output, Resume, RoomStatus, SessionId};
 pub use limits::Limits;
 
 use affinity::RoomKey;
+use leave::{Farewell, refuse_resume};
+use livekit_protocol::DisconnectReason;
 use livekit_protocol::signal_request;
-use proto::id::NodeId;
+use node_events::About;
+use proto::id::{Identity, NodeId};
 use proto::media::NodeEvent;
-use std::collections::VecDeque;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use room::Room;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
+use turn::{Clock, Due, Index, Subject, Timers, Turn};
 
 /// The signalling state of one shard.
 #[derive(Debug)]
 pub struct Core {
+    config: CoreConfig,
+    clock: Clock,
+    rng: StdRng,
+    /// Attached ones; as many as the operator runs.
+    nodes: BTreeSet<NodeId>,
+    /// Bounded by `Limits::rooms`.
+    rooms: BTreeMap<RoomKey, Room>,
+    index: Index,
+    timers: Timers,
     outputs: VecDeque<Output>,
+    is_shutting_down: bool,
 }
 
 impl Core {
-    /// An empty shard.
-    pub fn new(_config: CoreConfig, _now: Instant) -> Self {
-        Self { outputs: VecDeque::new() }
+    /// An empty shard. `config.unix_ms` is the wall clock at `now`.
+    pub fn new(config: CoreConfig, now: Instant) -> Self {
+        Self {
+            clock: Clock::new(config.unix_ms, now),
+            rng: StdRng::seed_from_u64(config.seed),
+            config,
+            nodes: BTreeSet::new(),
+            rooms: BTreeMap::new(),
+            index: Index::default(),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            is_shutting_down: false,
+        }
     }
-    /// Sets the wall clock (milliseconds since the Unix epoch) that belongs to `now`.
-    pub fn set_clock(&mut self, _unix_ms: i64, _now: Instant) {}
-    /// Whether a join would be let in: for the answer before the upgrade.
-    pub fn check_join(&self, _room: &RoomKey) -> Result<(), JoinRefusal> {
+
+    /// Sets the wall clock (milliseconds since the Unix epoch) that belongs to `now`. Between calls
+    /// it follows the monotonic clock.
+    pub fn set_clock(&mut self, unix_ms: i64, now: Instant) {
+        self.clock = Clock::new(unix_ms, now);
+    }
+
+    /// Whether a join would be let in, as far as the shard decides: for the answer before the
+    /// upgrade. [`Core::handle_join`] asks again, and looks at the room as well.
+    ///
+    /// # Errors
+    /// See [`JoinRefusal`].
+    pub fn check_join(&self, room: &RoomKey) -> Result<(), JoinRefusal> {
+        if self.is_shutting_down {
+            return Err(JoinRefusal::ShuttingDown);
+        }
+        if self.rooms.contains_key(room) {
+            return Ok(());
+        }
+        if self.rooms.len() >= self.config.limits.rooms {
+            return Err(JoinRefusal::RoomLimit);
+        }
+        if self.nodes.is_empty() {
+            return Err(JoinRefusal::NoNode);
+        }
         Ok(())
     }
-    /// Lets a client in.
-    pub fn handle_join(&mut self, _join: Join, _now: Instant) {}
+
+    /// Lets a client in, or back in. The session hears `Join`, `Reconnect` or `Leave` first, or is
+    /// refused with [`Output::JoinRefused`]. If no room comes of it, [`Output::RoomClosed`] gives
+    /// back the ownership that was acquired for it.
+    pub fn handle_join(&mut self, mut join: Join, now: Instant) {
+        if self.index.sessions.contains_key(&join.session) {
+            return;
+        }
+        let room = join.room.clone();
+        match join.resume.take() {
+            Some(resume) => self.resume(&mut join, resume, now),
+            None => {
+                let session = join.session;
+                if let Err(refusal) = self.admit(join, now) {
+                    self.outputs
+                        .push_back(Output::JoinRefused { session, refusal });
+                }
+            }
+        }
+        if !self.rooms.contains_key(&room) {
+            self.outputs.push_back(Output::RoomClosed { room });
+        }
+    }
+
     /// A message from a client.
-    pub fn handle_signal(&mut self, _session: SessionId, _request: signal_request::Message, _now: Instant) {}
-    /// The WebSocket is gone.
-    pub fn handle_session_closed(&mut self, _session: SessionId, _now: Instant) {}
+    pub fn handle_signal(
+        &mut self,
+        session: SessionId,
+        request: signal_request::Message,
+        now: Instant,
+    ) {
+        let Some(seat) = self.index.sessions.get(&session).cloned() else {
+            return;
+        };
+        if let Some((room, mut turn)) = self.open(&seat.room, now) {
+            room.handle_request(&seat.participant, request, &mut turn);
+        }
+    }
+
+    /// The WebSocket is gone. Harmless for a session that the core has closed itself.
+    pub fn handle_session_closed(&mut self, session: SessionId, now: Instant) {
+        let Some(seat) = self.index.sessions.remove(&session) else {
+            return;
+        };
+        if let Some((room, mut turn)) = self.open(&seat.room, now) {
+            room.handle_session_closed(&seat.participant, session, &mut turn);
+        }
+    }
+
     /// A node can take participants.
-    pub fn handle_node_attached(&mut self, _node: NodeId, _now: Instant) {}
-    /// A message from a node.
-    pub fn handle_node_event(&mut self, _node: &NodeId, _event: NodeEvent, _now: Instant) {}
-    /// A node and all its transports are gone.
-    pub fn handle_node_lost(&mut self, _node: &NodeId, _now: Instant) {}
-    /// Another shard owns the room, or may.
-    pub fn handle_room_lost(&mut self, _room: &RoomKey, _now: Instant) {}
-    /// The shard ends.
-    pub fn handle_shutdown(&mut self, _now: Instant) {}
+    pub fn handle_node_attached(&mut self, node: NodeId, _now: Instant) {
+        self.nodes.insert(node);
+    }
+
+    /// A message from a node. One about something that is not the node's is ignored: it crossed a
+    /// removal on its way.
+    pub fn handle_node_event(&mut self, node: &NodeId, event: NodeEvent, now: Instant) {
+        let room = match node_events::about(&event) {
+            About::Participant(participant) => self.index.participants.get(participant),
+            About::Room(room) => self.index.rooms.get(room),
+            About::Node => None,
+        };
+        let Some(room) = room.cloned() else {
+            return;
+        };
+        if let Some((room, mut turn)) = self.open(&room, now)
+            && room.node == *node
+        {
+            room.handle_node_event(event, &mut turn);
+        }
+    }
+
+    /// A node and all its transports are gone: its rooms start again elsewhere.
+    pub fn handle_node_lost(&mut self, node: &NodeId, now: Instant) {
+        self.nodes.remove(node);
+        let on_node = self.rooms.values().filter(|room| room.node == *node);
+        let rooms: Vec<RoomKey> = on_node.map(|room| room.key.clone()).collect();
+        for key in rooms {
+            if let Some((room, mut turn)) = self.open(&key, now) {
+                let reason = DisconnectReason::MediaFailure;
+                room.dismiss_all(reason, Farewell::Reconnect, false, &mut turn);
+            }
+            self.drop_if_ended(&key);
+        }
+    }
+
+    /// The room is not owned any more: everybody joins again, wherever it is then. No
+    /// [`Output::RoomClosed`] follows, as there is nothing to release.
+    pub fn handle_room_lost(&mut self, room: &RoomKey, now: Instant) {
+        if let Some((room, mut turn)) = self.open(room, now) {
+            let reason = DisconnectReason::StateMismatch;
+            room.dismiss_all(reason, Farewell::Reconnect, true, &mut turn);
+        }
+        self.rooms.remove(room);
+    }
+
+    /// The shard ends: everybody joins again, elsewhere. Later joins are refused.
+    pub fn handle_shutdown(&mut self, now: Instant) {
+        self.is_shutting_down = true;
+        let rooms: Vec<RoomKey> = self.rooms.keys().cloned().collect();
+        for key in rooms {
+            if let Some((room, mut turn)) = self.open(&key, now) {
+                let reason = DisconnectReason::ServerShutdown;
+                room.dismiss_all(reason, Farewell::Reconnect, true, &mut turn);
+            }
+            self.drop_if_ended(&key);
+        }
+    }
+
     /// Time has passed.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
-    /// The next thing to do.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((due, subject)) = self.timers.pop_due(now) {
+            self.handle_due(due, &subject, now);
+        }
+    }
+
+    /// The next thing to do; `None` when all is done.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
-    /// When to call [`Core::handle_timeout`], and what for.
+
+    /// When to call [`Core::handle_timeout`], and what for. May be early.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        None
+        self.timers.first()
     }
+
     /// All rooms, by key.
     pub fn rooms(&self) -> Vec<RoomStatus> {
-        Vec::new()
+        self.rooms.values().map(Room::status).collect()
+    }
+
+    fn admit(&mut self, join: Join, now: Instant) -> Result<(), JoinRefusal> {
+        if join.claims.identity().is_empty() || !join.claims.video.room_join {
+            return Err(JoinRefusal::NotAllowed);
+        }
+        self.check_join(&join.room)?;
+        if let Some(room) = self.rooms.get(&join.room) {
+            let identity = Identity::new(join.claims.identity());
+            room.check_entry(&identity, self.config.limits.participants_per_room)?;
+        }
+        let key = join.room.clone();
+        if !self.rooms.contains_key(&key) {
+            let node = self.choose_node().ok_or(JoinRefusal::NoNode)?;
+            let room = Room::new(key.clone(), join.epoch, node, &mut self.turn(now));
+            self.rooms.insert(key.clone(), room);
+        }
+        if let Some((room, mut turn)) = self.open(&key, now) {
+            room.epoch = room.epoch.max(join.epoch);
+            room.admit(join, &mut turn);
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, join: &mut Join, resume: Resume, now: Instant) {
+        let key = join.room.clone();
+        let resumed = self
+            .open(&key, now)
+            .is_some_and(|(room, mut turn)| room.resume(join, resume, &mut turn));
+        if !resumed {
+            refuse_resume(join.session, &mut self.turn(now));
+        }
+    }
+
+    /// The node with the fewest participants.
+    fn choose_node(&self) -> Option<NodeId> {
+        let mut load: BTreeMap<&NodeId, usize> = self.nodes.iter().map(|node| (node, 0)).collect();
+        for room in self.rooms.values() {
+            if let Some(participants) = load.get_mut(&room.node) {
+                // An empty room counts as well: it is about to be used.
+                *participants += room.participants.len().max(1);
+            }
+        }
+        let least = load
+            .into_iter()
+            .min_by_key(|(_, participants)| *participants);
+        least.map(|(node, _)| node.clone())
+    }
+
+    fn handle_due(&mut self, due: Due, subject: &Subject, now: Instant) {
+        let key = match subject {
+            Subject::Room(sid) => self.index.rooms.get(sid),
+            Subject::Participant(sid) => self.index.participants.get(sid),
+        };
+        let Some(key) = key.cloned() else {
+            return;
+        };
+        if let Some((room, mut turn)) = self.open(&key, now) {
+            match subject {
+                Subject::Room(_) => room.handle_due(due, &mut turn),
+                Subject::Participant(sid) => room.handle_participant_due(sid, due, &mut turn),
+            }
+        }
+        self.drop_if_ended(&key);
+    }
+
+    fn drop_if_ended(&mut self, key: &RoomKey) {
+        if self.rooms.get(key).is_some_and(|room| room.ended) {
+            self.rooms.remove(key);
+            let room = key.clone();
+            self.outputs.push_back(Output::RoomClosed { room });
+        }
+    }
+
+    /// The means to act, apart from any room.
+    fn turn(&mut self, now: Instant) -> Turn<'_> {
+        Turn {
+            config: &self.config,
+            rng: &mut self.rng,
+            index: &mut self.index,
+            timers: &mut self.timers,
+            outputs: &mut self.outputs,
+            unix_ms: self.clock.unix_ms(now),
+            now,
+        }
+    }
+
+    /// A room and the means to act on it, borrowed side by side.
+    fn open(&mut self, key: &RoomKey, now: Instant) -> Option<(&mut Room, Turn<'_>)> {
+        let room = self.rooms.get_mut(key)?;
+        let turn = Turn {
+            config: &self.config,
+            rng: &mut self.rng,
+            index: &mut self.index,
+            timers: &mut self.timers,
+            outputs: &mut self.outputs,
+            unix_ms: self.clock.unix_ms(now),
+            now,
+        };
+        Some((room, turn))
     }
 }

@@ -1,0 +1,161 @@
+//! How a participant enters a room.
+//!
+//! Owns: admission, the `JoinResponse`, and the order in which client, node and room hear of a new
+//! participant. Must not: check tokens; the surface did.
+
+use super::api::{Join, JoinRefusal};
+use super::audience::Reach;
+use super::leave::Farewell;
+use super::participant::Participant;
+use super::room::{Room, codecs};
+use super::turn::{Due, Seat, Subject, Turn};
+use livekit_protocol as lk;
+use lk::signal_response::Message;
+use lk::{DisconnectReason, participant_info::State};
+use proto::id::{Identity, ParticipantSid};
+use proto::media::{NewParticipant, NodeCommand, PeerMode};
+use std::time::Duration;
+
+/// The signalling protocol that is spoken: 16 has everything that is offered here; 17 would promise
+/// packet trailers.
+pub(super) const SERVER_PROTOCOL: i32 = 16;
+
+impl Room {
+    /// Whether one more may enter. Whoever replaces itself may.
+    pub(super) fn check_entry(
+        &self,
+        identity: &Identity,
+        participants_max: usize,
+    ) -> Result<(), JoinRefusal> {
+        let replaces = self.identities.contains_key(identity);
+        if self.participants.len() >= participants_max && !replaces {
+            return Err(JoinRefusal::ParticipantLimit);
+        }
+        Ok(())
+    }
+
+    /// Lets a participant in.
+    pub(super) fn admit(&mut self, mut join: Join, turn: &mut Turn<'_>) {
+        let identity = Identity::new(join.claims.identity());
+        if let Some(old) = self.identities.get(&identity).cloned() {
+            let reason = DisconnectReason::DuplicateIdentity;
+            self.remove(&old, reason, Farewell::Disconnect, turn);
+        }
+        let offer = join.offer.take();
+        let add_tracks = std::mem::take(&mut join.add_tracks);
+
+        let sid = self.seat(&join, identity, turn);
+        self.welcome(&sid, turn);
+        self.introduce(&sid, turn);
+        // Before the offer, so that the first answer carries the first tracks.
+        self.reconcile_all(&sid, turn);
+        for request in add_tracks {
+            self.add_track(&sid, request, turn);
+        }
+        if let Some(offer) = offer {
+            self.handle_offer(&sid, offer, turn);
+        }
+        self.figures_changed(turn);
+        self.presence_changed(turn);
+    }
+
+    fn seat(&mut self, join: &Join, identity: Identity, turn: &mut Turn<'_>) -> ParticipantSid {
+        let mut participant = Participant::new(join, turn);
+        let sid = participant.sid.clone();
+        let join_by = turn.now + turn.config.join_timeout;
+        let refresh_at = turn.now + turn.config.token_refresh;
+        participant.deadlines.join = Some(join_by);
+        participant.deadlines.token_refresh = Some(refresh_at);
+        turn.arm(join_by, Due::Join, Subject::Participant(sid.clone()));
+        turn.arm(
+            refresh_at,
+            Due::TokenRefresh,
+            Subject::Participant(sid.clone()),
+        );
+
+        let seat = Seat {
+            room: self.key.clone(),
+            participant: sid.clone(),
+        };
+        turn.index.sessions.insert(join.session, seat);
+        let index = &mut turn.index.participants;
+        index.insert(sid.clone(), self.key.clone());
+        self.identities.insert(identity, sid.clone());
+        self.participants.insert(sid.clone(), participant);
+        sid
+    }
+
+    /// The first message that a client gets.
+    fn welcome(&self, sid: &ParticipantSid, turn: &mut Turn<'_>) {
+        let Some(participant) = self.participants.get(sid) else {
+            return;
+        };
+        let dual = participant.mode == PeerMode::Dual;
+        let config = turn.config;
+        let response = lk::JoinResponse {
+            room: Some(self.to_wire(turn)),
+            participant: Some(participant.to_wire()),
+            other_participants: self.others(sid),
+            server_version: config.server_version.clone(),
+            ice_servers: config.ice_servers.clone(),
+            subscriber_primary: dual && participant.permission.subscribe,
+            client_configuration: Some(lk::ClientConfiguration::default()),
+            ping_timeout: whole_seconds(config.ping_timeout),
+            ping_interval: whole_seconds(config.ping_interval),
+            server_info: Some(self.server_info(turn)),
+            sif_trailer: self.sif_trailer.clone(),
+            enabled_publish_codecs: codecs(&config.publish_codecs),
+            // The client offers when it publishes.
+            fast_publish: false,
+            ..Default::default()
+        };
+        turn.signal(participant, Message::Join(response));
+    }
+
+    pub(super) fn server_info(&self, turn: &Turn<'_>) -> lk::ServerInfo {
+        lk::ServerInfo {
+            edition: lk::server_info::Edition::Standard.into(),
+            version: turn.config.server_version.clone(),
+            protocol: SERVER_PROTOCOL,
+            node_id: self.node.as_str().to_owned(),
+            ..Default::default()
+        }
+    }
+
+    /// The node and the others hear of it.
+    fn introduce(&self, sid: &ParticipantSid, turn: &mut Turn<'_>) {
+        let Some(participant) = self.participants.get(sid) else {
+            return;
+        };
+        let command = NodeCommand::AddParticipant(NewParticipant {
+            room: self.sid.clone(),
+            participant: sid.clone(),
+            identity: participant.identity.clone(),
+            mode: participant.mode,
+            permission: participant.permission.media(),
+        });
+        turn.node(&self.node, command);
+        if participant.is_visible() {
+            self.broadcast_info(&participant.to_wire(), turn);
+        }
+    }
+
+    /// Its transports are up, for the first time or again.
+    pub(super) fn handle_connected(&mut self, who: &ParticipantSid, turn: &mut Turn<'_>) {
+        let Some(participant) = self.participants.get_mut(who) else {
+            return;
+        };
+        participant.deadlines.join = None;
+        participant.deadlines.reconnect = None;
+        if participant.state != State::Active {
+            participant.state = State::Active;
+            self.announce(who, Reach::Everybody, turn);
+            self.send_speakers(who, turn);
+        }
+    }
+}
+
+/// The wire has whole seconds, and clients fail on zero.
+fn whole_seconds(value: Duration) -> i32 {
+    i32::try_from(value.as_secs()).unwrap_or(i32::MAX).max(1)
+}

@@ -1,0 +1,192 @@
+//! How participants and rooms end.
+//!
+//! Owns: removal, the farewell to the client, and what the others and the node hear of it. Must not:
+//! decide when.
+
+use super::api::SessionId;
+use super::participant::Participant;
+use super::room::{Room, is_due};
+use super::turn::{Due, Subject, Turn};
+use livekit_protocol as lk;
+use lk::DisconnectReason;
+use lk::leave_request::Action;
+use lk::signal_response::Message;
+use proto::id::ParticipantSid;
+use proto::media::{NodeCommand, TransportLoss};
+
+/// What the leaving client hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// Nothing, it knows.
+    Silent,
+    /// It shall stay away.
+    Disconnect,
+    /// It shall join again, with a new session.
+    Reconnect,
+}
+
+/// The message of a farewell. Clients below protocol 13 read `can_reconnect` in place of `action`.
+pub(super) fn leave_message(action: Action, reason: DisconnectReason) -> Message {
+    Message::Leave(lk::LeaveRequest {
+        can_reconnect: action != Action::Disconnect,
+        reason: reason.into(),
+        action: action.into(),
+        regions: None,
+    })
+}
+
+impl Room {
+    /// Takes a participant out of the room and tells everybody concerned.
+    pub(super) fn remove(
+        &mut self,
+        who: &ParticipantSid,
+        reason: DisconnectReason,
+        farewell: Farewell,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(mut gone) = self.participants.remove(who) else {
+            return;
+        };
+        if self.identities.get(&gone.identity) == Some(who) {
+            self.identities.remove(&gone.identity);
+        }
+        for track in gone.tracks.keys() {
+            self.forget_track(track);
+        }
+        self.speakers.remove(who);
+        dismiss(&gone, reason, farewell, turn);
+        let participant = who.clone();
+        turn.node(&self.node, NodeCommand::RemoveParticipant { participant });
+        if gone.is_visible() {
+            gone.tracks.clear();
+            gone.version += 1;
+            gone.state = lk::participant_info::State::Disconnected;
+            let mut info = gone.to_wire();
+            info.disconnect_reason = reason.into();
+            self.broadcast_info(&info, turn);
+        }
+        self.figures_changed(turn);
+        self.presence_changed(turn);
+    }
+
+    /// Ends the room in good order.
+    pub(super) fn close(&mut self, reason: DisconnectReason, turn: &mut Turn<'_>) {
+        self.dismiss_all(reason, Farewell::Disconnect, true, turn);
+    }
+
+    /// Ends the room for everybody at once. Participants hear nothing of each other's end.
+    /// `node_lives`: the node shall drop their transports.
+    pub(super) fn dismiss_all(
+        &mut self,
+        reason: DisconnectReason,
+        farewell: Farewell,
+        node_lives: bool,
+        turn: &mut Turn<'_>,
+    ) {
+        for (sid, participant) in std::mem::take(&mut self.participants) {
+            dismiss(&participant, reason, farewell, turn);
+            if node_lives {
+                let command = NodeCommand::RemoveParticipant { participant: sid };
+                turn.node(&self.node, command);
+            }
+        }
+        turn.index.rooms.remove(&self.sid);
+        self.identities.clear();
+        self.owners.clear();
+        self.ended = true;
+    }
+
+    /// A participant's transports are gone.
+    pub(super) fn handle_transport_lost(
+        &mut self,
+        who: &ParticipantSid,
+        loss: TransportLoss,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(participant) = self.participants.get_mut(who) else {
+            return;
+        };
+        match loss {
+            TransportLoss::Fault => {
+                let reason = DisconnectReason::MediaFailure;
+                self.remove(who, reason, Farewell::Reconnect, turn);
+            }
+            // Both ways closed by the client: it is gone, there is nothing to wait for.
+            TransportLoss::PeerClosed if participant.session.is_none() => {
+                self.remove(who, DisconnectReason::SignalClose, Farewell::Silent, turn);
+            }
+            TransportLoss::PeerClosed | TransportLoss::IceTimeout => {
+                let at = turn.now + turn.config.resume_window;
+                participant.deadlines.reconnect = Some(at);
+                turn.arm(at, Due::Reconnect, Subject::Participant(who.clone()));
+            }
+        }
+    }
+
+    /// A deadline of a participant.
+    pub(super) fn handle_participant_due(
+        &mut self,
+        who: &ParticipantSid,
+        due: Due,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(participant) = self.participants.get_mut(who) else {
+            return;
+        };
+        let deadlines = &participant.deadlines;
+        match due {
+            Due::Join if is_due(deadlines.join, turn.now) => {
+                let reason = DisconnectReason::JoinFailure;
+                self.remove(who, reason, Farewell::Disconnect, turn);
+            }
+            Due::Resume if is_due(deadlines.resume, turn.now) => {
+                self.remove(who, DisconnectReason::SignalClose, Farewell::Silent, turn);
+            }
+            Due::Reconnect if is_due(deadlines.reconnect, turn.now) => {
+                let reason = DisconnectReason::ConnectionTimeout;
+                self.remove(who, reason, Farewell::Reconnect, turn);
+            }
+            Due::TokenRefresh if is_due(deadlines.token_refresh, turn.now) => {
+                self.refresh_token(who, turn);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn dismiss(gone: &Participant, reason: DisconnectReason, farewell: Farewell, turn: &mut Turn<'_>) {
+    turn.index.participants.remove(&gone.sid);
+    let Some(session) = gone.session else {
+        return;
+    };
+    let action = match farewell {
+        Farewell::Silent => None,
+        Farewell::Disconnect => Some(Action::Disconnect),
+        Farewell::Reconnect => Some(Action::Reconnect),
+    };
+    if let Some(action) = action {
+        turn.signal_session(session, leave_message(action, reason));
+    }
+    turn.close(session, close_reason(reason));
+}
+
+/// Refuses a resume: the client joins afresh with the same token and publishes again.
+pub(super) fn refuse_resume(session: SessionId, turn: &mut Turn<'_>) {
+    let reason = DisconnectReason::StateMismatch;
+    turn.signal_session(session, leave_message(Action::Reconnect, reason));
+    turn.close(session, close_reason(reason));
+}
+
+fn close_reason(reason: DisconnectReason) -> &'static str {
+    match reason {
+        DisconnectReason::ClientInitiated => "left",
+        DisconnectReason::DuplicateIdentity => "somebody else joined with this identity",
+        DisconnectReason::ServerShutdown => "server is shutting down",
+        DisconnectReason::StateMismatch => "unknown session, join again",
+        DisconnectReason::JoinFailure => "no media connection in time",
+        DisconnectReason::RoomClosed => "room closed",
+        DisconnectReason::ConnectionTimeout => "media connection lost",
+        DisconnectReason::MediaFailure => "media failure",
+        _ => "removed",
+    }
+}

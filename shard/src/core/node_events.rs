@@ -1,0 +1,115 @@
+//! What nodes report about participants.
+//!
+//! Owns: which event goes to which policy, and the hand-over of session descriptions to clients. Must
+//! not: decide anything that has a file of its own.
+
+use super::leave::Farewell;
+use super::room::Room;
+use super::turn::Turn;
+use livekit_protocol as lk;
+use lk::DisconnectReason;
+use lk::signal_response::Message;
+use proto::id::{ParticipantSid, RoomSid, TrackSid};
+use proto::media::NodeEvent;
+use std::collections::BTreeMap;
+
+/// What an event is about.
+pub(super) enum About<'a> {
+    Participant(&'a ParticipantSid),
+    Room(&'a RoomSid),
+    /// The node itself.
+    Node,
+}
+
+pub(super) fn about(event: &NodeEvent) -> About<'_> {
+    match event {
+        NodeEvent::Hello { .. } | NodeEvent::Report(_) => About::Node,
+        NodeEvent::Speakers { room, .. } => About::Room(room),
+        NodeEvent::Answer { participant, .. }
+        | NodeEvent::Offer { participant, .. }
+        | NodeEvent::Refused { participant, .. }
+        | NodeEvent::SectionsWanted { participant, .. }
+        | NodeEvent::Connected { participant }
+        | NodeEvent::Disconnected { participant, .. }
+        | NodeEvent::TrackBound { participant, .. }
+        | NodeEvent::ResumeReady { participant, .. } => About::Participant(participant),
+    }
+}
+
+impl Room {
+    /// One message from the room's node.
+    pub(super) fn handle_node_event(&mut self, event: NodeEvent, turn: &mut Turn<'_>) {
+        match event {
+            NodeEvent::Hello { .. } | NodeEvent::Report(_) => {}
+            NodeEvent::Answer {
+                participant,
+                offer_id,
+                sdp,
+                mid_to_track,
+            } => {
+                let answer = description("answer", offer_id, sdp, mid_to_track);
+                self.tell(&participant, Message::Answer(answer), turn);
+            }
+            NodeEvent::Offer {
+                participant,
+                offer_id,
+                sdp,
+                mid_to_track,
+            } => {
+                let offer = description("offer", offer_id, sdp, mid_to_track);
+                self.tell(&participant, Message::Offer(offer), turn);
+            }
+            // A client waits long for an answer that never comes: it is faster to start afresh.
+            NodeEvent::Refused { participant, .. } => {
+                let reason = DisconnectReason::MediaFailure;
+                self.remove(&participant, reason, Farewell::Reconnect, turn);
+            }
+            NodeEvent::SectionsWanted {
+                participant,
+                audio,
+                video,
+            } => {
+                let wanted = lk::MediaSectionsRequirement {
+                    num_audios: audio,
+                    num_videos: video,
+                };
+                self.tell(
+                    &participant,
+                    Message::MediaSectionsRequirement(wanted),
+                    turn,
+                );
+            }
+            NodeEvent::Connected { participant } => self.handle_connected(&participant, turn),
+            NodeEvent::Disconnected {
+                participant,
+                reason,
+            } => self.handle_transport_lost(&participant, reason, turn),
+            NodeEvent::TrackBound {
+                participant,
+                track,
+                mid,
+                mime,
+            } => self.bind_track(&participant, &track, &mid, &mime, turn),
+            NodeEvent::ResumeReady {
+                participant,
+                last_data_sequence,
+            } => self.handle_resume_ready(&participant, last_data_sequence, turn),
+            NodeEvent::Speakers { speakers, .. } => self.handle_speakers(speakers, turn),
+        }
+    }
+}
+
+fn description(
+    kind: &str,
+    id: u32,
+    sdp: String,
+    mid_to_track: BTreeMap<String, TrackSid>,
+) -> lk::SessionDescription {
+    let text = |(mid, track): (String, TrackSid)| (mid, track.as_str().to_owned());
+    lk::SessionDescription {
+        r#type: kind.to_owned(),
+        sdp,
+        id,
+        mid_to_track_id: mid_to_track.into_iter().map(text).collect(),
+    }
+}

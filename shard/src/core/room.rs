@@ -1,0 +1,194 @@
+//! A room: its participants, and the questions and timers that concern all of them.
+//!
+//! Owns: the data of a room's life. Its policies are in the files beside this one, each an
+//! `impl Room`.
+
+use super::api::{RoomStatus, SessionId};
+use super::participant::Participant;
+use super::turn::{Due, Subject, Turn};
+use affinity::RoomKey;
+use affinity::directory::Epoch;
+use livekit_protocol as lk;
+use lk::signal_response::Message;
+use proto::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) key: RoomKey,
+    pub(super) sid: RoomSid,
+    pub(super) epoch: Epoch,
+    /// Where all its media is.
+    pub(super) node: NodeId,
+    pub(super) created_ms: i64,
+    /// Bytes that mark frames which the server itself made, so that end-to-end encrypting clients
+    /// let them through.
+    pub(super) sif_trailer: Vec<u8>,
+    /// Bounded by `Limits::participants_per_room`.
+    pub(super) participants: BTreeMap<ParticipantSid, Participant>,
+    pub(super) identities: BTreeMap<Identity, ParticipantSid>,
+    /// Owner of every track, announced or not.
+    pub(super) owners: BTreeMap<TrackSid, ParticipantSid>,
+    /// Who speaks, how loud.
+    pub(super) speakers: BTreeMap<ParticipantSid, f32>,
+    /// Somebody has been here.
+    pub(super) visited: bool,
+    pub(super) empty_at: Option<Instant>,
+    pub(super) update_at: Option<Instant>,
+    /// To be dropped by the core at the end of the turn.
+    pub(super) ended: bool,
+}
+
+impl Room {
+    pub(super) fn new(key: RoomKey, epoch: Epoch, node: NodeId, turn: &mut Turn<'_>) -> Self {
+        let sid = RoomSid::from_random(turn.random());
+        turn.index.rooms.insert(sid.clone(), key.clone());
+        Self {
+            key,
+            sid,
+            epoch,
+            node,
+            created_ms: turn.unix_ms,
+            sif_trailer: turn.random().to_be_bytes().to_vec(),
+            participants: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            speakers: BTreeMap::new(),
+            visited: false,
+            empty_at: None,
+            update_at: None,
+            ended: false,
+        }
+    }
+
+    pub(super) fn status(&self) -> RoomStatus {
+        let tracks = self.participants.values().flat_map(|p| p.tracks.values());
+        RoomStatus {
+            room: self.key.clone(),
+            sid: self.sid.clone(),
+            node: self.node.clone(),
+            epoch: self.epoch,
+            participants: self.participants.len(),
+            tracks: tracks.filter(|track| track.is_bound()).count(),
+            created_ms: self.created_ms,
+        }
+    }
+
+    /// As clients see it.
+    pub(super) fn to_wire(&self, turn: &Turn<'_>) -> lk::Room {
+        let visible = self.participants.values().filter(|p| p.is_visible());
+        let publishers = visible.clone().filter(|p| p.is_publisher()).count();
+        lk::Room {
+            sid: self.sid.as_str().to_owned(),
+            name: self.key.as_str().to_owned(),
+            empty_timeout: seconds(turn.config.empty_timeout.as_secs()),
+            departure_timeout: seconds(turn.config.departure_timeout.as_secs()),
+            creation_time: self.created_ms / 1000,
+            creation_time_ms: self.created_ms,
+            enabled_codecs: codecs(&turn.config.publish_codecs),
+            num_participants: count(visible.count()),
+            num_publishers: count(publishers),
+            active_recording: self.participants.values().any(|p| p.permission.recorder),
+            ..Default::default()
+        }
+    }
+
+    /// Says something to one participant.
+    pub(super) fn tell(&self, who: &ParticipantSid, message: Message, turn: &mut Turn<'_>) {
+        if let Some(participant) = self.participants.get(who) {
+            turn.signal(participant, message);
+        }
+    }
+
+    /// The room's figures changed: participants hear of it soon, and once for a burst.
+    pub(super) fn figures_changed(&mut self, turn: &mut Turn<'_>) {
+        if self.update_at.is_none() {
+            let at = turn.now + turn.config.room_update_interval;
+            self.update_at = Some(at);
+            turn.arm(at, Due::RoomUpdate, Subject::Room(self.sid.clone()));
+        }
+    }
+
+    /// Starts or stops the clock of an empty room.
+    pub(super) fn presence_changed(&mut self, turn: &mut Turn<'_>) {
+        if self.participants.values().any(Participant::keeps_room) {
+            self.visited = true;
+            self.empty_at = None;
+        } else if self.empty_at.is_none() {
+            let wait = if self.visited {
+                turn.config.departure_timeout
+            } else {
+                turn.config.empty_timeout
+            };
+            let at = turn.now + wait;
+            self.empty_at = Some(at);
+            turn.arm(at, Due::RoomEmpty, Subject::Room(self.sid.clone()));
+        }
+    }
+
+    /// A deadline of the room itself.
+    pub(super) fn handle_due(&mut self, due: Due, turn: &mut Turn<'_>) {
+        match due {
+            Due::RoomUpdate if is_due(self.update_at, turn.now) => {
+                self.update_at = None;
+                self.send_room_update(turn);
+            }
+            Due::RoomEmpty if is_due(self.empty_at, turn.now) => {
+                self.close(lk::DisconnectReason::RoomClosed, turn);
+            }
+            _ => {}
+        }
+    }
+
+    fn send_room_update(&self, turn: &mut Turn<'_>) {
+        let room = self.to_wire(turn);
+        for participant in self.participants.values() {
+            let update = lk::RoomUpdate {
+                room: Some(room.clone()),
+            };
+            turn.signal(participant, Message::RoomUpdate(update));
+        }
+    }
+
+    /// The connection of a participant is gone: it may come back for a while.
+    pub(super) fn handle_session_closed(
+        &mut self,
+        who: &ParticipantSid,
+        session: SessionId,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(participant) = self.participants.get_mut(who) else {
+            return;
+        };
+        if participant.session != Some(session) {
+            return;
+        }
+        participant.session = None;
+        let at = turn.now + turn.config.resume_window;
+        participant.deadlines.resume = Some(at);
+        turn.arm(at, Due::Resume, Subject::Participant(who.clone()));
+    }
+}
+
+/// A deadline that was called off, or put off, is not due.
+pub(super) fn is_due(at: Option<Instant>, now: Instant) -> bool {
+    at.is_some_and(|at| at <= now)
+}
+
+/// Codecs by their mime types.
+pub(super) fn codecs(mimes: &[String]) -> Vec<lk::Codec> {
+    let codec = |mime: &String| lk::Codec {
+        mime: mime.clone(),
+        fmtp_line: String::new(),
+    };
+    mimes.iter().map(codec).collect()
+}
+
+fn seconds(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn count(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,226 @@
+//! Which participant gets which track, and how.
+//!
+//! Owns: the rule that turns wishes and permissions into `Subscribe` and `Unsubscribe`. Must not:
+//! know how a node forwards.
+
+use super::limits::{TRACK_SIDS_MAX, WISHES_MAX};
+use super::participant::{Participant, Wish};
+use super::room::Room;
+use super::turn::Turn;
+use livekit_protocol as lk;
+use lk::SubscriptionError;
+use lk::signal_response::Message;
+use proto::id::{ParticipantSid, TrackSid};
+use proto::media::{NodeCommand, Quality, TrackSettings};
+
+/// Whether a request that cannot be met is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    Answer,
+    Ignore,
+}
+
+impl Room {
+    /// Makes one subscription what it should be.
+    pub(super) fn reconcile(
+        &mut self,
+        subscriber: &ParticipantSid,
+        track: &TrackSid,
+        turn: &mut Turn<'_>,
+    ) {
+        let wanted = self.should_forward(subscriber, track);
+        let Some(participant) = self.participants.get_mut(subscriber) else {
+            return;
+        };
+        let (participant_sid, track_sid) = (subscriber.clone(), track.clone());
+        if wanted && participant.subscriptions.insert(track.clone()) {
+            let command = NodeCommand::Subscribe {
+                participant: participant_sid,
+                track: track_sid,
+                settings: participant.settings(track),
+            };
+            turn.node(&self.node, command);
+            self.tell_first_subscriber(track, turn);
+        } else if !wanted && participant.subscriptions.remove(track) {
+            let command = NodeCommand::Unsubscribe {
+                participant: participant_sid,
+                track: track_sid,
+            };
+            turn.node(&self.node, command);
+        }
+    }
+
+    /// Brings a participant's subscriptions in line with every track of the room.
+    pub(super) fn reconcile_all(&mut self, subscriber: &ParticipantSid, turn: &mut Turn<'_>) {
+        let tracks: Vec<TrackSid> = self.owners.keys().cloned().collect();
+        for track in &tracks {
+            self.reconcile(subscriber, track, turn);
+        }
+    }
+
+    /// Offers a track to everybody in the room.
+    pub(super) fn reconcile_track(&mut self, track: &TrackSid, turn: &mut Turn<'_>) {
+        let participants: Vec<ParticipantSid> = self.participants.keys().cloned().collect();
+        for participant in &participants {
+            self.reconcile(participant, track, turn);
+        }
+    }
+
+    fn should_forward(&self, subscriber: &ParticipantSid, track: &TrackSid) -> bool {
+        let Some(participant) = self.participants.get(subscriber) else {
+            return false;
+        };
+        participant.permission.subscribe
+            && participant.wants(track)
+            && self.visible_owner(subscriber, track).is_some_and(|owner| {
+                owner.tracks.get(track).is_some_and(|t| t.is_bound())
+                    && owner.audience.allows(participant, track)
+            })
+    }
+
+    /// The owner of a track, if `viewer` may know of it and is somebody else.
+    fn visible_owner(&self, viewer: &ParticipantSid, track: &TrackSid) -> Option<&Participant> {
+        let owner = self.participants.get(self.owners.get(track)?)?;
+        (owner.sid != *viewer && owner.is_visible()).then_some(owner)
+    }
+
+    fn tell_first_subscriber(&mut self, track: &TrackSid, turn: &mut Turn<'_>) {
+        let owner = self.owners.get(track);
+        let Some(owner) = owner.and_then(|owner| self.participants.get_mut(owner)) else {
+            return;
+        };
+        let Some(published) = owner.tracks.get_mut(track) else {
+            return;
+        };
+        if !std::mem::replace(&mut published.has_had_subscriber, true) {
+            let track_sid = track.as_str().to_owned();
+            turn.signal(
+                owner,
+                Message::TrackSubscribed(lk::TrackSubscribed { track_sid }),
+            );
+        }
+    }
+
+    /// `UpdateSubscription` from a client, or out of its `SyncState`.
+    pub(super) fn update_subscription(
+        &mut self,
+        who: &ParticipantSid,
+        request: lk::UpdateSubscription,
+        missing: Missing,
+        turn: &mut Turn<'_>,
+    ) {
+        let listed = request.participant_tracks.into_iter();
+        let listed = listed.flat_map(|entry| entry.track_sids);
+        let tracks = request.track_sids.into_iter().chain(listed);
+        for track in tracks.take(TRACK_SIDS_MAX).map(TrackSid::new) {
+            match self.wish_for(who, &track, |wish| {
+                wish.subscribe = Some(request.subscribe);
+            }) {
+                Ok(()) => self.reconcile(who, &track, turn),
+                Err(error) if request.subscribe && missing == Missing::Answer => {
+                    let response = lk::SubscriptionResponse {
+                        track_sid: track.as_str().to_owned(),
+                        err: error.into(),
+                    };
+                    self.tell(who, Message::SubscriptionResponse(response), turn);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// `UpdateTrackSettings` from a client.
+    pub(super) fn update_track_settings(
+        &mut self,
+        who: &ParticipantSid,
+        request: &lk::UpdateTrackSettings,
+        turn: &mut Turn<'_>,
+    ) {
+        let settings = settings_from_wire(request);
+        for track in request.track_sids.iter().take(TRACK_SIDS_MAX) {
+            self.set_track_settings(who, &TrackSid::new(track), settings, turn);
+        }
+    }
+
+    /// Tracks that a resuming client had switched off.
+    pub(super) fn disable_tracks(
+        &mut self,
+        who: &ParticipantSid,
+        tracks: &[String],
+        turn: &mut Turn<'_>,
+    ) {
+        for track in tracks.iter().take(TRACK_SIDS_MAX).map(TrackSid::new) {
+            let Some(participant) = self.participants.get(who) else {
+                return;
+            };
+            let settings = TrackSettings {
+                enabled: false,
+                ..participant.settings(&track)
+            };
+            self.set_track_settings(who, &track, settings, turn);
+        }
+    }
+
+    fn set_track_settings(
+        &mut self,
+        who: &ParticipantSid,
+        track: &TrackSid,
+        settings: TrackSettings,
+        turn: &mut Turn<'_>,
+    ) {
+        let before = self.participants.get(who).map(|p| p.settings(track));
+        let stored = self.wish_for(who, track, |wish| wish.settings = settings);
+        if stored.is_err() || before == Some(settings) {
+            return;
+        }
+        let subscribed = self
+            .participants
+            .get(who)
+            .is_some_and(|p| p.subscriptions.contains(track));
+        if subscribed {
+            let command = NodeCommand::SetTrackSettings {
+                participant: who.clone(),
+                track: track.clone(),
+                settings,
+            };
+            turn.node(&self.node, command);
+        }
+    }
+
+    /// Notes what a participant wants of a track that it may know of.
+    fn wish_for(
+        &mut self,
+        who: &ParticipantSid,
+        track: &TrackSid,
+        change: impl FnOnce(&mut Wish),
+    ) -> Result<(), SubscriptionError> {
+        if self.visible_owner(who, track).is_none() {
+            return Err(SubscriptionError::SeTrackNotfound);
+        }
+        let participant = self.participants.get_mut(who);
+        let participant = participant.ok_or(SubscriptionError::SeUnknown)?;
+        let full = participant.wishes.len() >= WISHES_MAX;
+        if !participant.permission.subscribe || full && !participant.wishes.contains_key(track) {
+            return Err(SubscriptionError::SeUnknown);
+        }
+        change(participant.wishes.entry(track.clone()).or_default());
+        Ok(())
+    }
+}
+
+/// Pixels decide where they are given, the quality otherwise, as in LiveKit.
+fn settings_from_wire(request: &lk::UpdateTrackSettings) -> TrackSettings {
+    let (enabled, max_quality) = match request.quality() {
+        _ if request.width > 0 && request.height > 0 => (true, Quality::High),
+        lk::VideoQuality::Low => (true, Quality::Low),
+        lk::VideoQuality::Medium => (true, Quality::Medium),
+        lk::VideoQuality::High => (true, Quality::High),
+        lk::VideoQuality::Off => (false, Quality::High),
+    };
+    TrackSettings {
+        enabled: enabled && !request.disabled,
+        max_quality,
+        width: request.width,
+        height: request.height,
+    }
+}

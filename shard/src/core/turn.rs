@@ -1,0 +1,153 @@
+//! What a handler may use while it runs: configuration, random bits, time, and the places to write to.
+//!
+//! Owns: the output queue's helpers, the lookup tables of the shard and its timers. Must not: know
+//! what a room decides.
+
+use super::api::{CoreConfig, Output, SessionId};
+use super::participant::Participant;
+use affinity::RoomKey;
+use livekit_protocol::signal_response::Message;
+use proto::id::{NodeId, ParticipantSid, RoomSid};
+use proto::media::NodeCommand;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
+
+/// Wall clock by way of the monotonic one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    unix_ms: i64,
+    at: Instant,
+}
+
+impl Clock {
+    pub(super) fn new(unix_ms: i64, at: Instant) -> Self {
+        Self { unix_ms, at }
+    }
+
+    pub(super) fn unix_ms(&self, now: Instant) -> i64 {
+        let elapsed = now.saturating_duration_since(self.at).as_millis();
+        self.unix_ms
+            .saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX))
+    }
+}
+
+/// Where a session sits.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    pub(super) room: RoomKey,
+    pub(super) participant: ParticipantSid,
+}
+
+/// Ways from an id to its room. As large as the rooms themselves, which are bounded.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub(super) sessions: BTreeMap<SessionId, Seat>,
+    pub(super) participants: BTreeMap<ParticipantSid, RoomKey>,
+    pub(super) rooms: BTreeMap<RoomSid, RoomKey>,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    /// A participant must be connected for the first time.
+    Join,
+    /// A participant must have signalling again.
+    Resume,
+    /// A participant must have its transports again.
+    Reconnect,
+    /// A fresh token is due.
+    TokenRefresh,
+    /// A room without participants ends.
+    RoomEmpty,
+    /// The room's figures are due.
+    RoomUpdate,
+}
+
+impl Due {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Join => "join timeout",
+            Self::Resume => "resume window",
+            Self::Reconnect => "transport loss",
+            Self::TokenRefresh => "token refresh",
+            Self::RoomEmpty => "empty room",
+            Self::RoomUpdate => "room update",
+        }
+    }
+}
+
+/// Whose deadline it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    Room(RoomSid),
+    Participant(ParticipantSid),
+}
+
+/// Deadlines in order. One that was called off stays until its time and then finds nothing to do:
+/// whoever owns it keeps the truth. Each participant has at most a handful, so the set stays small.
+#[derive(Debug, Default)]
+pub(super) struct Timers(BTreeSet<(Instant, Due, Subject)>);
+
+impl Timers {
+    pub(super) fn first(&self) -> Option<(Instant, &'static str)> {
+        self.0.first().map(|(at, due, _)| (*at, due.name()))
+    }
+
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Due, Subject)> {
+        if self.0.first()?.0 > now {
+            return None;
+        }
+        self.0.pop_first().map(|(_, due, subject)| (due, subject))
+    }
+}
+
+/// One turn of the core.
+pub(super) struct Turn<'a> {
+    pub(super) config: &'a CoreConfig,
+    pub(super) rng: &'a mut StdRng,
+    pub(super) index: &'a mut Index,
+    pub(super) timers: &'a mut Timers,
+    pub(super) outputs: &'a mut VecDeque<Output>,
+    pub(super) unix_ms: i64,
+    pub(super) now: Instant,
+}
+
+impl Turn<'_> {
+    /// Bits for an id.
+    pub(super) fn random(&mut self) -> u128 {
+        self.rng.random()
+    }
+
+    /// Says something to a participant, if it can hear.
+    pub(super) fn signal(&mut self, to: &Participant, message: Message) {
+        if let Some(session) = to.hears() {
+            self.signal_session(session, message);
+        }
+    }
+
+    /// Says something on a connection, whoever sits there.
+    pub(super) fn signal_session(&mut self, session: SessionId, message: Message) {
+        self.outputs.push_back(Output::Signal { session, message });
+    }
+
+    /// Ends a connection and forgets it.
+    pub(super) fn close(&mut self, session: SessionId, reason: &'static str) {
+        self.index.sessions.remove(&session);
+        self.outputs.push_back(Output::Close { session, reason });
+    }
+
+    /// Commands a node.
+    pub(super) fn node(&mut self, node: &NodeId, command: NodeCommand) {
+        self.outputs.push_back(Output::Node {
+            node: node.clone(),
+            command,
+        });
+    }
+
+    /// Wakes the core up at a deadline; its owner remembers `at`.
+    pub(super) fn arm(&mut self, at: Instant, due: Due, subject: Subject) {
+        self.timers.0.insert((at, due, subject));
+    }
+}
