@@ -1,0 +1,208 @@
+//! One life of the link to the shard: commands are prepared and passed to the media thread, events
+//! come back, figures go out once a second. A new link means a new engine.
+
+use crate::cpu::CpuMeter;
+use crate::engine::{Engine, EngineConfig, Prepared, TransportFactory};
+use crate::figures::{Figures, Gauges};
+use crate::media_thread::{COMMANDS_MAX, End, MediaThread, Start, panic_text};
+use crate::node::NodeError;
+use crate::ports::Sockets;
+use proto::link::NodeEnd;
+use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Commands prepared in one go. Each may take some milliseconds.
+const PREPARE_BATCH: usize = 16;
+/// How often figures are sent.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// How long the media thread may show no sign of life. It shows one each second.
+const MEDIA_SILENCE_LIMIT: Duration = Duration::from_secs(10);
+/// How long the media thread may take to stop before it is left behind.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why a link ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkEnd {
+    /// We were asked to stop.
+    Shutdown,
+    /// The shard or the connection is gone.
+    Closed,
+    /// The shard took no events any more.
+    Stalled,
+}
+
+/// Serves one link until it ends.
+pub(crate) async fn run(
+    config: EngineConfig,
+    sockets: Sockets,
+    link: NodeEnd,
+    gauges: &mut Gauges,
+    shutdown: &CancellationToken,
+) -> Result<LinkEnd, NodeError> {
+    let NodeEnd { commands, events } = link;
+    let hello = NodeEvent::Hello {
+        node: config.node.clone(),
+        protocol: MEDIA_PROTOCOL,
+    };
+    if events.try_send(hello).is_err() {
+        return Ok(LinkEnd::Closed);
+    }
+
+    let (prepared_tx, prepared_rx) = mpsc::channel(COMMANDS_MAX);
+    let (figures_tx, figures_rx) = watch::channel(Figures::default());
+    let factory = TransportFactory::new(&config);
+    let mut media = MediaThread::spawn(Start {
+        engine: Engine::new(config, Instant::now()),
+        sockets,
+        commands: prepared_rx,
+        events: events.clone(),
+        figures: figures_tx,
+    })?;
+
+    let mut passing = Box::pin(pass_commands(
+        commands,
+        factory,
+        prepared_tx,
+        events.clone(),
+    ));
+    let mut reporting = Box::pin(report(figures_rx, events, gauges));
+    let outcome = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Ok(LinkEnd::Shutdown),
+        ended = media.ended() => return ended.map(link_end),
+        end = &mut reporting => end,
+        end = &mut passing => Ok(end),
+    };
+    // Dropping the commands' sender stops the thread.
+    drop(passing);
+    drop(reporting);
+    match timeout(STOP_LIMIT, media.ended()).await {
+        Ok(Ok(_)) => outcome,
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(NodeError::MediaThreadStuck(STOP_LIMIT)),
+    }
+}
+
+fn link_end(end: End) -> LinkEnd {
+    match end {
+        End::Stopped | End::LinkClosed => LinkEnd::Closed,
+        End::LinkStalled => LinkEnd::Stalled,
+    }
+}
+
+/// Prepares commands and hands them on, strictly in order: a subscription must not overtake the
+/// publication it is about, even of another participant.
+async fn pass_commands(
+    mut commands: mpsc::Receiver<NodeCommand>,
+    factory: TransportFactory,
+    prepared: mpsc::Sender<Prepared>,
+    events: mpsc::Sender<NodeEvent>,
+) -> LinkEnd {
+    let mut batch = Vec::with_capacity(PREPARE_BATCH);
+    loop {
+        if commands.recv_many(&mut batch, PREPARE_BATCH).await == 0 {
+            return LinkEnd::Closed;
+        }
+        let waiting = std::mem::take(&mut batch);
+        let factory = factory.clone();
+        let preparing = tokio::task::spawn_blocking(move || {
+            let prepare = |command| prepare(&factory, command);
+            waiting.into_iter().map(prepare).collect::<Vec<_>>()
+        });
+        // Fails only if the runtime shuts down.
+        let Ok(outcomes) = preparing.await else {
+            return LinkEnd::Closed;
+        };
+        for outcome in outcomes {
+            let passed = match outcome {
+                Outcome::Prepared(command) => prepared.send(command).await.is_ok(),
+                Outcome::Refused(event) => events.try_send(event).is_ok(),
+                Outcome::Lost => true,
+            };
+            if !passed {
+                return LinkEnd::Closed;
+            }
+        }
+    }
+}
+
+enum Outcome {
+    Prepared(Prepared),
+    /// It hit a fault in the parser; the shard is told.
+    Refused(NodeEvent),
+    /// It hit a fault, and there is nothing to tell.
+    Lost,
+}
+
+/// Prepares one command. SDP comes from strangers and its parser is large: a panic there costs the
+/// one offer, not the node.
+fn prepare(factory: &TransportFactory, command: NodeCommand) -> Outcome {
+    let refusal = refusal_of(&command);
+    let attempt = AssertUnwindSafe(|| factory.prepare(command, Instant::now()));
+    match catch_unwind(attempt) {
+        Ok(prepared) => Outcome::Prepared(prepared),
+        Err(payload) => {
+            let fault = panic_text(payload.as_ref());
+            tracing::error!(
+                fault,
+                "a command could not be prepared: a fault in this program"
+            );
+            refusal.map_or(Outcome::Lost, Outcome::Refused)
+        }
+    }
+}
+
+/// What the shard hears if this command hits a fault.
+fn refusal_of(command: &NodeCommand) -> Option<NodeEvent> {
+    match command {
+        NodeCommand::Offer {
+            participant,
+            offer_id,
+            ..
+        }
+        | NodeCommand::Answer {
+            participant,
+            offer_id,
+            ..
+        } => Some(NodeEvent::Refused {
+            participant: participant.clone(),
+            offer_id: *offer_id,
+            reason: "the description hit a fault in the node".to_owned(),
+        }),
+        _ => None,
+    }
+}
+
+/// Sends figures each second and watches the media thread's pulse.
+async fn report(
+    mut figures: watch::Receiver<Figures>,
+    events: mpsc::Sender<NodeEvent>,
+    gauges: &mut Gauges,
+) -> Result<LinkEnd, NodeError> {
+    let mut cpu = CpuMeter::default();
+    let mut ticks = interval(REPORT_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut alive_at = Instant::now();
+    loop {
+        ticks.tick().await;
+        if figures.has_changed().unwrap_or(false) {
+            alive_at = Instant::now();
+        } else if alive_at.elapsed() > MEDIA_SILENCE_LIMIT {
+            return Err(NodeError::MediaThreadStuck(MEDIA_SILENCE_LIMIT));
+        }
+        let now = figures.borrow_and_update().clone();
+        let cpu_load = cpu.measure();
+        gauges.publish(&now, cpu_load);
+        let mut report = now.report;
+        report.cpu_load = cpu_load;
+        match events.try_send(NodeEvent::Report(report)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Ok(LinkEnd::Stalled),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Ok(LinkEnd::Closed),
+        }
+    }
+}
