@@ -1,1 +1,40 @@
-//! gateway
+//! The edge: every request of a room goes to the one shard that has the room.
+//!
+//! Owns: the listeners (HTTP/1.1, HTTP/2, WebSocket, TLS), the limits on what a client may send
+//! before it is known, the running topology and its reload, the embedded directory's clock and its
+//! door for other processes.
+//! Must not: hold room state, decide ownership (the directory does), touch media, or try another
+//! shard when one does not answer.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod admin;
+mod admit;
+mod answer;
+mod background;
+mod config;
+mod directory;
+mod edge;
+mod error;
+mod forward;
+mod head;
+mod http2;
+mod listen;
+mod proxy;
+mod reload;
+mod report;
+mod routing;
+mod server;
+mod snapshot;
+mod tls;
+mod watch;
+
+pub use config::{
+    CertificateConfig, Config, ListenConfig, ShardConfig, ShardStateConfig, TlsConfig,
+    UpstreamConfig,
+};
+pub use error::GatewayError;
+pub use report::{ReloadReport, Reweighed};
+pub use routing::NativeRouting;
+pub use server::{Deps, Gateway, Loader};
+pub use snapshot::{Loaded, routing};

@@ -1,0 +1,131 @@
+//! What goes on beside the requests: the directory's clock, its door for other processes, and the
+//! triggers of a reload.
+
+use crate::directory::EmbeddedDirectory;
+use crate::edge::shut_down;
+use crate::reload::Reloader;
+use crate::watch::FileWatch;
+use affinity::directory::{Reply, Request};
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use proto::context::ClusterKey;
+use proto::rpc::DirectoryService;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tonic::transport::server::TcpIncoming;
+use tracing::{error, warn};
+
+/// How often leases are looked at: a dead shard's rooms can be claimed this much later than at the
+/// earliest.
+const TICK: Duration = Duration::from_millis(250);
+
+pub(crate) struct Background {
+    pub(crate) directory: Arc<EmbeddedDirectory>,
+    pub(crate) reloader: Arc<Reloader>,
+    pub(crate) cluster: ClusterKey,
+    pub(crate) watch: Option<PathBuf>,
+    /// Taken when the service starts.
+    pub(crate) internal: Mutex<Option<TcpListener>>,
+}
+
+#[async_trait]
+impl BackgroundService for Background {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let work = async {
+            tokio::join!(
+                self.tick(),
+                self.reload_on_signal(),
+                self.reload_on_change(),
+                self.serve_directory()
+            )
+        };
+        tokio::select! {
+            _ = work => {}
+            () = shut_down(&mut shutdown) => {}
+        }
+    }
+}
+
+impl Background {
+    async fn tick(&self) {
+        let mut clock = tokio::time::interval(TICK);
+        loop {
+            clock.tick().await;
+            self.directory.tick();
+            self.reloader.prune();
+        }
+    }
+
+    async fn reload_on_signal(&self) {
+        let mut hangups = match signal(SignalKind::hangup()) {
+            Ok(hangups) => hangups,
+            Err(cause) => return error!("SIGHUP does not reload: {cause}"),
+        };
+        while hangups.recv().await.is_some() {
+            self.reload("SIGHUP").await;
+        }
+    }
+
+    async fn reload_on_change(&self) {
+        let Some(path) = &self.watch else {
+            return;
+        };
+        let mut watch = match FileWatch::new(path) {
+            Ok(watch) => watch,
+            Err(cause) => {
+                let path = path.display();
+                return warn!("changes of {path} are not noticed, SIGHUP is: {cause}");
+            }
+        };
+        loop {
+            watch.changed().await;
+            self.reload("file changed").await;
+        }
+    }
+
+    /// Reading files may block, which the other tasks must not notice.
+    async fn reload(&self, why: &'static str) {
+        let reloader = Arc::clone(&self.reloader);
+        let task = tokio::task::spawn_blocking(move || {
+            // Both outcomes are logged and counted where they happen.
+            let _ = reloader.reload(why);
+        });
+        if let Err(cause) = task.await {
+            error!("reload ended early: {cause}");
+        }
+    }
+
+    async fn serve_directory(&self) {
+        let taken = self
+            .internal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(listener) = taken else {
+            return;
+        };
+        let directory = Arc::clone(&self.directory);
+        let service =
+            DirectoryService::<Request, Reply>::new(self.cluster.clone(), move |request| {
+                std::future::ready(directory.handle(request))
+            });
+        let served = async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming)
+                .await
+                .map_err(std::io::Error::other)
+        };
+        if let Err(cause) = served.await {
+            error!(
+                "the internal listener failed, shards in other processes lose their leases: {cause}"
+            );
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The directory that lives in this gateway.
+//!
+//! Owns: the lock around the memory engine, its clock, and the judgement which shards are dead for
+//! the placement of idle rooms.
+//! Must not: decide who owns a room; that is the engine's.
+
+use affinity::directory::{
+    Binding, Directory, DirectoryFuture, DirectoryIncarnation, Epoch, LEASE_MS, MemoryDirectory,
+    MemoryLimits, Reply, Request,
+};
+use affinity::{RoomKey, ShardId, Topology};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long a shard may take to show up after it became known, before idle rooms are placed
+/// elsewhere.
+const ARRIVAL: Duration = Duration::from_millis(LEASE_MS);
+
+/// The memory engine behind a lock. Every call is short and none waits.
+pub(crate) struct EmbeddedDirectory {
+    inner: Mutex<Inner>,
+    incarnation: DirectoryIncarnation,
+}
+
+struct Inner {
+    memory: MemoryDirectory,
+    /// One entry for each shard of the topology.
+    seen: BTreeMap<ShardId, Seen>,
+}
+
+struct Seen {
+    since: Instant,
+    leased: bool,
+}
+
+/// A shard's lease, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseView {
+    pub(crate) remaining: Option<Duration>,
+    pub(crate) incarnation: Option<u64>,
+}
+
+impl EmbeddedDirectory {
+    /// A new life of the directory. With `first_start` no shard can have lived before, so that
+    /// there is no grace.
+    pub(crate) fn new(first_start: bool) -> Self {
+        let incarnation = DirectoryIncarnation(rand::random());
+        let memory = MemoryDirectory::new(
+            incarnation,
+            epoch_floor(),
+            !first_start,
+            MemoryLimits::default(),
+            Instant::now(),
+        );
+        Self {
+            inner: Mutex::new(Inner {
+                memory,
+                seen: BTreeMap::new(),
+            }),
+            incarnation,
+        }
+    }
+
+    pub(crate) fn incarnation(&self) -> DirectoryIncarnation {
+        self.incarnation
+    }
+
+    pub(crate) fn handle(&self, request: Request) -> Reply {
+        self.lock().memory.handle_request(request, Instant::now())
+    }
+
+    /// Who owns the room now.
+    pub(crate) fn owner(&self, room: &RoomKey) -> Option<ShardId> {
+        let inner = self.lock();
+        let binding = inner.memory.owner(room, Instant::now())?;
+        Some(binding.shard.clone())
+    }
+
+    pub(crate) fn bindings(&self) -> Vec<Binding> {
+        let inner = self.lock();
+        inner
+            .memory
+            .live_bindings(Instant::now())
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn lease(&self, shard: &ShardId) -> LeaseView {
+        let inner = self.lock();
+        let now = Instant::now();
+        let mut bindings = inner.memory.live_bindings(now);
+        LeaseView {
+            remaining: inner.memory.lease_remaining(shard, now),
+            incarnation: bindings
+                .find(|binding| binding.shard == *shard)
+                .map(|binding| binding.incarnation.0),
+        }
+    }
+
+    /// From now on these are the shards that may claim.
+    pub(crate) fn set_topology(&self, topology: &Topology) {
+        let mut inner = self.lock();
+        let shards = topology.shards();
+        let known = shards.iter().map(|shard| (shard.id.clone(), shard.state));
+        inner.memory.set_topology(topology.generation(), known);
+        let now = Instant::now();
+        inner.seen.retain(|id, _| topology.shard(id).is_some());
+        for shard in shards {
+            inner.seen.entry(shard.id.clone()).or_insert(Seen {
+                since: now,
+                leased: false,
+            });
+        }
+    }
+
+    /// Lets leases run out. Call it at least once a second.
+    pub(crate) fn tick(&self) {
+        self.lock().memory.expire(Instant::now());
+    }
+
+    /// Shards that had a lease and lost it, or did not show up in time: idle rooms go elsewhere.
+    /// The rooms that such a shard still owns in the directory's eyes are not touched by this.
+    pub(crate) fn dead_shards(&self) -> BTreeSet<ShardId> {
+        let mut inner = self.lock();
+        let now = Instant::now();
+        let Inner { memory, seen } = &mut *inner;
+        let mut dead = BTreeSet::new();
+        for (id, seen) in seen {
+            if memory.lease_remaining(id, now).is_some() {
+                seen.leased = true;
+            } else if seen.leased || now.duration_since(seen.since) > ARRIVAL {
+                dead.insert(id.clone());
+            }
+        }
+        dead
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Directory for EmbeddedDirectory {
+    fn call(&self, request: Request) -> DirectoryFuture<'_> {
+        let reply = self.handle(request);
+        Box::pin(std::future::ready(Ok(reply)))
+    }
+}
+
+/// Claims of this life are numbered above those of earlier lives: the wall clock in milliseconds
+/// outruns any rate of claims.
+fn epoch_floor() -> Epoch {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ms = since_epoch.unwrap_or_default().as_millis();
+    Epoch(u64::try_from(ms).unwrap_or(0))
+}

@@ -1,0 +1,301 @@
+//! Putting a gateway together, and running it.
+
+use crate::admin::Admin;
+use crate::background::Background;
+use crate::config::Config;
+use crate::directory::EmbeddedDirectory;
+use crate::edge::Edge;
+use crate::error::GatewayError;
+use crate::listen::{BoundService, bind, local_address};
+use crate::proxy::EdgeProxy;
+use crate::reload::{Dead, Reloader};
+use crate::report::ReloadReport;
+use crate::snapshot::{Loaded, Snapshot};
+use crate::tls::{self, Certificates};
+use affinity::RoomCase;
+use affinity::directory::{Directory, Reply, Request};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use axum::Router;
+use pingora::apps::HttpServerOptions;
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::services::background::background_service;
+use proto::context::ClusterKey;
+use proto::rpc::DirectoryClient;
+use proto::token::ApiKeys;
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use tokio_util::sync::CancellationToken;
+
+/// Reads the configuration file. The error already names line, column and cause.
+pub type Loader = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
+
+/// Tries of one request: the first, one redirect, and one dead kept connection.
+const TRIES_MAX: usize = 3;
+/// Idle connections to shards that are kept.
+const POOL_SIZE: usize = 256;
+/// How long blocking work may take after the grace, seconds.
+const RUNTIME_SHUTDOWN_S: u64 = 1;
+
+/// What a gateway needs besides its section of the file.
+pub struct Deps {
+    /// API keys that sign access tokens.
+    pub keys: ApiKeys,
+    /// The secret that all programs of the deployment share.
+    pub cluster: ClusterKey,
+    /// Whether room names differ by case.
+    pub rooms: RoomCase,
+    /// Reads the configuration again.
+    pub loader: Loader,
+    /// The file to watch for changes.
+    pub watch: Option<PathBuf>,
+    /// No shard can have held a room before (everything starts in one process): no grace.
+    pub first_start: bool,
+}
+
+/// A gateway whose addresses are taken, ready to run.
+pub struct Gateway {
+    config: Config,
+    cluster: ClusterKey,
+    state: Arc<ArcSwap<Snapshot>>,
+    directory: Arc<EmbeddedDirectory>,
+    reloader: Arc<Reloader>,
+    listeners: Vec<Listener>,
+    internal: Option<(TcpListener, SocketAddr)>,
+    watch: Option<PathBuf>,
+}
+
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl Gateway {
+    /// Checks the configuration, reads certificates and takes the listen addresses.
+    ///
+    /// # Errors
+    /// See [`GatewayError`].
+    pub fn bind(config: Config, deps: Deps) -> Result<Self, GatewayError> {
+        if let Some(address) = &config.directory {
+            return Err(ask_to_attach(address, &deps.cluster));
+        }
+        let loaded = Loaded {
+            config,
+            keys: deps.keys,
+            rooms: deps.rooms,
+        };
+        let snapshot =
+            Snapshot::build(&loaded, 1, &[], &BTreeSet::new()).map_err(GatewayError::Config)?;
+        let config = loaded.config;
+        let directory = Arc::new(EmbeddedDirectory::new(deps.first_start));
+        directory.set_topology(&snapshot.topology);
+        let state = Arc::new(ArcSwap::from_pointee(snapshot));
+
+        let listeners = take_listeners(&config)?;
+        let internal = take_internal(&config)?;
+        let reloader = Arc::new(Reloader {
+            loader: deps.loader,
+            state: Arc::clone(&state),
+            directory: Arc::clone(&directory),
+            certificates: listeners.iter().map(|l| l.certificates.clone()).collect(),
+            started: config.clone(),
+            busy: Mutex::new(Dead::default()),
+        });
+        Ok(Self {
+            config,
+            cluster: deps.cluster,
+            state,
+            directory,
+            reloader,
+            listeners,
+            internal,
+            watch: deps.watch,
+        })
+    }
+
+    /// The addresses taken, in the order of `listen`.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners
+            .iter()
+            .map(|listener| listener.address)
+            .collect()
+    }
+
+    /// The internal address taken.
+    pub fn internal_address(&self) -> Option<SocketAddr> {
+        self.internal.as_ref().map(|(_, address)| *address)
+    }
+
+    /// The directory, for shards in this process.
+    pub fn directory(&self) -> Arc<dyn Directory> {
+        Arc::clone(&self.directory) as Arc<dyn Directory>
+    }
+
+    /// `GET /readyz`, `GET /v1/shards`, `GET /v1/rooms`, `POST /v1/reload`. It checks no credentials:
+    /// that is the admin listener's.
+    pub fn admin_router(&self) -> Router {
+        let admin = Admin::new(
+            Arc::clone(&self.state),
+            Arc::clone(&self.directory),
+            Arc::clone(&self.reloader),
+            self.cluster.clone(),
+        );
+        admin.router()
+    }
+
+    /// A handle that reloads the configuration, for callers in this process. It may block on files.
+    pub fn reload_handle(&self) -> impl Fn() -> Result<ReloadReport, String> + Send + Sync + use<> {
+        let reloader = Arc::clone(&self.reloader);
+        move || reloader.reload("caller")
+    }
+
+    /// Serves until `shutdown` is cancelled and the grace is over. Blocks; call it on a thread that
+    /// is not part of an async runtime's workers. `SIGHUP` reloads; all other signals are the
+    /// caller's.
+    pub fn run(self, shutdown: CancellationToken) {
+        let conf = server_conf(&self.config);
+        let mut server = Server::new_with_opt_and_conf(None, conf);
+        server.bootstrap();
+        let proxy = Arc::new(self.http_proxy(&server.configuration));
+        for listener in self.listeners {
+            let tls = listener.certificates.map(tls::acceptor).transpose();
+            let tls = match tls {
+                Ok(tls) => tls.map(Arc::new),
+                Err(cause) => {
+                    tracing::error!(address = %listener.address, "not served: {cause}");
+                    continue;
+                }
+            };
+            let edge = Edge {
+                proxy: Arc::clone(&proxy),
+                tls,
+                state: Arc::clone(&self.state),
+            };
+            server.add_service(BoundService::new(listener.socket, listener.address, edge));
+        }
+        let background = Background {
+            directory: self.directory,
+            reloader: self.reloader,
+            cluster: self.cluster,
+            watch: self.watch,
+            internal: Mutex::new(self.internal.map(|(socket, _)| socket)),
+        };
+        server.add_service(background_service("gateway", background));
+        server.run(RunArgs {
+            shutdown_signal: Box::new(TokenWatch(shutdown)),
+        });
+    }
+
+    fn http_proxy(&self, conf: &Arc<ServerConf>) -> HttpProxy<EdgeProxy> {
+        let edge_proxy = EdgeProxy {
+            state: Arc::clone(&self.state),
+            directory: Arc::clone(&self.directory),
+            cluster: self.cluster.clone(),
+            // 0 is the group of the shared connections.
+            serial: AtomicU64::new(1),
+        };
+        let mut proxy = HttpProxy::new(edge_proxy, Arc::clone(conf));
+        let mut options = HttpServerOptions::default();
+        // Plain CONNECT is refused by us; the extended one carries WebSockets (RFC 8441).
+        options.allow_connect_method_proxying = true;
+        proxy.server_options = Some(options);
+        proxy.handle_init_modules();
+        proxy
+    }
+}
+
+fn server_conf(config: &Config) -> ServerConf {
+    let threads = match config.threads {
+        0 => thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    };
+    ServerConf {
+        threads,
+        grace_period_seconds: Some(config.shutdown_grace_s),
+        graceful_shutdown_timeout_seconds: Some(RUNTIME_SHUTDOWN_S),
+        max_retries: TRIES_MAX,
+        upstream_keepalive_pool_size: POOL_SIZE,
+        ..ServerConf::default()
+    }
+}
+
+fn take_listeners(config: &Config) -> Result<Vec<Listener>, GatewayError> {
+    let listeners = config.listen.iter().map(|listen| {
+        let certificates = match &listen.tls {
+            Some(tls) => {
+                let entries = tls::load(tls).map_err(|cause| {
+                    GatewayError::Config(format!("gateway.listen '{}': {cause}", listen.address))
+                })?;
+                Some(Arc::new(Certificates::new(entries)))
+            }
+            None => None,
+        };
+        let socket = bind(&listen.address, "gateway.listen")?;
+        Ok(Listener {
+            address: local_address(&socket, "gateway.listen")?,
+            socket,
+            certificates,
+        })
+    });
+    listeners.collect()
+}
+
+fn take_internal(config: &Config) -> Result<Option<(TcpListener, SocketAddr)>, GatewayError> {
+    let Some(address) = config.internal else {
+        return Ok(None);
+    };
+    let socket = bind(&address.to_string(), "gateway.internal")?;
+    let address = local_address(&socket, "gateway.internal")?;
+    Ok(Some((socket, address)))
+}
+
+/// An embedded directory serves one gateway. It is asked all the same, so that its own words explain
+/// the refusal.
+fn ask_to_attach(address: &str, cluster: &ClusterKey) -> GatewayError {
+    let (target, cluster) = (address.to_owned(), cluster.clone());
+    // A thread of its own: the caller may be inside an async runtime.
+    let asked = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())?;
+        runtime.block_on(async {
+            let client =
+                DirectoryClient::<Request, Reply>::new(&target, "gateway/new".into(), cluster)
+                    .map_err(|error| error.to_string())?;
+            let gateway = "new".to_owned();
+            client
+                .call(Request::Attach { gateway })
+                .await
+                .map_err(|error| error.to_string())
+        })
+    });
+    let reason = match asked.join() {
+        Ok(Ok(Reply::Refused { reason })) => reason,
+        Ok(Ok(_)) => "this version of Anteroom has one gateway to a directory".to_owned(),
+        Ok(Err(error)) => error,
+        Err(_) => "the question failed".to_owned(),
+    };
+    GatewayError::SecondGateway {
+        address: address.to_owned(),
+        reason,
+    }
+}
+
+/// Ends the server when the token is cancelled. Signals stay with the caller.
+struct TokenWatch(CancellationToken);
+
+#[async_trait]
+impl ShutdownSignalWatch for TokenWatch {
+    async fn recv(&self) -> ShutdownSignal {
+        self.0.cancelled().await;
+        ShutdownSignal::GracefulTerminate
+    }
+}

@@ -1,0 +1,190 @@
+//! Everything a request needs, as one immutable value that is swapped whole.
+
+use crate::config::{Config, ShardStateConfig};
+use crate::error::GatewayError;
+use crate::routing::NativeRouting;
+use affinity::{RoomCase, Routing, Shard, ShardId, ShardState, Topology};
+use proto::token::ApiKeys;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A configuration file, read and parsed.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The `gateway` section.
+    pub config: Config,
+    /// API keys that sign access tokens.
+    pub keys: ApiKeys,
+    /// Whether room names differ by case.
+    pub rooms: RoomCase,
+}
+
+/// The running configuration.
+pub(crate) struct Snapshot {
+    pub(crate) loaded: Loaded,
+    /// As configured, with the shards that leave once they are empty.
+    pub(crate) topology: Arc<Topology>,
+    /// Places rooms on the shards that are alive.
+    pub(crate) routing: Arc<dyn Routing>,
+    pub(crate) upstreams: BTreeMap<ShardId, Upstream>,
+}
+
+/// Where a shard listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    host: String,
+    port: u16,
+    /// Gone from the configuration, kept until its last live room ends.
+    pub(crate) leaving: bool,
+}
+
+impl Upstream {
+    /// The address to connect to now. Host names are looked up each time, because a shard's address
+    /// may change with its next life.
+    pub(crate) async fn resolve(&self) -> io::Result<SocketAddr> {
+        if let Ok(ip) = self.host.parse() {
+            return Ok(SocketAddr::new(ip, self.port));
+        }
+        tokio::net::lookup_host((self.host.as_str(), self.port))
+            .await?
+            .next()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))
+    }
+}
+
+/// The routing function of a configuration, without any listener.
+///
+/// # Errors
+/// [`GatewayError::Config`] if the configuration is not usable.
+pub fn routing(loaded: &Loaded) -> Result<Arc<dyn Routing>, GatewayError> {
+    Snapshot::build(loaded, 1, &[], &BTreeSet::new())
+        .map(|snapshot| snapshot.routing)
+        .map_err(GatewayError::Config)
+}
+
+impl Snapshot {
+    /// Builds the value. `leaving` are shards that the configuration no longer names and that still
+    /// have live rooms; `dead` ones get no new rooms.
+    pub(crate) fn build(
+        loaded: &Loaded,
+        generation: u64,
+        leaving: &[Shard],
+        dead: &BTreeSet<ShardId>,
+    ) -> Result<Self, String> {
+        loaded.config.check()?;
+        let mut shards = configured_shards(&loaded.config);
+        let mut upstreams = BTreeMap::new();
+        for shard in &shards {
+            upstreams.insert(shard.id.clone(), parse_url(shard, false)?);
+        }
+        for shard in leaving {
+            upstreams.insert(shard.id.clone(), parse_url(shard, true)?);
+            shards.push(Shard {
+                state: ShardState::Draining,
+                ..shard.clone()
+            });
+        }
+        let invalid = |error| format!("gateway.shards: {error}");
+        let topology = Topology::new(generation, shards.clone()).map_err(invalid)?;
+        let topology = Arc::new(topology);
+        let placing = match without_dead(shards, dead) {
+            Some(shards) => Arc::new(Topology::new(generation, shards).map_err(invalid)?),
+            None => Arc::clone(&topology),
+        };
+        let routing = NativeRouting::new(placing, loaded.keys.clone(), loaded.rooms);
+        Ok(Self {
+            loaded: loaded.clone(),
+            topology,
+            routing: Arc::new(routing),
+            upstreams,
+        })
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+}
+
+/// The shards with the dead ones closed for new rooms; `None` if that changes nothing, or would
+/// leave nobody.
+fn without_dead(mut shards: Vec<Shard>, dead: &BTreeSet<ShardId>) -> Option<Vec<Shard>> {
+    let is_dead = |shard: &Shard| shard.state == ShardState::Active && dead.contains(&shard.id);
+    let is_alive = |shard: &Shard| shard.state == ShardState::Active && !dead.contains(&shard.id);
+    if !shards.iter().any(is_dead) || !shards.iter().any(is_alive) {
+        return None;
+    }
+    for shard in &mut shards {
+        if is_dead(shard) {
+            shard.state = ShardState::Draining;
+        }
+    }
+    Some(shards)
+}
+
+/// The shards that `config` names.
+pub(crate) fn configured_shards(config: &Config) -> Vec<Shard> {
+    let shards = config.shards.iter().map(|shard| Shard {
+        id: ShardId::new(shard.id.as_str()),
+        url: shard.url.clone(),
+        weight: shard.weight,
+        state: match shard.state {
+            ShardStateConfig::Active => ShardState::Active,
+            ShardStateConfig::Draining => ShardState::Draining,
+        },
+    });
+    shards.collect()
+}
+
+fn parse_url(shard: &Shard, leaving: bool) -> Result<Upstream, String> {
+    let refused = || {
+        format!(
+            "gateway.shards '{}': url '{}' is not of the form http://host:port",
+            shard.id, shard.url
+        )
+    };
+    let uri: http::Uri = shard.url.parse().map_err(|_| refused())?;
+    let plain = uri.scheme_str() == Some("http") && uri.path().trim_matches('/').is_empty();
+    match (uri.host(), uri.port_u16()) {
+        (Some(host), Some(port)) if plain && port > 0 && uri.query().is_none() => Ok(Upstream {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+            leaving,
+        }),
+        _ => Err(refused()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(url: &str) -> Shard {
+        Shard {
+            id: ShardId::new("s1"),
+            url: url.to_owned(),
+            weight: 1,
+            state: ShardState::Active,
+        }
+    }
+
+    #[test]
+    fn a_shard_url_is_http_host_and_port_and_nothing_else() {
+        let upstream = parse_url(&shard("http://127.0.0.1:7000"), false).unwrap();
+        assert_eq!((upstream.host.as_str(), upstream.port), ("127.0.0.1", 7000));
+        let upstream = parse_url(&shard("http://[::1]:7000/"), false).unwrap();
+        assert_eq!(upstream.host, "::1");
+        for wrong in [
+            "",
+            "127.0.0.1:7000",
+            "https://a:1",
+            "http://a",
+            "http://a:1/x",
+            "http://a:0",
+        ] {
+            let error = parse_url(&shard(wrong), false).unwrap_err();
+            assert!(error.contains("'s1'"), "{wrong}: {error}");
+        }
+    }
+}
