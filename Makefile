@@ -12,7 +12,7 @@ CARGO_FLAGS := --workspace --locked
 E2E_BINARY := target/debug/anteroom
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
 
-.PHONY: help setup setup-build setup-test web build run test quick check check-rust check-web \
+.PHONY: help setup setup-build setup-test web build run test quick check check-rust check-web check-python \
 	test-rust test-web e2e e2e-binary bench clean
 
 help: ## this list
@@ -47,7 +47,7 @@ test: setup check test-rust test-web e2e ## all that CI runs: set-up, lints, tes
 quick: setup-build ## unit tests of the pure crates only
 	cargo test --locked -p affinity -p proto
 
-check: setup-build web check-rust check-web ## formatting and lints, no tests
+check: setup web check-rust check-web check-python ## formatting and lints, no tests
 
 check-rust: web
 	cargo fmt --all --check
@@ -55,6 +55,10 @@ check-rust: web
 
 check-web: web/node_modules/.installed
 	cd web && npm run check
+
+check-python: setup-test
+	$(VENV)/ruff check tests
+	$(VENV)/ruff format --check tests
 
 test-rust: web
 	cargo test $(CARGO_FLAGS)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """How long it takes from loading a meeting page to the first rendered frame of the other side.
 
-Starts `anteroom up`, puts a native participant with a small picture into a room, then loads the page
-in a fresh Chromium profile, again and again. Prints a line per run and the median. Not a test: numbers
-depend on the machine. Run it with `make bench`.
+Starts `anteroom up`, puts a native participant with a small picture into a room, then loads the
+page in a fresh Chromium profile, again and again. Prints a line per run and the median. Not a test:
+numbers depend on the machine. Run it with `make bench`.
 """
 
 import argparse
@@ -25,28 +25,6 @@ from harness.wait import until  # noqa: E402
 
 AIM = 2.0
 
-# Runs in the page before its own scripts: remembers when a video of somebody else first showed a frame.
-# The page's own preview is muted or mirrored, but has no remote identity: stats() tells them apart.
-WATCH = """
-(() => {
-  const seen = new WeakSet();
-  const watch = () => {
-    for (const video of document.querySelectorAll('video')) {
-      if (seen.has(video)) continue;
-      seen.add(video);
-      const frame = (now, data) => {
-        const remote = data.receiveTime !== undefined || data.rtpTimestamp !== undefined;
-        if (remote) window.firstRemoteFrame ??= performance.now();
-        else video.requestVideoFrameCallback(frame);
-      };
-      video.requestVideoFrameCallback(frame);
-    }
-    if (window.firstRemoteFrame === undefined) setTimeout(watch, 5);
-  };
-  watch();
-})();
-"""
-
 
 async def measure(runs: int) -> list[float]:
     """Seconds from the start of the navigation to the first remote frame, once per run."""
@@ -65,14 +43,12 @@ async def measure(runs: int) -> list[float]:
 
 async def first_frame(stage: Stage, url: str, run: int) -> float:
     """One page, from load to frame."""
-    page = await stage.page("about:blank", ready=False)
-    await page.page.add_init_script(WATCH)
-    await page.open(f"{url}?autojoin=1&name=Ada{run}&audio=1&video=1", joined=False)
-    # performance.now() counts from the start of the navigation.
-    frame = await until(
-        "a remote frame is shown", lambda: page.page.evaluate("() => window.firstRemoteFrame")
-    )
-    seconds = float(frame) / 1000
+    page = await stage.page(f"{url}?autojoin=1&name=Ada{run}&audio=1&video=1")
+
+    async def rendered() -> float | None:
+        return (await page.stats())["timing"]["firstFrameMs"]
+
+    seconds = await until("a frame of the other side is rendered", rendered) / 1000
     print(f"run {run}: first remote frame {seconds:.2f} s after the page load began")
     await page.close()
     return seconds
@@ -84,7 +60,10 @@ def main() -> int:
     arguments.add_argument("--runs", type=int, default=5)
     seconds = asyncio.run(measure(arguments.parse_args().runs))
     median = statistics.median(seconds)
-    print(f"median {median:.2f} s of {len(seconds)} runs (aim below {AIM:.0f} s), worst {max(seconds):.2f} s")
+    print(
+        f"median {median:.2f} s of {len(seconds)} runs (aim below {AIM:.0f} s), "
+        f"worst {max(seconds):.2f} s"
+    )
     return 0
 
 

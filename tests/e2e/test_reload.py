@@ -16,9 +16,7 @@ async def fill(stage: Stage, cluster: Cluster, rooms: list[str], each: int) -> l
     peers: list[Peer] = []
     for room in rooms:
         for number in range(each):
-            peer = await stage.peer(
-                cluster.ws, room, f"{room}-p{number}", video=number == 0
-            )
+            peer = await stage.peer(cluster.ws, room, f"{room}-p{number}", video=number == 0)
             peers.append(peer)
     return peers
 
@@ -27,7 +25,11 @@ async def media_flows(peers: list[Peer]) -> None:
     """Everybody hears and sees the others of the room, from now on."""
 
     async def one(peer: Peer) -> None:
-        others = [other.identity for other in peers if other is not peer and other.room_name == peer.room_name]
+        others = [
+            other.identity
+            for other in peers
+            if other is not peer and other.room_name == peer.room_name
+        ]
         await peer.hears(*others, seconds=60)
         seen = [identity for identity in others if identity.endswith("-p0")]
         await peer.sees(*seen, seconds=60)
@@ -83,7 +85,8 @@ async def refuse_broken_file(cluster: Cluster) -> None:
     answer = await cluster.admin.post("/v1/reload")
     assert answer.status_code == 422, answer.text
     assert f"line {number + 1}" in answer.text, answer.text
-    assert "wieght" in answer.text and "weight" in answer.text.replace("wieght", "")
+    assert "wieght" in answer.text
+    assert "weight" in answer.text.replace("wieght", "")
 
     printed = len(cluster.gateway.text())
     cluster.gateway.send(signal.SIGHUP)

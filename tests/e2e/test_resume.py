@@ -7,8 +7,12 @@ from harness.stage import Stage
 from harness.wait import until
 
 
-@pytest.mark.parametrize("single", [True, False], ids=["one peer connection", "two peer connections"])
-async def test_a_native_client_resumes_after_its_websocket_was_cut(stage: Stage, single: bool) -> None:
+@pytest.mark.parametrize(
+    "single", [True, False], ids=["one peer connection", "two peer connections"]
+)
+async def test_a_native_client_resumes_after_its_websocket_was_cut(
+    stage: Stage, single: bool
+) -> None:
     up = await stage.up()
     relay = await stage.enter(Relay(up.bind))
     ann = await stage.peer(f"ws://{relay.address}", "standup", "ann", single=single)
@@ -51,7 +55,7 @@ async def test_a_browser_resumes_after_its_websocket_was_cut(stage: Stage) -> No
         f"http://{relay.address}/standup?autojoin=1&name=Ada&audio=1&video=1&single=1"
     )
     await page.sees("bob")
-    (identity,) = bob.room.remote_participants
+    identity = await page.identity()
     await bob.sees(identity)
     sockets = len(page.sockets)
 

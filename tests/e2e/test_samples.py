@@ -38,11 +38,14 @@ async def test_check_refuses_a_mistake_with_its_line(binary: Path, tmp_path: Pat
     bad.write_text("version: 1\nkeys: {devkey: secret}\ncluster: {secret: x}\ngatevay: {}\n")
     code, out, error = await command("check", str(bad))
     assert code == 1
-    assert "line 4" in out + error and "gateway" in out + error
+    assert "line 4" in out + error
+    assert "gateway" in out + error
 
 
 async def test_the_samples_of_separate_programs_start_and_find_each_other(stage: Stage) -> None:
-    together = [sample for sample in SAMPLES if len(roles_of(sample)) == 1 or is_shard_with_node(sample)]
+    together = [
+        sample for sample in SAMPLES if len(roles_of(sample)) == 1 or is_shard_with_node(sample)
+    ]
     ports: dict[int, int] = {}
     programs = [program_of(stage, sample, ports) for sample in together]
     assert programs
@@ -76,9 +79,11 @@ def is_shard_with_node(sample: Path) -> bool:
     return roles_of(sample) == ["shard", "node"]
 
 
-def program_of(stage: Stage, sample: Path, ports: dict[int, int], role: str | None = None) -> Program:
+def program_of(
+    stage: Stage, sample: Path, ports: dict[int, int], role: str | None = None
+) -> Program:
     """The program of a sample, with the sample's ports replaced by free ones: the same port by the
-    same, so that the programs still meet, but the admin port (each machine has its own) by a new one."""
+    same, so that the programs still meet, but the admin port by a new one (one per machine)."""
     text = sample.read_text()
     config = yaml.safe_load(text)
     admin = f"127.0.0.1:{free_port()}"

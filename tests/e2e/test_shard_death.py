@@ -79,7 +79,9 @@ async def page_is_back(page: Page, killed: float) -> None:
     measured(f"the browser is back with media {took:.1f} s after kill -9")
 
 
-async def test_a_gateway_restart_leaves_media_alone_and_the_rooms_where_they_are(stage: Stage) -> None:
+async def test_a_gateway_restart_leaves_media_alone_and_the_rooms_where_they_are(
+    stage: Stage,
+) -> None:
     cluster = await stage.cluster({"s1": 1, "s2": 1})
     placed = await cluster.placed({"s2": 1})
     (room,) = placed["s2"]

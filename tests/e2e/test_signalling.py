@@ -20,7 +20,8 @@ async def test_text_frames_are_answered_in_json(stage: Stage) -> None:
         join = signalling.response(await asyncio.wait_for(socket.recv(), 20)).join
         assert join.room.name == "standup"
         assert join.participant.identity == "ann"
-        assert join.ping_interval > 0 and join.server_info.version
+        assert join.ping_interval > 0
+        assert join.server_info.version
 
         await socket.send(json.dumps({"pingReq": {"timestamp": "5", "rtt": "1"}}))
         answer = await first_text(socket, "pongResp")
@@ -60,7 +61,9 @@ async def test_a_leave_ends_the_session_and_is_told_to_the_others(stage: Stage) 
 
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("prefix", ["", "/r/standup", "/"])
-async def test_joins_are_understood_in_every_form(stage: Stage, compressed: bool, prefix: str) -> None:
+async def test_joins_are_understood_in_every_form(
+    stage: Stage, compressed: bool, prefix: str
+) -> None:
     up = await stage.up()
     target = signalling.v1_target(token("standup", "ann"), prefix=prefix, compressed=compressed)
     async with websockets.connect(f"{up.ws}{target}", open_timeout=20) as socket:

@@ -20,9 +20,7 @@ async def test_up_prints_the_join_url_within_two_seconds(stage: Stage) -> None:
         ["up", "--bind", bind, "--admin", admin, "--data", str(stage.folder / "data")],
         admin=admin,
     ).start()
-    await until(
-        "the join URL is printed", lambda: f"http://{bind}/" in program.text(), every=0.01
-    )
+    await until("the join URL is printed", lambda: f"http://{bind}/" in program.text(), every=0.01)
     took = time.monotonic() - program.started
     measured(f"join URL printed {took:.2f} s after the start of `anteroom up`")
     assert took < 2 * PATIENCE, f"join URL after {took:.2f} s"
@@ -56,9 +54,7 @@ async def test_a_token_from_the_command_line_lets_a_participant_in(stage: Stage)
         "--ttl", "10m", *key,
     )  # fmt: skip
     assert code == 0, error
-    await stage.peer(
-        up.ws, "standup", "eve", access_token=out.strip(), audio=False, video=False
-    )
+    await stage.peer(up.ws, "standup", "eve", access_token=out.strip(), audio=False, video=False)
     rooms = await up.admin.rooms()
     assert participants(rooms["standup"]) == 1
 

@@ -93,30 +93,36 @@ class Page:
         """Loads a URL; waits until the meeting is joined."""
         await self.page.goto(url, wait_until="domcontentloaded")
         if joined:
-            await until(f"{self.name} is in the meeting", self._has_stats, state=self.story)
+            await until(f"{self.name} is in the meeting", self._is_joined, state=self.story)
 
-    async def stats(self) -> list[dict]:
-        """`window.anteroom.stats()`: what arrives from each participant."""
-        value = await self.page.evaluate("() => window.anteroom.stats()")
-        return value["remote"]
+    async def stats(self) -> dict:
+        """`window.anteroom.stats()`: its own state and what arrives from each participant."""
+        return await self.page.evaluate("() => window.anteroom.stats()")
 
-    async def of(self, identity_or_index: str | int = 0) -> dict | None:
-        """What arrives from one participant, by identity, by a part of it, or by position."""
-        remote = await self.stats()
-        if isinstance(identity_or_index, int):
-            return remote[identity_or_index] if identity_or_index < len(remote) else None
-        return next((one for one in remote if identity_or_index in one["identity"]), None)
+    async def identity(self) -> str:
+        """The identity under which it takes part."""
+        return (await self.stats())["identity"]
+
+    async def of(self, who: str | int = 0) -> dict | None:
+        """What arrives from one participant, by identity or by position."""
+        remote = (await self.stats())["remote"]
+        if isinstance(who, int):
+            return remote[who] if who < len(remote) else None
+        return next((one for one in remote if one["identity"] == who), None)
 
     async def sees(self, who: str | int = 0, *, seconds: float = 40) -> dict:
         """Waits until pictures come from one participant, from now on; gives its last numbers."""
         return await self._grows(who, "video", "framesDecoded", 10, seconds)
 
     async def hears(self, who: str | int = 0, *, seconds: float = 40) -> dict:
-        """Waits until sound comes from one participant, from now on; gives its last numbers."""
-        return await self._grows(who, "audio", "packetsReceived", 20, seconds)
+        """Waits until sound (energy, not just packets) comes from one participant, from now on;
+        gives its last numbers."""
+        return await self._grows(who, "audio", "energy", 1e-4, seconds)
 
-    async def _grows(self, who: str | int, kind: str, field: str, by: int, seconds: float) -> dict:
-        first: list[int] = []
+    async def _grows(
+        self, who: str | int, kind: str, field: str, by: float, seconds: float
+    ) -> dict:
+        first: list[float] = []
 
         async def grown() -> dict | None:
             found = await self.of(who)
@@ -133,7 +139,9 @@ class Page:
         try:
             return await until(f"{kind} of {who} grows on {self.name}", grown, seconds=seconds)
         except AssertionError as error:
-            raise AssertionError(f"{error}\nstats: {await self._safe_stats()}\n{self.story()}") from None
+            raise AssertionError(
+                f"{error}\nstats: {await self._safe_stats()}\n{self.story()}"
+            ) from None
 
     async def click(self, test_id: str) -> None:
         """Clicks the element with this `data-testid`."""
@@ -149,9 +157,7 @@ class Page:
         """Waits until a text is somewhere in the page."""
         await until(
             f"{self.name} shows '{text}'",
-            lambda: self.page.evaluate(
-                "text => document.body.innerText.includes(text)", text
-            ),
+            lambda: self.page.evaluate("text => document.body.innerText.includes(text)", text),
             seconds=seconds,
         )
 
@@ -168,12 +174,11 @@ class Page:
         with contextlib.suppress(Error):
             await asyncio.wait_for(self._context.close(), 15)
 
-    async def _has_stats(self) -> bool:
+    async def _is_joined(self) -> bool:
         try:
-            return bool(
-                await self.page.evaluate(
-                    "() => Boolean(window.anteroom && window.anteroom.stats)"
-                )
+            return await self.page.evaluate(
+                "async () => Boolean(window.anteroom)"
+                " && (await window.anteroom.stats()).state === 'connected'"
             )
         except Error:
             return False

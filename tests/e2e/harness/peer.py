@@ -1,8 +1,9 @@
-"""A participant over the official native client: publishes a tone and a small moving picture, counts
-what arrives, and writes down what happens to it."""
+"""A participant over the official native client: publishes a tone and a small moving picture,
+counts what arrives, and writes down what happens to it."""
 
 import asyncio
 import collections
+import json
 import time
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ WIDTH, HEIGHT, FPS = 320, 180, 8
 _RATE, _FRAME_MS = 48_000, 50
 # A tone of amplitude 8000 has an RMS of 5657; Opus leaves most of it, silence is below 50.
 LOUD = 1000.0
+# Topic of the web client's chat packets.
+CHAT = "chat"
 
 
 @dataclass
@@ -49,7 +52,6 @@ class Peer:
         self.identity = identity
         self.incoming: dict[str, Incoming] = collections.defaultdict(Incoming)
         self.data: list[tuple[str, str, bytes]] = []
-        self.texts: list[tuple[str, str, str]] = []
         self.events: list[tuple[float, str, str]] = []
         self.gaps: dict[str, Gap] = {}
         self.microphone: rtc.LocalAudioTrack | None = None
@@ -67,15 +69,13 @@ class Peer:
         video: bool = True,
         simulcast: bool = False,
         single: bool | None = None,
-        timeout: float = 20,
+        seconds: float = 20,
     ) -> "Peer":
         """Connects and publishes. `single`: one peer connection (`/rtc/v1`) or two (`/rtc`)."""
-        options = rtc.RoomOptions(single_peer_connection=single, connect_timeout=timeout)
+        options = rtc.RoomOptions(single_peer_connection=single, connect_timeout=seconds)
         await asyncio.wait_for(
-            self._room.connect(
-                url, access_token or token(self.room_name, self.identity), options
-            ),
-            2 * timeout,
+            self._room.connect(url, access_token or token(self.room_name, self.identity), options),
+            2 * seconds,
         )
         if audio:
             await self._publish_tone()
@@ -106,8 +106,15 @@ class Peer:
         )
 
     async def chat(self, text: str) -> None:
-        """Sends a chat message, as LiveKit's components do."""
-        await self._room.local_participant.send_text(text, topic="lk.chat")
+        """Sends a chat message, as the web client does."""
+        packet = {"type": "chat", "text": text, "name": self.identity, "ts": time.time() * 1000}
+        await self.say(json.dumps(packet), topic=CHAT)
+
+    def chats(self) -> list[tuple[str, str]]:
+        """Chat messages that came: sender and text."""
+        return [
+            (sender, json.loads(data)["text"]) for sender, topic, data in self.data if topic == CHAT
+        ]
 
     def mark(self) -> None:
         """Starts to measure gaps anew."""
@@ -184,17 +191,10 @@ class Peer:
         self._room.on("local_track_republished", lambda *_: self._note("local_track_republished"))
         self._room.on("track_subscribed", self._on_track)
         self._room.on("data_received", self._on_data)
-        self._room.register_text_stream_handler("lk.chat", self._on_text)
 
     def _on_data(self, packet: rtc.DataPacket) -> None:
         sender = packet.participant.identity if packet.participant else ""
         self.data.append((sender, packet.topic or "", bytes(packet.data)))
-
-    def _on_text(self, reader: rtc.TextStreamReader, sender: str) -> None:
-        async def read() -> None:
-            self.texts.append((sender, "lk.chat", await reader.read_all()))
-
-        self._run(read())
 
     def _on_track(self, track: rtc.Track, publication: object, who: rtc.RemoteParticipant) -> None:
         self._note("track_subscribed", f"{who.identity} {track.kind}")
@@ -271,7 +271,9 @@ class Peer:
             await asyncio.sleep(1 / FPS)
 
 
-async def pair(stage: object, url: str, room: str, *, prefix: str = "", **options: object) -> tuple[Peer, Peer]:
+async def pair(
+    stage: object, url: str, room: str, *, prefix: str = "", **options: object
+) -> tuple[Peer, Peer]:
     """Two peers that hear and see each other: the bystanders of a test."""
     first = await stage.peer(url, room, f"{prefix}ann", **options)
     second = await stage.peer(url, room, f"{prefix}bob", **options)

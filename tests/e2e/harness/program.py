@@ -181,7 +181,9 @@ class Program:
         """UDP and TCP ports that the process has bound, less the `known` ones."""
         inodes = _socket_inodes(self.pid)
         udp = _bound_ports("udp", inodes) | _bound_ports("udp6", inodes)
-        listening = _bound_ports("tcp", inodes, state="0A") | _bound_ports("tcp6", inodes, state="0A")
+        listening = _bound_ports("tcp", inodes, state="0A") | _bound_ports(
+            "tcp6", inodes, state="0A"
+        )
         return udp - known, listening - known
 
 
@@ -201,9 +203,7 @@ async def command(*arguments: str, stdin: str = "", seconds: float = 60) -> tupl
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        out, error = await asyncio.wait_for(
-            process.communicate(stdin.encode()), seconds * PATIENCE
-        )
+        out, error = await asyncio.wait_for(process.communicate(stdin.encode()), seconds * PATIENCE)
     except TimeoutError:
         process.kill()
         await process.wait()

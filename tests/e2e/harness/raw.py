@@ -20,7 +20,9 @@ class Answer:
         return self.headers.get("x-anteroom-shard")
 
 
-def request(target: str, headers: list[tuple[str, str]] | None = None, *, method: str = "GET") -> bytes:
+def request(
+    target: str, headers: list[tuple[str, str]] | None = None, *, method: str = "GET"
+) -> bytes:
     """The bytes of a request."""
     lines = [f"{method} {target} HTTP/1.1", "Host: localhost"]
     lines += [f"{name}: {value}" for name, value in headers or []]
@@ -41,7 +43,9 @@ def upgrade(target: str, headers: list[tuple[str, str]] | None = None) -> bytes:
     )
 
 
-async def exchange(address: str, data: bytes, *, seconds: float = 10, method: str = "GET") -> Answer:
+async def exchange(
+    address: str, data: bytes, *, seconds: float = 10, method: str = "GET"
+) -> Answer:
     """Sends `data` on a new connection and reads one answer."""
     host, port = address.rsplit(":", 1)
     reader, writer = await asyncio.open_connection(host, int(port))

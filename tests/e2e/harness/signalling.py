@@ -13,8 +13,13 @@ _CLIENT = models.ClientInfo(sdk=models.ClientInfo.PYTHON, version="1.2.1", proto
 def v0_target(access_token: str, *, prefix: str = "") -> str:
     """Request target of a join with two peer connections."""
     query = urllib.parse.urlencode(
-        {"access_token": access_token, "sdk": "python", "version": "1.2.1", "protocol": "16",
-         "auto_subscribe": "1"}
+        {
+            "access_token": access_token,
+            "sdk": "python",
+            "version": "1.2.1",
+            "protocol": "16",
+            "auto_subscribe": "1",
+        }
     )
     return f"{prefix}/rtc?{query}"
 

@@ -1,5 +1,5 @@
-"""Everything that one test starts: programs, peers, pages. It ends them all, in the right order, and
-then looks whether one of them panicked or was left behind."""
+"""Everything that one test starts: programs, peers, pages. It ends them all, in the right order,
+and then looks whether one of them panicked or was left behind."""
 
 import contextlib
 from pathlib import Path
@@ -124,7 +124,12 @@ class Cluster:
     """A gateway and its shards, each a process with a file of its own."""
 
     def __init__(
-        self, stage: Stage, weights: dict[str, int], standby: tuple[str, ...], *, separate_nodes: bool
+        self,
+        stage: Stage,
+        weights: dict[str, int],
+        standby: tuple[str, ...],
+        *,
+        separate_nodes: bool,
     ) -> None:
         self._folder = stage.folder
         self.bind = f"127.0.0.1:{free_port()}"
@@ -150,7 +155,9 @@ class Cluster:
 
     def write(self, weights: dict[str, int], *, draining: tuple[str, ...] = ()) -> None:
         """Writes the gateway's file with these shards."""
-        self.config.write_text(yaml.safe_dump(self.gateway_config(weights, draining), sort_keys=False))
+        self.config.write_text(
+            yaml.safe_dump(self.gateway_config(weights, draining), sort_keys=False)
+        )
 
     def gateway_config(self, weights: dict[str, int], draining: tuple[str, ...] = ()) -> dict:
         """The gateway's file as a value."""
@@ -195,7 +202,9 @@ class Cluster:
                 f"node-{name}", ["node", "--config", str(path)], admin=admin
             )
 
-    async def placed(self, per_shard: dict[str, int], *, prefix: str = "room") -> dict[str, list[str]]:
+    async def placed(
+        self, per_shard: dict[str, int], *, prefix: str = "room"
+    ) -> dict[str, list[str]]:
         """Room names for which the ring chooses the given shards, by `anteroom route`."""
         names = [f"{prefix}-{number}" for number in range(60 * len(per_shard))]
         requests = [{"method": "GET", "url": f"/r/{name}/", "headers": {}} for name in names]

@@ -32,9 +32,7 @@ async def until(
         try:
             value = condition()
             if inspect.isawaitable(value):
-                value = await asyncio.wait_for(
-                    value, max(1.0, deadline - time.monotonic())
-                )
+                value = await asyncio.wait_for(value, max(1.0, deadline - time.monotonic()))
             if value:
                 return value
             seen = value
@@ -48,7 +46,9 @@ async def until(
         await asyncio.sleep(every)
 
 
-async def stays(what: str, condition: Callable[[], bool | Awaitable[bool]], *, seconds: float) -> None:
+async def stays(
+    what: str, condition: Callable[[], bool | Awaitable[bool]], *, seconds: float
+) -> None:
     """Watches that `condition` holds for `seconds`: for things that must not happen."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
