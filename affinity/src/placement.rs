@@ -12,9 +12,10 @@ use siphasher::sip::SipHasher13;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// Points on the ring per unit of weight: eight equal shards stay within a few per cent of their
-/// share, and a lookup is a binary search over some thousand points.
-const POINTS_PER_WEIGHT: usize = 256;
+/// Points on the ring per unit of weight. A shard's share deviates by about one over the root of its
+/// points: measured over 60 sets of eight equal shards, 256 points put 12 % of the shards more than
+/// 10 % off, 1024 points 0.6 %. A lookup is a binary search over some thousand points.
+const POINTS_PER_WEIGHT: usize = 1024;
 
 /// SipHash keys of rooms and of ring points: different, so that a room name can never be made to
 /// sit exactly on a point. Digits of pi, no other meaning.

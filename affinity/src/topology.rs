@@ -16,8 +16,8 @@ pub const SHARD_ID_BYTES_MAX: usize = 64;
 /// Highest weight of one shard.
 pub const WEIGHT_MAX: u32 = 100;
 
-/// Highest sum of all weights: the ring has 256 points per unit and 24 bytes a point, so 25 MB.
-pub const WEIGHTS_SUM_MAX: u32 = 4_096;
+/// Highest sum of all weights: the ring has 1024 points per unit and 16 bytes a point, so 32 MB.
+pub const WEIGHTS_SUM_MAX: u32 = 2_048;
 
 /// Name of a shard, unique in a deployment and kept over restarts: placement hashes it, so a
 /// renamed shard is a new one.

@@ -66,7 +66,7 @@ pub enum Request {
         holder: Holder,
     },
     /// Own an idle room. Answers: `Granted`, `Mine`, `Owned`, `Grace`, `Draining`, `NoLease`,
-    /// `StaleDirectory`.
+    /// `Refused`, `StaleDirectory`.
     Claim {
         /// Who.
         holder: Holder,
@@ -74,7 +74,8 @@ pub enum Request {
         room: RoomKey,
     },
     /// A room held now, after the directory lost its data. Answers: `Reasserted`, `Owned`,
-    /// `NoLease`, `StaleDirectory`.
+    /// `Released` (too late: grace is over, or this claim was released), `NoLease`, `Refused`,
+    /// `StaleDirectory`.
     Reassert {
         /// Who.
         holder: Holder,
@@ -84,7 +85,7 @@ pub enum Request {
         epoch: Epoch,
     },
     /// The room is stopped and nobody owns it any more. Answers: `Released` (also if it was not
-    /// bound to this holder), `StaleDirectory`.
+    /// bound to this holder), `Refused` (try again), `StaleDirectory`.
     Release {
         /// Who.
         holder: Holder,

@@ -95,7 +95,7 @@ impl RoomKey {
     /// [`ROOM_BYTES_MAX`] bytes, except controls, bidi marks and other invisible characters.
     /// Names that a path cannot express are fine: they have no page.
     pub fn from_claim(name: &str, case: RoomCase) -> Result<Self, RoomKeyError> {
-        rules::canonical(name, case, rules::Rules::Claim).map(Self::from_canonical)
+        rules::canonical(name, case, rules::Rules::Claim).map(|name| Self(Arc::from(name)))
     }
 
     /// One path segment as it stands in the request target: decoded exactly once (RFC 3986
@@ -134,11 +134,7 @@ impl RoomKey {
 
     fn strict(decoded: &[u8], case: RoomCase) -> Result<Self, RoomKeyError> {
         let name = std::str::from_utf8(decoded).map_err(|_| RoomKeyError::NotUtf8)?;
-        rules::canonical(name, case, rules::Rules::Strict).map(Self::from_canonical)
-    }
-
-    fn from_canonical(name: std::borrow::Cow<'_, str>) -> Self {
-        Self(Arc::from(name.as_ref()))
+        rules::canonical(name, case, rules::Rules::Strict).map(|name| Self(Arc::from(name)))
     }
 }
 

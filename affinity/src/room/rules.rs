@@ -92,7 +92,7 @@ pub(super) fn canonical(
         });
     }
     // The checks see the final form, so a canonical name passes them again.
-    name.chars().try_for_each(|c| check_hidden(c))?;
+    name.chars().try_for_each(check_hidden)?;
     if rules == Rules::Strict {
         check_strict(&name)?;
     }
@@ -154,7 +154,7 @@ fn check_strict(name: &str) -> Result<(), RoomKeyError> {
     if name.starts_with(char::is_whitespace) || name.ends_with(char::is_whitespace) {
         return Err(RoomKeyError::EdgeSpace);
     }
-    name.chars().try_for_each(|c| check_strict_char(c))
+    name.chars().try_for_each(check_strict_char)
 }
 
 fn check_strict_char(c: char) -> Result<(), RoomKeyError> {

@@ -1,0 +1,538 @@
+//! The shard's side of the ownership protocol, as a pure machine.
+//!
+//! Owns: the lease, its deadline, and what this shard may believe about each room. Must not: send,
+//! read a clock, or use randomness. It errs towards *not owner*: whatever is late, unknown or from
+//! another directory life ends ownership, it never extends it.
+//!
+//! The driving loop, after every call: drain [`Ownership::poll_event`]; send all of
+//! [`Ownership::poll_request`]; sleep until [`Ownership::poll_timeout`], then call
+//! [`Ownership::handle_timeout`]. Every request id is answered exactly once by
+//! [`Ownership::handle_reply`], by an error if the call timed out.
+//!
+//! Time: the lease runs at the directory from some moment after the request was sent, so it ends
+//! no earlier than *send time* + ttl. The deadline here is that minus [`MARGIN_MS`]. Use a clock
+//! that counts suspend, if the platform has one.
+
+mod event;
+mod replies;
+mod room;
+
+pub use event::{Event, LostWhy, RefusedWhy};
+
+use crate::directory::{
+    DirectoryIncarnation, Epoch, Holder, Incarnation, MARGIN_MS, RENEW_MS, Request,
+};
+use crate::{RoomKey, ShardId};
+use room::{Phase, Room, Step, Unproven};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Most rooms of one shard, in any phase. `acquire` beyond is refused with [`RefusedWhy::Limit`].
+pub const ROOMS_MAX: usize = 20_000;
+
+/// Most room requests on their way at one time, so that ten thousand re-assertions do not become
+/// ten thousand open calls. The rest waits in order; renewals pass by.
+pub const IN_FLIGHT_MAX: usize = 256;
+
+/// Longest queue of rooms that may have something to send. Beyond, stale and double entries are
+/// thrown out: each room once remains.
+const READY_MAX: usize = 2 * ROOMS_MAX;
+
+/// Most late grants to an earlier incarnation that wait to be given back. Overflow is dropped: the
+/// binding ends with the earlier incarnation's lease anyway.
+const STRAYS_MAX: usize = 1_024;
+
+/// Pause before a request without an answer is sent again, milliseconds: many tries within one
+/// deadline, few enough for a directory that has just come back.
+const RETRY_MS: u64 = 300;
+
+/// How long `acquire` waits for a first lease, milliseconds. Below the 5 s that clients wait for a
+/// join, with time left for the claim.
+const LEASE_WAIT_MS: u64 = 1_500;
+
+const RETRY: Duration = Duration::from_millis(RETRY_MS);
+const LEASE_WAIT: Duration = Duration::from_millis(LEASE_WAIT_MS);
+
+/// Names one request of one [`Ownership`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(u64);
+
+/// What a request on its way is about.
+#[derive(Clone, Debug)]
+enum Topic {
+    Renew,
+    Claim(RoomKey),
+    Reassert(RoomKey),
+    Release(RoomKey),
+    /// Giving back what an earlier incarnation was granted late: nobody waits for the answer.
+    Stray,
+    Resign,
+}
+
+#[derive(Clone, Debug)]
+struct InFlight {
+    topic: Topic,
+    sent_at: Instant,
+    incarnation: Incarnation,
+    directory: Option<DirectoryIncarnation>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resignation {
+    No,
+    Due(Instant),
+    Sent,
+    Done,
+}
+
+/// A binding that an earlier incarnation got too late.
+#[derive(Clone, Debug)]
+struct Stray {
+    room: RoomKey,
+    epoch: Epoch,
+    incarnation: Incarnation,
+}
+
+/// The shard's side of the ownership protocol. See the module's first lines.
+#[derive(Debug)]
+pub struct Ownership {
+    shard: ShardId,
+    incarnation: Incarnation,
+    directory: Option<DirectoryIncarnation>,
+    /// The lease of the present incarnation was granted by the present `directory`.
+    leased: bool,
+    /// Deadline of the last lease, which may be of an earlier directory life while not `leased`.
+    deadline: Option<Instant>,
+    renew_at: Instant,
+    resignation: Resignation,
+    rooms: BTreeMap<RoomKey, Room>,
+    /// Rooms that may have something to send. Checked when taken out, so stale entries are fine.
+    ready: VecDeque<RoomKey>,
+    /// When to look at a room again. Checked when due, so stale entries are fine.
+    timers: BTreeSet<(Instant, RoomKey)>,
+    strays: VecDeque<Stray>,
+    in_flight: BTreeMap<RequestId, InFlight>,
+    next_id: u64,
+    /// At most two per room between two polls; the driver drains it after every call.
+    events: VecDeque<Event>,
+}
+
+impl Ownership {
+    /// A shard without a lease; the first request is ready at once. `incarnation` is random.
+    pub fn new(shard: ShardId, incarnation: Incarnation, now: Instant) -> Self {
+        Self {
+            shard,
+            incarnation,
+            directory: None,
+            leased: false,
+            deadline: None,
+            renew_at: now,
+            resignation: Resignation::No,
+            rooms: BTreeMap::new(),
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            strays: VecDeque::new(),
+            in_flight: BTreeMap::new(),
+            next_id: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Asks for a room. One [`Event::Granted`] or [`Event::Refused`] follows (at once if the room
+    /// is owned); asking again before that changes nothing. Without a lease it waits 1.5 s for one.
+    pub fn acquire(&mut self, room: RoomKey, now: Instant) {
+        if self.resigned() {
+            return self.refuse(room, RefusedWhy::NoLease);
+        }
+        let epoch = self.owned(&room, now);
+        let count = self.rooms.len();
+        match self.rooms.get_mut(&room) {
+            None if count >= ROOMS_MAX => return self.refuse(room, RefusedWhy::Limit),
+            None => {
+                self.rooms.insert(room.clone(), Room::claiming(now));
+            }
+            Some(Room {
+                phase: Phase::Owned { .. },
+                ..
+            }) => {
+                return match epoch {
+                    Some(epoch) => self.events.push_back(Event::Granted { room, epoch }),
+                    // Its deadline has passed; the coming timeout says `Lost`.
+                    None => self.refuse(room, RefusedWhy::NoLease),
+                };
+            }
+            // Already on its way.
+            Some(Room {
+                wanted: Some(_), ..
+            }) => return,
+            Some(entry) => {
+                entry.wanted = Some(now);
+                if let Phase::Claiming {
+                    claim: claim @ Step::Due(_),
+                    ..
+                } = &mut entry.phase
+                {
+                    *claim = Step::Due(now);
+                }
+            }
+        }
+        if !self.leased {
+            self.timers.insert((now + LEASE_WAIT, room.clone()));
+        }
+        self.make_ready(room);
+    }
+
+    /// Gives a room back, or takes back a wish for it. The caller has stopped the room already.
+    /// No event follows.
+    pub fn release(&mut self, room: &RoomKey, now: Instant) {
+        let Some(entry) = self.rooms.get_mut(room) else {
+            return;
+        };
+        entry.wanted = None;
+        match entry.phase {
+            Phase::Owned { epoch, .. } => {
+                *entry = Room::releasing(epoch, now);
+                self.make_ready(room.clone());
+            }
+            Phase::Claiming {
+                claim: Step::Due(_),
+                unsettled: false,
+            } => {
+                self.rooms.remove(room);
+            }
+            // Sent or unsettled: what is granted will be released.
+            Phase::Claiming { .. } | Phase::Releasing { .. } => {}
+        }
+    }
+
+    /// Ends in good order: the caller has stopped all rooms. Nothing is owned from here on; wishes
+    /// are refused; the lease is given back, then there is nothing to send any more.
+    pub fn resign(&mut self, now: Instant) {
+        if self.resigned() {
+            return;
+        }
+        let has_lease = self.leased && self.deadline.is_some();
+        self.resignation = if has_lease {
+            Resignation::Due(now)
+        } else {
+            Resignation::Done
+        };
+        for (room, entry) in std::mem::take(&mut self.rooms) {
+            if entry.wanted.is_some() {
+                self.refuse(room, RefusedWhy::NoLease);
+            }
+        }
+        self.ready.clear();
+        self.timers.clear();
+        self.strays.clear();
+    }
+
+    /// The claim under which the room is ours at this moment. The one question to ask, after every
+    /// await, before acting as the room's owner.
+    pub fn owned(&self, room: &RoomKey, now: Instant) -> Option<Epoch> {
+        if self.resigned() || self.deadline.is_none_or(|deadline| deadline <= now) {
+            return None;
+        }
+        match self.rooms.get(room)?.phase {
+            Phase::Owned {
+                epoch,
+                unproven: None,
+            } => Some(epoch),
+            Phase::Owned {
+                epoch,
+                unproven: Some(unproven),
+            } => (now < unproven.until).then_some(epoch),
+            Phase::Claiming { .. } | Phase::Releasing { .. } => None,
+        }
+    }
+
+    /// When everything ends unless the lease is renewed. Single rooms may end earlier, after a new
+    /// directory life; an event says so.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.resigned() { None } else { self.deadline }
+    }
+
+    /// The directory life last heard of.
+    pub fn directory(&self) -> Option<DirectoryIncarnation> {
+        self.directory
+    }
+
+    /// This shard's present life.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Whether [`Self::resign`] was called.
+    pub fn resigned(&self) -> bool {
+        self.resignation != Resignation::No
+    }
+
+    /// Time passed: ends what has reached its deadline. `fresh` is random and becomes the new
+    /// incarnation if the lease ended.
+    pub fn handle_timeout(&mut self, fresh: Incarnation, now: Instant) {
+        if self.past_deadline(now) {
+            self.fence(fresh, now);
+        }
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now
+        {
+            if let Some((_, room)) = self.timers.pop_first() {
+                self.wake(room, now);
+            }
+        }
+    }
+
+    /// The next request. Send it now: `now` is the send time from which its lease counts.
+    pub fn poll_request(&mut self, now: Instant) -> Option<(RequestId, Request)> {
+        if let Resignation::Due(at) = self.resignation {
+            return (at <= now).then(|| {
+                self.resignation = Resignation::Sent;
+                let holder = self.holder();
+                self.send(Topic::Resign, Request::Resign { holder }, now)
+            });
+        }
+        // Past the deadline nothing is sent in the old incarnation's name.
+        if self.resigned() || self.past_deadline(now) {
+            return None;
+        }
+        // A driver that never answers is cut off by the deadline, not by memory.
+        if self.renew_at <= now && self.in_flight.len() < 2 * IN_FLIGHT_MAX {
+            self.renew_at = now + Duration::from_millis(RENEW_MS);
+            let holder = self.holder();
+            return Some(self.send(Topic::Renew, Request::Renew { holder }, now));
+        }
+        if self.in_flight.len() >= IN_FLIGHT_MAX {
+            return None;
+        }
+        if let Some(Stray {
+            room,
+            epoch,
+            incarnation,
+        }) = self.strays.pop_front()
+        {
+            let holder = Holder {
+                incarnation,
+                ..self.holder()
+            };
+            return Some(self.send(
+                Topic::Stray,
+                Request::Release {
+                    holder,
+                    room,
+                    epoch,
+                },
+                now,
+            ));
+        }
+        while let Some(room) = self.ready.pop_front() {
+            if let Some(request) = self.room_request(room, now) {
+                return Some(request);
+            }
+        }
+        None
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`] and then [`Self::poll_request`], and why. `None`: only
+    /// after a reply or a call.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        match self.resignation {
+            Resignation::No => {}
+            Resignation::Due(at) => return Some((at, "resign")),
+            Resignation::Sent | Resignation::Done => return None,
+        }
+        let crowded = self.in_flight.len() >= 2 * IN_FLIGHT_MAX;
+        let renew = (!crowded).then_some((self.renew_at, "renew the lease"));
+        let deadline = self.deadline.map(|at| (at, "lease deadline"));
+        let room = self
+            .timers
+            .first()
+            .map(|(at, _)| (*at, "room retry or deadline"));
+        [renew, deadline, room]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    fn make_ready(&mut self, room: RoomKey) {
+        self.ready.push_back(room);
+        if self.ready.len() > READY_MAX {
+            self.ready = self.rooms.keys().cloned().collect();
+        }
+    }
+
+    fn past_deadline(&self, now: Instant) -> bool {
+        !self.resigned() && self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    fn holder(&self) -> Holder {
+        Holder {
+            shard: self.shard.clone(),
+            incarnation: self.incarnation,
+            directory: self.directory,
+        }
+    }
+
+    fn send(&mut self, topic: Topic, request: Request, now: Instant) -> (RequestId, Request) {
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        let (incarnation, directory) = (self.incarnation, self.directory);
+        self.in_flight.insert(
+            id,
+            InFlight {
+                topic,
+                sent_at: now,
+                incarnation,
+                directory,
+            },
+        );
+        (id, request)
+    }
+
+    /// What the room has to send now, if anything.
+    fn room_request(&mut self, room: RoomKey, now: Instant) -> Option<(RequestId, Request)> {
+        // Claims need the lease; the rest is pointless before the directory's life is known. All
+        // rooms become ready when the lease comes.
+        if !self.leased {
+            return None;
+        }
+        let holder = self.holder();
+        let id = RequestId(self.next_id);
+        let entry = self.rooms.get_mut(&room)?;
+        let (step, topic, request) = match &mut entry.phase {
+            Phase::Claiming { claim, .. } => {
+                let request = Request::Claim {
+                    holder,
+                    room: room.clone(),
+                };
+                (claim, Topic::Claim(room), request)
+            }
+            Phase::Owned {
+                epoch,
+                unproven: Some(Unproven { reassert, .. }),
+            } => {
+                let request = Request::Reassert {
+                    holder,
+                    room: room.clone(),
+                    epoch: *epoch,
+                };
+                (reassert, Topic::Reassert(room), request)
+            }
+            Phase::Releasing { epoch, release } => {
+                let request = Request::Release {
+                    holder,
+                    room: room.clone(),
+                    epoch: *epoch,
+                };
+                (release, Topic::Release(room), request)
+            }
+            Phase::Owned { unproven: None, .. } => return None,
+        };
+        if !step.is_due(now) {
+            return None;
+        }
+        *step = Step::Sent(id);
+        Some(self.send(topic, request, now))
+    }
+
+    /// A timer of the room fired.
+    fn wake(&mut self, room: RoomKey, now: Instant) {
+        let leased = self.leased;
+        let Some(entry) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        match entry.phase {
+            Phase::Claiming {
+                claim: Step::Due(_),
+                ..
+            } if !leased && entry.wanted.is_some_and(|since| since + LEASE_WAIT <= now) => {
+                entry.wanted = None;
+                if matches!(
+                    entry.phase,
+                    Phase::Claiming {
+                        unsettled: false,
+                        ..
+                    }
+                ) {
+                    self.rooms.remove(&room);
+                }
+                self.refuse(room, RefusedWhy::NoLease);
+            }
+            Phase::Owned {
+                epoch,
+                unproven: Some(unproven),
+            } if unproven.until <= now => {
+                // Released at the directory too: a re-assertion may still be on its way.
+                *entry = Room::releasing(epoch, now);
+                self.make_ready(room.clone());
+                self.events.push_back(Event::Lost {
+                    room,
+                    epoch,
+                    why: LostWhy::NotReasserted,
+                });
+            }
+            Phase::Claiming { .. } | Phase::Owned { .. } | Phase::Releasing { .. } => {
+                self.make_ready(room);
+            }
+        }
+    }
+
+    /// The lease ended: nothing is ours, and nothing that is still on its way can make it ours.
+    fn fence(&mut self, fresh: Incarnation, now: Instant) {
+        for (room, entry) in std::mem::take(&mut self.rooms) {
+            match entry.phase {
+                Phase::Owned { epoch, .. } => {
+                    self.events.push_back(Event::Lost {
+                        room,
+                        epoch,
+                        why: LostWhy::LeaseEnded,
+                    });
+                }
+                Phase::Claiming { .. } | Phase::Releasing { .. } => {
+                    if entry.wanted.is_some() {
+                        self.refuse(room, RefusedWhy::NoLease);
+                    }
+                }
+            }
+        }
+        self.ready.clear();
+        self.timers.clear();
+        self.incarnation = fresh;
+        self.leased = false;
+        self.deadline = None;
+        self.renew_at = now;
+        self.events.push_back(Event::Fenced);
+    }
+
+    fn refuse(&mut self, room: RoomKey, why: RefusedWhy) {
+        self.events.push_back(Event::Refused { room, why });
+    }
+
+    /// The directory has a new life: what is owned stays ours until the old deadline, and must be
+    /// confirmed before it.
+    fn adopt(&mut self, current: DirectoryIncarnation, now: Instant) {
+        self.directory = Some(current);
+        self.leased = false;
+        self.renew_at = now;
+        let Some(deadline) = self.deadline else {
+            return;
+        };
+        for (room, entry) in &mut self.rooms {
+            if let Phase::Owned { unproven, .. } = &mut entry.phase {
+                let until = unproven.map_or(deadline, |before| before.until.min(deadline));
+                *unproven = Some(Unproven {
+                    until,
+                    reassert: Step::Due(now),
+                });
+                self.timers.insert((until, room.clone()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

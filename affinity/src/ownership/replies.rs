@@ -1,0 +1,286 @@
+//! What each reply means for the ownership machine.
+//!
+//! The rule of all arms: a reply counts only if it answers the present incarnation under the
+//! present directory life.
+
+use super::{
+    Duration, Event, InFlight, Instant, LostWhy, MARGIN_MS, Ownership, Phase, RETRY, RefusedWhy,
+    RequestId, Resignation, Room, RoomKey, STRAYS_MAX, Step, Stray, Topic,
+};
+use crate::directory::{DirectoryIncarnation, DirectoryUnreachable, Epoch, Incarnation, Reply};
+
+/// Longest lease believed, milliseconds: a directory that says more is misconfigured, and a shard
+/// that is cut off must end within a minute.
+const TTL_MS_MAX: u64 = 60_000;
+
+type Outcome = Result<Reply, DirectoryUnreachable>;
+
+impl Ownership {
+    /// The answer of a request, or that there is none (a timeout included: the outcome is unknown).
+    /// Unknown ids are ignored. `fresh` is random, see [`Self::handle_timeout`].
+    pub fn handle_reply(
+        &mut self,
+        id: RequestId,
+        reply: Result<Reply, DirectoryUnreachable>,
+        fresh: Incarnation,
+        now: Instant,
+    ) {
+        // First: an answer that comes after the deadline finds no owner any more.
+        self.handle_timeout(fresh, now);
+        let Some(sent) = self.in_flight.remove(&id) else {
+            return;
+        };
+        if let Ok(Reply::StaleDirectory { current }) = reply
+            && sent.directory == self.directory
+        {
+            self.adopt(current, now);
+        }
+        match sent.topic.clone() {
+            Topic::Renew => self.renew_answered(&sent, &reply, now),
+            Topic::Claim(room) => self.claim_answered(room, &sent, reply, fresh, now),
+            Topic::Reassert(room) => self.reassert_answered(id, room, &sent, reply, fresh, now),
+            Topic::Release(room) => self.release_answered(id, room, &reply, now),
+            Topic::Stray => {}
+            Topic::Resign => self.resign_answered(&sent, &reply, now),
+        }
+    }
+
+    fn is_current(&self, sent: &InFlight) -> bool {
+        sent.incarnation == self.incarnation && sent.directory == self.directory && !self.resigned()
+    }
+
+    fn renew_answered(&mut self, sent: &InFlight, reply: &Outcome, now: Instant) {
+        if sent.incarnation != self.incarnation || self.resigned() {
+            return;
+        }
+        match reply {
+            Ok(Reply::Leased {
+                directory, ttl_ms, ..
+            }) => {
+                // A first renewal names no directory and may meet any; a later word wins.
+                if self.directory.is_none_or(|known| known == *directory) {
+                    self.take_lease(*directory, *ttl_ms, sent.sent_at, now);
+                }
+            }
+            // `adopt` has made the next renewal due.
+            Ok(Reply::StaleDirectory { .. }) => {}
+            // Refused, or out of reach: again soon, the deadline limits it.
+            Ok(_) | Err(_) => self.renew_at = self.renew_at.min(now + RETRY),
+        }
+    }
+
+    fn take_lease(
+        &mut self,
+        directory: DirectoryIncarnation,
+        ttl_ms: u64,
+        sent_at: Instant,
+        now: Instant,
+    ) {
+        let life_ms = ttl_ms.min(TTL_MS_MAX).saturating_sub(MARGIN_MS);
+        let deadline = sent_at + Duration::from_millis(life_ms);
+        if deadline <= now {
+            return;
+        }
+        self.directory = Some(directory);
+        if self.leased {
+            self.deadline = self.deadline.max(Some(deadline));
+            return;
+        }
+        self.leased = true;
+        self.deadline = Some(deadline);
+        self.ready = self.rooms.keys().cloned().collect();
+        self.events.push_back(Event::Leased { directory });
+    }
+
+    fn claim_answered(
+        &mut self,
+        room: RoomKey,
+        sent: &InFlight,
+        reply: Outcome,
+        fresh: Incarnation,
+        now: Instant,
+    ) {
+        if sent.incarnation != self.incarnation || self.resigned() {
+            if let Ok(Reply::Granted { epoch } | Reply::Mine { epoch }) = reply {
+                self.give_back(room, epoch, sent.incarnation);
+            }
+            return;
+        }
+        let Ok(reply) = reply else {
+            return self.claim_unknown(room, now);
+        };
+        // A grant of an earlier directory life is void with its data.
+        if !self.is_current(sent) || matches!(reply, Reply::StaleDirectory { .. }) {
+            return self.claim_again(room, now);
+        }
+        match reply {
+            Reply::Granted { epoch } | Reply::Mine { epoch } => self.granted(room, epoch, now),
+            Reply::Owned { shard, .. } => self.not_granted(room, RefusedWhy::Owned { shard }),
+            Reply::Grace { remaining_ms } => {
+                self.not_granted(room, RefusedWhy::Grace { remaining_ms });
+            }
+            Reply::Draining => self.not_granted(room, RefusedWhy::Draining),
+            Reply::Refused { .. } => self.not_granted(room, RefusedWhy::Limit),
+            Reply::NoLease => {
+                self.not_granted(room, RefusedWhy::NoLease);
+                self.fence(fresh, now);
+            }
+            Reply::Leased { .. }
+            | Reply::StaleDirectory { .. }
+            | Reply::Reasserted
+            | Reply::Released => self.claim_unknown(room, now),
+        }
+    }
+
+    /// A grant to an incarnation that has ended since.
+    fn give_back(&mut self, room: RoomKey, epoch: Epoch, incarnation: Incarnation) {
+        // A resignation takes everything of this incarnation with it.
+        if !self.resigned() && self.strays.len() < STRAYS_MAX {
+            self.strays.push_back(Stray {
+                room,
+                epoch,
+                incarnation,
+            });
+        }
+    }
+
+    fn granted(&mut self, room: RoomKey, epoch: Epoch, now: Instant) {
+        let Some(entry) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        if entry.wanted.is_some() {
+            *entry = Room::owned(epoch);
+            self.events.push_back(Event::Granted { room, epoch });
+        } else {
+            *entry = Room::releasing(epoch, now);
+            self.make_ready(room);
+        }
+    }
+
+    fn not_granted(&mut self, room: RoomKey, why: RefusedWhy) {
+        if self
+            .rooms
+            .remove(&room)
+            .is_some_and(|entry| entry.wanted.is_some())
+        {
+            self.refuse(room, why);
+        }
+    }
+
+    fn claim_again(&mut self, room: RoomKey, now: Instant) {
+        let Some(entry) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        if let Phase::Claiming { claim, unsettled } = &mut entry.phase {
+            if entry.wanted.is_none() && !*unsettled {
+                self.rooms.remove(&room);
+                return;
+            }
+            *claim = Step::Due(now);
+            self.make_ready(room);
+        }
+    }
+
+    /// The claim may have been carried out. Whoever waits gets his answer now; the claim is
+    /// repeated until the directory decides, so that no binding is left that nobody knows.
+    fn claim_unknown(&mut self, room: RoomKey, now: Instant) {
+        let Some(entry) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        let again = now + RETRY;
+        entry.phase = Phase::Claiming {
+            claim: Step::Due(again),
+            unsettled: true,
+        };
+        self.timers.insert((again, room.clone()));
+        if entry.wanted.take().is_some() {
+            self.refuse(room, RefusedWhy::Unknown);
+        }
+    }
+
+    fn reassert_answered(
+        &mut self,
+        id: RequestId,
+        room: RoomKey,
+        sent: &InFlight,
+        reply: Outcome,
+        fresh: Incarnation,
+        now: Instant,
+    ) {
+        if !self.is_current(sent) {
+            return;
+        }
+        let Some(entry) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        let Phase::Owned { epoch, unproven } = &mut entry.phase else {
+            return;
+        };
+        let Some(proof) = unproven.as_mut().filter(|proof| proof.reassert.is_sent(id)) else {
+            return;
+        };
+        let epoch = *epoch;
+        match reply {
+            Ok(Reply::Reasserted) => *unproven = None,
+            Ok(Reply::Owned { shard, .. }) => {
+                self.lose(room, epoch, LostWhy::TakenOver { shard });
+            }
+            Ok(Reply::Released) => self.lose(room, epoch, LostWhy::NotReasserted),
+            Ok(Reply::NoLease) => self.fence(fresh, now),
+            // No answer that decides: again until `until`.
+            Ok(_) | Err(_) => {
+                let again = now + RETRY;
+                proof.reassert = Step::Due(again);
+                self.timers.insert((again, room));
+            }
+        }
+    }
+
+    fn lose(&mut self, room: RoomKey, epoch: Epoch, why: LostWhy) {
+        self.rooms.remove(&room);
+        self.events.push_back(Event::Lost { room, epoch, why });
+    }
+
+    fn release_answered(&mut self, id: RequestId, room: RoomKey, reply: &Outcome, now: Instant) {
+        let Some(entry) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        let Phase::Releasing { release, .. } = &mut entry.phase else {
+            return;
+        };
+        if !release.is_sent(id) {
+            return;
+        }
+        match reply {
+            Ok(Reply::Released) if entry.wanted.is_some() => {
+                let claim = Step::Due(now);
+                entry.phase = Phase::Claiming {
+                    claim,
+                    unsettled: false,
+                };
+                self.make_ready(room);
+            }
+            Ok(Reply::Released) => {
+                self.rooms.remove(&room);
+            }
+            Ok(_) | Err(_) => {
+                let again = now + RETRY;
+                *release = Step::Due(again);
+                self.timers.insert((again, room));
+            }
+        }
+    }
+
+    fn resign_answered(&mut self, sent: &InFlight, reply: &Outcome, now: Instant) {
+        let gone = self.deadline.is_none_or(|deadline| deadline <= now);
+        let again = match reply {
+            Ok(_) => false,
+            Err(_) => sent.incarnation == self.incarnation && !gone,
+        };
+        self.resignation = if again {
+            Resignation::Due(now + RETRY)
+        } else {
+            Resignation::Done
+        };
+    }
+}

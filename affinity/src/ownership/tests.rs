@@ -1,0 +1,605 @@
+use super::*;
+use crate::RoomCase;
+use crate::directory::{DirectoryUnreachable, Reply};
+
+const D1: DirectoryIncarnation = DirectoryIncarnation(101);
+const D2: DirectoryIncarnation = DirectoryIncarnation(102);
+const FIRST: Incarnation = Incarnation(1);
+
+fn room(name: &str) -> RoomKey {
+    RoomKey::from_claim(name, RoomCase::Sensitive).unwrap()
+}
+
+fn granted(name: &str, epoch: u64) -> Event {
+    Event::Granted {
+        room: room(name),
+        epoch: Epoch(epoch),
+    }
+}
+
+fn refused(name: &str, why: RefusedWhy) -> Event {
+    Event::Refused {
+        room: room(name),
+        why,
+    }
+}
+
+fn lost(name: &str, epoch: u64, why: LostWhy) -> Event {
+    Event::Lost {
+        room: room(name),
+        epoch: Epoch(epoch),
+        why,
+    }
+}
+
+fn leased(directory: DirectoryIncarnation) -> Reply {
+    Reply::Leased {
+        directory,
+        ttl_ms: 6_000,
+        generation: 1,
+        grace_ms: 0,
+    }
+}
+
+fn stale(current: DirectoryIncarnation) -> Reply {
+    Reply::StaleDirectory { current }
+}
+
+fn grant(epoch: u64) -> Reply {
+    Reply::Granted {
+        epoch: Epoch(epoch),
+    }
+}
+
+/// Drives one machine by hand; milliseconds since start.
+struct Script {
+    machine: Ownership,
+    start: Instant,
+    now: Instant,
+    lives: u64,
+}
+
+impl Script {
+    fn new() -> Self {
+        let start = Instant::now();
+        let machine = Ownership::new("a".into(), FIRST, start);
+        Self {
+            machine,
+            start,
+            now: start,
+            lives: FIRST.0,
+        }
+    }
+
+    /// With a lease of D1 sent and granted at 0: deadline 4500.
+    fn leased() -> Self {
+        let mut script = Self::new();
+        let id = script.renewal();
+        script.reply(id, leased(D1));
+        script.events(&[Event::Leased { directory: D1 }]);
+        script
+    }
+
+    /// As [`Self::leased`], owning `standup` under epoch 7.
+    fn owning() -> Self {
+        let mut script = Self::leased();
+        let id = script.claim("standup");
+        script.reply(id, grant(7));
+        script.events(&[granted("standup", 7)]);
+        script
+    }
+
+    fn fresh(&mut self) -> Incarnation {
+        self.lives += 1;
+        Incarnation(self.lives)
+    }
+
+    fn at(&mut self, ms: u64) -> &mut Self {
+        self.now = self.start + Duration::from_millis(ms);
+        self
+    }
+
+    fn timeout(&mut self) -> &mut Self {
+        let fresh = self.fresh();
+        self.machine.handle_timeout(fresh, self.now);
+        self
+    }
+
+    fn answer(&mut self, id: RequestId, outcome: Result<Reply, DirectoryUnreachable>) {
+        let fresh = self.fresh();
+        self.machine.handle_reply(id, outcome, fresh, self.now);
+    }
+
+    fn reply(&mut self, id: RequestId, reply: Reply) {
+        self.answer(id, Ok(reply));
+    }
+
+    fn fail(&mut self, id: RequestId) {
+        self.answer(id, Err(DirectoryUnreachable("timeout".to_owned())));
+    }
+
+    fn request(&mut self) -> (RequestId, Request) {
+        self.machine.poll_request(self.now).expect("a request")
+    }
+
+    fn silent(&mut self) -> &mut Self {
+        assert_eq!(self.machine.poll_request(self.now), None);
+        self
+    }
+
+    fn renewal(&mut self) -> RequestId {
+        let (id, request) = self.request();
+        assert!(matches!(request, Request::Renew { .. }), "{request:?}");
+        id
+    }
+
+    fn claim(&mut self, name: &str) -> RequestId {
+        self.machine.acquire(room(name), self.now);
+        self.claim_request(name)
+    }
+
+    fn claim_request(&mut self, name: &str) -> RequestId {
+        let (id, request) = self.request();
+        let holder = self.machine.holder();
+        assert_eq!(
+            request,
+            Request::Claim {
+                holder,
+                room: room(name)
+            }
+        );
+        id
+    }
+
+    fn release_request(&mut self, name: &str, epoch: u64) -> RequestId {
+        let (id, request) = self.request();
+        let (holder, epoch) = (self.machine.holder(), Epoch(epoch));
+        assert_eq!(
+            request,
+            Request::Release {
+                holder,
+                room: room(name),
+                epoch
+            }
+        );
+        id
+    }
+
+    fn reassert_request(&mut self, name: &str, epoch: u64) -> RequestId {
+        let (id, request) = self.request();
+        let (holder, epoch) = (self.machine.holder(), Epoch(epoch));
+        assert_eq!(
+            request,
+            Request::Reassert {
+                holder,
+                room: room(name),
+                epoch
+            }
+        );
+        id
+    }
+
+    fn events<const N: usize>(&mut self, expected: &[Event; N]) -> &mut Self {
+        let got: Vec<Event> = std::iter::from_fn(|| self.machine.poll_event()).collect();
+        assert_eq!(got.as_slice(), expected);
+        self
+    }
+
+    fn owned(&self, name: &str) -> Option<u64> {
+        self.machine
+            .owned(&room(name), self.now)
+            .map(|epoch| epoch.0)
+    }
+
+    fn deadline_ms(&self) -> Option<u128> {
+        self.machine
+            .deadline()
+            .map(|at| at.duration_since(self.start).as_millis())
+    }
+}
+
+#[test]
+fn the_deadline_counts_from_the_send_time_less_the_margin() {
+    let mut script = Script::new();
+    let id = script.at(100).renewal();
+    script.at(1_100).reply(id, leased(D1));
+    assert_eq!(script.deadline_ms(), Some(4_600));
+    script.events(&[Event::Leased { directory: D1 }]);
+    let id = script.at(2_100).renewal();
+    script.at(2_200).reply(id, leased(D1));
+    assert_eq!(script.deadline_ms(), Some(6_600));
+    assert_eq!(script.machine.directory(), Some(D1));
+    script.events(&[]).silent();
+}
+
+#[test]
+fn a_lease_that_arrives_after_its_own_deadline_is_none() {
+    let mut script = Script::new();
+    let id = script.renewal();
+    script.at(4_500).reply(id, leased(D1));
+    assert_eq!(script.deadline_ms(), None);
+    script.events(&[]);
+}
+
+#[test]
+fn a_room_is_ours_from_the_grant_to_the_deadline_and_no_instant_longer() {
+    let mut script = Script::owning();
+    assert_eq!(script.owned("standup"), Some(7));
+    assert_eq!(script.at(4_499).owned("standup"), Some(7));
+    assert_eq!(script.at(4_500).owned("standup"), None);
+    script.silent().events(&[]);
+    script
+        .timeout()
+        .events(&[lost("standup", 7, LostWhy::LeaseEnded), Event::Fenced]);
+    assert_eq!(script.deadline_ms(), None);
+    let life = script.machine.incarnation();
+    assert_ne!(life, FIRST);
+    let (_, request) = script.request();
+    let Request::Renew { holder } = request else {
+        panic!("{request:?}")
+    };
+    assert_eq!((holder.incarnation, holder.directory), (life, Some(D1)));
+}
+
+#[test]
+fn renewals_go_on_every_two_seconds_even_if_one_hangs() {
+    let mut script = Script::leased();
+    script.at(1_999).silent();
+    let hanging = script.at(2_000).renewal();
+    let id = script.at(4_000).renewal();
+    script.at(4_100).reply(id, leased(D1));
+    assert_eq!(script.deadline_ms(), Some(8_500));
+    script.at(4_200).reply(hanging, leased(D1));
+    assert_eq!(script.deadline_ms(), Some(8_500));
+    let id = script.at(6_000).renewal();
+    script.at(6_010).fail(id);
+    script.at(6_309).silent();
+    script.at(6_310).renewal();
+}
+
+#[test]
+fn a_grant_after_the_deadline_is_given_back_and_never_acted_on() {
+    let mut script = Script::leased();
+    let id = script.claim("standup");
+    script.at(4_500).reply(id, grant(7));
+    script.events(&[refused("standup", RefusedWhy::NoLease), Event::Fenced]);
+    assert_eq!(script.owned("standup"), None);
+    script.renewal();
+    let (id, request) = script.request();
+    let Request::Release { holder, epoch, .. } = request else {
+        panic!("{request:?}")
+    };
+    assert_eq!((holder.incarnation, epoch), (FIRST, Epoch(7)));
+    script.reply(id, Reply::Released);
+    script.silent().events(&[]);
+}
+
+#[test]
+fn a_grant_of_a_room_that_nobody_wants_any_more_is_released() {
+    let mut script = Script::leased();
+    let id = script.claim("standup");
+    script.machine.release(&room("standup"), script.now);
+    script.reply(id, grant(7));
+    script.events(&[]);
+    assert_eq!(script.owned("standup"), None);
+    let id = script.release_request("standup", 7);
+    script.reply(id, Reply::Released);
+    script.silent();
+}
+
+#[test]
+fn every_answer_to_a_claim_says_why_not() {
+    let answers = [
+        (
+            Reply::Owned {
+                shard: "b".into(),
+                epoch: Epoch(3),
+            },
+            RefusedWhy::Owned { shard: "b".into() },
+        ),
+        (
+            Reply::Grace { remaining_ms: 40 },
+            RefusedWhy::Grace { remaining_ms: 40 },
+        ),
+        (Reply::Draining, RefusedWhy::Draining),
+        (
+            Reply::Refused {
+                reason: "full".to_owned(),
+            },
+            RefusedWhy::Limit,
+        ),
+    ];
+    let mut script = Script::leased();
+    for (reply, why) in answers {
+        let id = script.claim("standup");
+        script.reply(id, reply);
+        script.events(&[refused("standup", why)]).silent();
+    }
+}
+
+#[test]
+fn asking_twice_sends_one_claim_and_asking_for_an_owned_room_answers_at_once() {
+    let mut script = Script::leased();
+    script.machine.acquire(room("standup"), script.now);
+    let id = script.claim("standup");
+    script.machine.acquire(room("standup"), script.now);
+    script.silent().reply(id, Reply::Mine { epoch: Epoch(7) });
+    script.events(&[granted("standup", 7)]);
+    script.machine.acquire(room("standup"), script.now);
+    script.events(&[granted("standup", 7)]).silent();
+}
+
+#[test]
+fn an_unknown_outcome_is_told_and_then_settled_so_that_no_binding_is_left() {
+    let mut script = Script::leased();
+    let id = script.claim("standup");
+    script.fail(id);
+    script
+        .events(&[refused("standup", RefusedWhy::Unknown)])
+        .silent();
+    script.at(300).timeout();
+    let id = script.claim_request("standup");
+    script.reply(id, Reply::Mine { epoch: Epoch(7) });
+    script.events(&[]);
+    let id = script.release_request("standup", 7);
+    script.reply(id, Reply::Released);
+    script.silent();
+}
+
+#[test]
+fn a_room_wanted_again_after_an_unknown_outcome_is_claimed_at_once() {
+    let mut script = Script::leased();
+    let id = script.claim("standup");
+    script.fail(id);
+    script.events(&[refused("standup", RefusedWhy::Unknown)]);
+    let id = script.at(100).claim("standup");
+    script.reply(id, Reply::Mine { epoch: Epoch(7) });
+    script.events(&[granted("standup", 7)]);
+}
+
+#[test]
+fn a_released_room_is_claimed_again_only_after_the_release_is_confirmed() {
+    let mut script = Script::owning();
+    script.machine.release(&room("standup"), script.now);
+    assert_eq!(script.owned("standup"), None);
+    let id = script.release_request("standup", 7);
+    script.machine.acquire(room("standup"), script.now);
+    script.silent().fail(id);
+    script.silent().at(300).timeout();
+    let id = script.release_request("standup", 7);
+    script.reply(id, Reply::Released);
+    let id = script.claim_request("standup");
+    script.reply(id, grant(8));
+    script.events(&[granted("standup", 8)]);
+    assert_eq!(script.owned("standup"), Some(8));
+}
+
+#[test]
+fn without_a_lease_a_wish_waits_a_little_and_is_then_refused() {
+    let mut script = Script::new();
+    let id = script.renewal();
+    script.machine.acquire(room("standup"), script.now);
+    script.machine.acquire(room("retro"), script.now);
+    script.silent().at(1_000);
+    script.machine.release(&room("retro"), script.now);
+    script.machine.acquire(room("retro"), script.now);
+    script.at(1_499).timeout().events(&[]);
+    script
+        .at(1_500)
+        .timeout()
+        .events(&[refused("standup", RefusedWhy::NoLease)]);
+    script.at(2_000).reply(id, leased(D1));
+    script.events(&[Event::Leased { directory: D1 }]).renewal();
+    let id = script.claim_request("retro");
+    script.reply(id, grant(7));
+    script.events(&[granted("retro", 7)]).silent();
+}
+
+#[test]
+fn a_new_directory_life_confirms_every_room_before_the_old_deadline() {
+    let mut script = Script::owning();
+    let id = script.at(2_000).renewal();
+    script.at(2_010).reply(id, stale(D2));
+    assert_eq!(script.deadline_ms(), Some(4_500));
+    assert_eq!(script.owned("standup"), Some(7));
+    let id = script.renewal();
+    script.silent().at(2_100).reply(id, leased(D2));
+    script.events(&[Event::Leased { directory: D2 }]);
+    assert_eq!(script.deadline_ms(), Some(6_510));
+    let id = script.reassert_request("standup", 7);
+    script.at(2_200).fail(id);
+    script.silent().at(2_500).timeout();
+    let id = script.reassert_request("standup", 7);
+    script.at(2_600).reply(id, Reply::Reasserted);
+    script.at(4_010).renewal();
+    script.at(6_000).timeout().events(&[]);
+    assert_eq!(script.owned("standup"), Some(7));
+}
+
+#[test]
+fn a_room_that_is_not_confirmed_before_the_old_deadline_is_lost_alone() {
+    let mut script = Script::owning();
+    let id = script.at(2_000).renewal();
+    script.reply(id, stale(D2));
+    let id = script.renewal();
+    script.reply(id, leased(D2));
+    script.events(&[Event::Leased { directory: D2 }]);
+    let late = script.reassert_request("standup", 7);
+    let id = script.claim("retro");
+    script.reply(id, grant(9));
+    script.events(&[granted("retro", 9)]);
+    let id = script.at(4_000).renewal();
+    script.reply(id, leased(D2));
+    assert_eq!(script.at(4_500).owned("standup"), None);
+    script
+        .timeout()
+        .events(&[lost("standup", 7, LostWhy::NotReasserted)]);
+    script.reply(late, Reply::Reasserted);
+    assert_eq!(
+        (script.owned("standup"), script.owned("retro")),
+        (None, Some(9))
+    );
+    let id = script.release_request("standup", 7);
+    script.reply(id, Reply::Released);
+    script.silent().events(&[]);
+}
+
+#[test]
+fn a_room_that_another_shard_has_after_the_change_is_lost_at_once() {
+    let mut script = Script::owning();
+    let id = script.at(2_000).renewal();
+    script.reply(id, stale(D2));
+    let id = script.renewal();
+    script.reply(id, leased(D2));
+    script.events(&[Event::Leased { directory: D2 }]);
+    let id = script.reassert_request("standup", 7);
+    script.reply(
+        id,
+        Reply::Owned {
+            shard: "b".into(),
+            epoch: Epoch(9),
+        },
+    );
+    script.events(&[lost("standup", 7, LostWhy::TakenOver { shard: "b".into() })]);
+    script.silent();
+}
+
+#[test]
+fn the_old_deadline_ends_everything_if_the_new_directory_gives_no_lease() {
+    let mut script = Script::owning();
+    let id = script.at(2_000).renewal();
+    script.reply(id, stale(D2));
+    let id = script.renewal();
+    script.fail(id);
+    script.at(4_500).timeout();
+    script.events(&[lost("standup", 7, LostWhy::LeaseEnded), Event::Fenced]);
+}
+
+#[test]
+fn a_grant_of_an_earlier_directory_life_is_void() {
+    let mut script = Script::leased();
+    let claim = script.claim("standup");
+    let id = script.at(2_000).renewal();
+    script.reply(id, stale(D2));
+    script.reply(claim, grant(7));
+    script.events(&[]);
+    assert_eq!(script.owned("standup"), None);
+    let id = script.renewal();
+    script.reply(id, leased(D2));
+    script.events(&[Event::Leased { directory: D2 }]);
+    let id = script.claim_request("standup");
+    script.reply(
+        id,
+        Reply::Grace {
+            remaining_ms: 5_000,
+        },
+    );
+    script.events(&[refused(
+        "standup",
+        RefusedWhy::Grace {
+            remaining_ms: 5_000,
+        },
+    )]);
+}
+
+#[test]
+fn a_late_stale_answer_does_not_bring_an_earlier_directory_back() {
+    let mut script = Script::leased();
+    let claim = script.claim("standup");
+    let id = script.at(2_000).renewal();
+    script.reply(id, stale(D2));
+    let id = script.renewal();
+    script.reply(id, leased(D2));
+    script.reply(claim, stale(DirectoryIncarnation(55)));
+    assert_eq!(script.machine.directory(), Some(D2));
+    script.events(&[Event::Leased { directory: D2 }]);
+    script.claim_request("standup");
+}
+
+#[test]
+fn a_directory_that_does_not_know_our_lease_ends_everything() {
+    let mut script = Script::owning();
+    let id = script.claim("retro");
+    script.reply(id, Reply::NoLease);
+    script.events(&[
+        refused("retro", RefusedWhy::NoLease),
+        lost("standup", 7, LostWhy::LeaseEnded),
+        Event::Fenced,
+    ]);
+    script.renewal();
+    script.silent();
+}
+
+#[test]
+fn a_resigned_shard_owns_nothing_and_says_goodbye_until_it_is_heard() {
+    let mut script = Script::owning();
+    let pending = script.claim("retro");
+    script.machine.resign(script.now);
+    script.events(&[refused("retro", RefusedWhy::NoLease)]);
+    assert_eq!(
+        (script.owned("standup"), script.deadline_ms()),
+        (None, None)
+    );
+    let (id, request) = script.request();
+    assert_eq!(
+        request,
+        Request::Resign {
+            holder: script.machine.holder()
+        }
+    );
+    script.fail(id);
+    script.silent().at(300);
+    let (id, _) = script.request();
+    script.reply(id, Reply::Released);
+    script.reply(pending, grant(8));
+    script.machine.acquire(room("standup"), script.now);
+    script.at(60_000).timeout().silent();
+    script.events(&[refused("standup", RefusedWhy::NoLease)]);
+    assert_eq!(script.machine.poll_timeout(), None);
+}
+
+#[test]
+fn the_timeout_says_what_it_is_for() {
+    let mut script = Script::new();
+    assert_eq!(
+        script.machine.poll_timeout(),
+        Some((script.start, "renew the lease"))
+    );
+    let id = script.renewal();
+    script.reply(id, leased(D1));
+    let renew_at = script.start + Duration::from_millis(2_000);
+    assert_eq!(
+        script.machine.poll_timeout(),
+        Some((renew_at, "renew the lease"))
+    );
+    script.at(2_000).renewal();
+    script.at(4_000).renewal();
+    let deadline = script.start + Duration::from_millis(4_500);
+    assert_eq!(
+        script.machine.poll_timeout(),
+        Some((deadline, "lease deadline"))
+    );
+}
+
+#[test]
+fn room_requests_are_paced_and_none_is_forgotten() {
+    let mut script = Script::leased();
+    for number in 0..IN_FLIGHT_MAX + 10 {
+        script
+            .machine
+            .acquire(room(&format!("room-{number}")), script.now);
+    }
+    let mut sent: Vec<RequestId> = Vec::new();
+    while let Some((id, _)) = script.machine.poll_request(script.now) {
+        sent.push(id);
+    }
+    assert_eq!(sent.len(), IN_FLIGHT_MAX);
+    let mut granted = 0;
+    while let Some(id) = sent.pop() {
+        granted += 1;
+        script.reply(id, grant(granted));
+        sent.extend(script.machine.poll_request(script.now).map(|(id, _)| id));
+    }
+    assert_eq!(granted as usize, IN_FLIGHT_MAX + 10);
+    assert!(script.machine.in_flight.is_empty());
+}
