@@ -33,18 +33,18 @@ async def both_ways(ada: Page, bob: Page) -> None:
         await one.says(other)
 
 
+async def open_chat(page: Page) -> None:
+    """Opens the chat panel, unless it is open."""
+    if not await page.page.get_by_test_id("chat-input").is_visible():
+        await page.click("chat-button")
+
+
 async def send_chat(page: Page, text: str) -> None:
     """Writes a chat message as a person does."""
+    await open_chat(page)
     field = page.page.get_by_test_id("chat-input")
-    if not await field.first.is_visible():
-        await page.click("toggle-chat")
-    await field.first.fill(text)
-    await field.first.press("Enter")
-
-
-async def open_chat(page: Page) -> None:
-    if not await page.page.get_by_test_id("chat-input").first.is_visible():
-        await page.click("toggle-chat")
+    await field.fill(text)
+    await field.press("Enter")
 
 
 @pytest.mark.parametrize(("single", "path"), [(1, "/rtc/v1"), (0, "/rtc")])
@@ -61,14 +61,19 @@ async def test_two_browsers_meet(stage: Stage, single: int, path: str) -> None:
     await send_chat(ada, "hello from Ada")
     await bob.says("hello from Ada")
 
-    await ada.click("toggle-mic")
-    await bob.shows("[data-testid=muted-indicator]")
-    await ada.click("toggle-mic")
-    await until(
-        "the mark of a muted microphone goes away",
-        lambda: bob.page.evaluate("() => !document.querySelector('[data-testid=muted-indicator]')"),
-    )
+    tile = f"[data-testid='tile-{await ada.identity()}']"
+    await bob.shows(f"{tile}[data-muted-audio=false]")
+    await ada.click("mute-button")
+    await bob.shows(f"{tile}[data-muted-audio=true] .tile-muted")
+    await ada.click("mute-button")
+    await bob.shows(f"{tile}[data-muted-audio=false]")
     await bob.hears()
+
+    await ada.click("camera-button")
+    await bob.shows(f"{tile}[data-muted-video=true]")
+    await ada.click("leave-button")
+    await ada.shows("[data-testid=end-page]")
+    await bob.page.locator(tile).wait_for(state="detached")
 
 
 @pytest.mark.parametrize(("single", "path"), [(1, "/rtc/v1"), (0, "/rtc")])
@@ -77,7 +82,7 @@ async def test_a_browser_and_a_native_client_meet(stage: Stage, single: int, pat
     ada = await stage.page(meeting(up, "standup", "Ada", single=single))
     bob = await stage.peer(up.ws, "standup", "bob", single=bool(single))
     video = await ada.sees("bob")
-    assert (video["width"], video["height"]) == (WIDTH, HEIGHT)
+    assert_right_size(video)
     await ada.hears("bob")
 
     identity = await ada.identity()
@@ -93,9 +98,9 @@ async def test_a_browser_and_a_native_client_meet(stage: Stage, single: int, pat
     await send_chat(ada, "hello from Ada")
     await until("the chat message arrives", lambda: (identity, "hello from Ada") in bob.chats())
 
-    await ada.click("toggle-mic")
+    await ada.click("mute-button")
     await until("the mute is told", lambda: bob.happened("track_muted"), state=bob.story)
-    await ada.click("toggle-mic")
+    await ada.click("mute-button")
     await until("the unmute is told", lambda: bob.happened("track_unmuted"), state=bob.story)
 
 
