@@ -2,60 +2,157 @@
 //!
 //! Owns no socket, clock, thread or runtime: datagrams, commands and `now` come in, transmits,
 //! events and deadlines go out. The node driver owns all of those.
+//!
+//! A packet's way: [`Engine::handle_datagram`] -> `demux` -> `transport` (str0m) -> `forward` ->
+//! `subscription` -> the subscriber's `transport` -> [`Engine::poll_transmit`].
 
+mod arena;
+mod channels;
+mod commands;
 mod config;
+mod data;
+mod data_packet;
+mod demux;
+mod events;
 mod factory;
+mod forward;
+mod guard;
+mod housekeeping;
 mod io;
+mod keyframe;
+mod layers;
+mod negotiation;
+mod offering;
+mod outbox;
+mod rebase;
+mod resume;
+mod room;
+mod sdp;
+mod sdp_patch;
+mod sections;
+mod signalling;
+mod speaker;
+mod subscription;
+mod timers;
+mod transport;
+mod transports;
+mod vp8;
 
 pub use config::{EngineConfig, LocalCandidate, Transport};
 pub use factory::{Prepared, TransportFactory};
 pub use io::{Datagram, Transmit};
 
+use arena::{Arena, Key};
+use demux::{Addresses, Demux};
+use outbox::Outbox;
+use proto::id::{ParticipantSid, RoomSid, TrackSid};
 use proto::media::{NodeEvent, NodeReport};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
+use timers::{Timer, Timers};
+
+type ParticipantKey = Key<room::Participant>;
+type RoomKey = Key<room::Room>;
+type SubscriptionKey = Key<subscription::Subscription>;
+type TrackKey = Key<room::Track>;
+type TransportKey = Key<transport::Transport>;
 
 /// All rooms of one media worker.
 pub struct Engine {
-    config: EngineConfig,
+    addresses: Addresses,
+    demux: Demux,
+    transports: Arena<transport::Transport>,
+    rooms: Arena<room::Room>,
+    participants: Arena<room::Participant>,
+    tracks: Arena<room::Track>,
+    subscriptions: Arena<subscription::Subscription>,
+    rooms_by_sid: BTreeMap<RoomSid, RoomKey>,
+    participants_by_sid: BTreeMap<ParticipantSid, ParticipantKey>,
+    tracks_by_sid: BTreeMap<TrackSid, TrackKey>,
+    timers: Timers,
+    outbox: Outbox,
 }
 
 impl Engine {
-    /// An engine without participants.
+    /// An engine without participants. `config` must be the one its [`TransportFactory`] has.
+    // The signature is the seam to the driver: it hands its configuration over.
+    #[expect(clippy::needless_pass_by_value)]
     pub fn new(config: EngineConfig, _now: Instant) -> Self {
-        Self { config }
+        Self {
+            addresses: Addresses::new(&config.candidates),
+            demux: Demux::default(),
+            transports: Arena::new(),
+            rooms: Arena::new(),
+            participants: Arena::new(),
+            tracks: Arena::new(),
+            subscriptions: Arena::new(),
+            rooms_by_sid: BTreeMap::new(),
+            participants_by_sid: BTreeMap::new(),
+            tracks_by_sid: BTreeMap::new(),
+            timers: Timers::default(),
+            outbox: Outbox::default(),
+        }
     }
 
     /// Obeys the shard.
-    pub fn handle_command(&mut self, _command: Prepared, _now: Instant) {}
+    pub fn handle_command(&mut self, command: Prepared, now: Instant) {
+        self.obey(command.step, now);
+        self.settle(now);
+    }
 
     /// Takes one datagram (or one RFC 4571 frame). Never fails: what nobody expects is counted.
-    pub fn handle_datagram(&mut self, _datagram: Datagram<'_>, _now: Instant) {}
+    pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
+        self.receive(datagram, now);
+        self.settle(now);
+    }
 
     /// A TCP connection that carried datagrams is gone.
-    pub fn handle_tcp_closed(&mut self, _remote: SocketAddr, _now: Instant) {}
+    pub fn handle_tcp_closed(&mut self, remote: SocketAddr, _now: Instant) {
+        self.demux.forget_remote(Transport::Tcp, remote);
+    }
 
     /// Time passed; call at [`Engine::poll_timeout`] at the latest.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Transport(key) => self.transport_timeout(key, now),
+                Timer::Negotiation(key) => self.renegotiate(key, now),
+                Timer::Housekeeping => self.keep_house(now),
+            }
+            self.settle(now);
+        }
+    }
 
     /// The next datagram to send. Drain before waiting.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        None
+        self.outbox.transmits.pop_front()
     }
 
     /// The next message for the shard. Drain before waiting.
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
-        None
+        self.outbox.events.pop_front()
     }
 
     /// When [`Engine::handle_timeout`] is wanted next, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        None
+        self.timers.next()
     }
 
     /// Figures since start; `cpu_load` is left 0.
     pub fn report(&self) -> NodeReport {
-        let _ = &self.config;
-        NodeReport::default()
+        let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let counters = self.outbox.counters;
+        NodeReport {
+            participants: count(self.participants.len()),
+            tracks: count(self.tracks.len()),
+            rooms: count(self.rooms.len()),
+            packets_in: counters.packets_in,
+            packets_out: counters.packets_out,
+            bytes_in: counters.bytes_in,
+            bytes_out: counters.bytes_out,
+            stray_packets: counters.strays,
+            cpu_load: 0.0,
+        }
     }
 }

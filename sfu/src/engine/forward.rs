@@ -1,0 +1,280 @@
+//! The media path: a packet of a publisher, rewritten for every subscriber.
+
+use super::keyframe::starts_keyframe;
+use super::layers::quality_of_rid;
+use super::room::Source;
+use super::subscription::{SourcePacket, Subscription};
+use super::transport::{Inbound, Transport};
+use super::{Engine, SubscriptionKey, TrackKey, TransportKey};
+use proto::media::Kind;
+use std::time::Instant;
+use str0m::Rtc;
+use str0m::format::PayloadParams;
+use str0m::media::{KeyframeRequestKind, Mid, Pt};
+use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc};
+
+impl Engine {
+    /// A packet of a publisher.
+    pub(super) fn forward(&mut self, from: TransportKey, packet: &RtpPacket, now: Instant) {
+        self.outbox.counters.packets_in += 1;
+        let ssrc = packet.header.ssrc;
+        let Some(transport) = self.transports.get_mut(from) else {
+            return;
+        };
+        let inbound = match transport.inbound.get(&ssrc) {
+            Some(inbound) => Some(*inbound),
+            None => transport.discover(ssrc),
+        };
+        // A track that is not announced yet, or one too many.
+        let Some((inbound, key)) = inbound.and_then(|inbound| Some((inbound, inbound.track?)))
+        else {
+            self.outbox.counters.strays += 1;
+            return;
+        };
+        let Some((params, new)) = self.note_source(from, key, ssrc, inbound, packet, now) else {
+            return;
+        };
+        if new {
+            self.retarget(key, now);
+        }
+        let Some(track) = self.tracks.get(key).filter(|track| track.is_open()) else {
+            return;
+        };
+        if track.kind == Kind::Audio {
+            let owner = track.owner;
+            self.hear(owner, &packet.header.ext_vals);
+        }
+        self.fan_out(key, packet, params, now);
+    }
+
+    /// Keeps the books about a source. Returns its codec, and whether it is a new one.
+    fn note_source(
+        &mut self,
+        from: TransportKey,
+        key: TrackKey,
+        ssrc: Ssrc,
+        inbound: Inbound,
+        packet: &RtpPacket,
+        now: Instant,
+    ) -> Option<(PayloadParams, bool)> {
+        let pt = packet.header.payload_type;
+        let track = self.tracks.get_mut(key)?;
+        if let Some(source) = track.source_mut(ssrc) {
+            source.last_packet = now;
+            if source.params.pt() == pt {
+                return Some((source.params, false));
+            }
+        }
+        let params = self
+            .transports
+            .get_mut(from)?
+            .call(|rtc| params_of(rtc, pt))
+            .ok()??;
+        if let Some(source) = track.source_mut(ssrc) {
+            source.params = params;
+            return Some((params, false));
+        }
+        let quality = quality_of_rid(inbound.rid.as_deref());
+        track.add_source(Source::new(ssrc, quality, params, now));
+        Some((params, true))
+    }
+
+    fn hear(&mut self, owner: super::ParticipantKey, extensions: &ExtensionValues) {
+        let Some(level) = extensions.audio_level else {
+            return;
+        };
+        let room = self.participants.get(owner).map(|owner| owner.room);
+        if let Some(room) = room.and_then(|room| self.rooms.get_mut(room)) {
+            // str0m gives 0 down to -127.
+            room.speakers.observe(owner, level.unsigned_abs().min(127));
+        }
+    }
+
+    fn fan_out(&mut self, key: TrackKey, packet: &RtpPacket, params: PayloadParams, now: Instant) {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        let seen = SourcePacket {
+            ssrc: packet.header.ssrc,
+            sequence: *packet.seq_no,
+            timestamp: packet.header.timestamp,
+            params,
+            keyframe: track.kind == Kind::Video
+                && starts_keyframe(params.spec().codec, &packet.payload),
+            payload: &packet.payload,
+            alone: track.sources.len() == 1,
+        };
+        for subscription in &track.subscriptions {
+            let Some(subscription) = self
+                .subscriptions
+                .get_mut(*subscription)
+                .filter(|subscription| subscription.is_open())
+            else {
+                continue;
+            };
+            let Some(exit) = subscription.exit else {
+                continue;
+            };
+            let Some(transport) = self.transports.get_mut(exit.transport) else {
+                continue;
+            };
+            if write(transport, exit.mid, subscription, &seen, packet, now) {
+                self.outbox.counters.packets_out += 1;
+                transport.drain(
+                    exit.transport,
+                    &self.addresses,
+                    &mut self.outbox,
+                    &mut self.timers,
+                    now,
+                );
+            }
+        }
+    }
+
+    /// Chooses the sources of a track's subscribers again, and asks for the key frames they wait for.
+    pub(super) fn retarget(&mut self, key: TrackKey, now: Instant) {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        let mut awaited: Vec<Ssrc> = Vec::new();
+        for subscription in &track.subscriptions {
+            let Some(subscription) = self.subscriptions.get_mut(*subscription) else {
+                continue;
+            };
+            if let Some(ssrc) = subscription.retarget(track, now)
+                && !awaited.contains(&ssrc)
+            {
+                awaited.push(ssrc);
+            }
+        }
+        for ssrc in awaited {
+            self.ask_keyframe(key, ssrc, now);
+        }
+    }
+
+    /// A subscriber lost its picture.
+    pub(super) fn keyframe_wanted(&mut self, key: SubscriptionKey, now: Instant) {
+        let Some(subscription) = self.subscriptions.get(key) else {
+            return;
+        };
+        if let Some(ssrc) = subscription.watched() {
+            self.ask_keyframe(subscription.track, ssrc, now);
+        }
+    }
+
+    /// Asks a publisher for a key frame, but not too often.
+    pub(super) fn ask_keyframe(&mut self, key: TrackKey, ssrc: Ssrc, now: Instant) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        let transport = track.transport;
+        let Some(source) = track.source_mut(ssrc) else {
+            return;
+        };
+        if !source.may_ask(now) {
+            return;
+        }
+        if let Some(transport) = transport {
+            self.change(transport, now, |rtc| {
+                if let Some(stream) = rtc.direct_api().stream_rx(&ssrc) {
+                    stream.request_keyframe(KeyframeRequestKind::Pli);
+                }
+            });
+        }
+    }
+}
+
+/// Queues one packet at its subscriber; true if that is to be drained.
+fn write(
+    transport: &mut Transport,
+    mid: Mid,
+    subscription: &mut Subscription,
+    seen: &SourcePacket<'_>,
+    packet: &RtpPacket,
+    now: Instant,
+) -> bool {
+    let Some(pt) = payload_type(transport, mid, subscription, seen.params) else {
+        return false;
+    };
+    let Some(passage) = subscription.pass(seen, now) else {
+        return false;
+    };
+    let mut write = RtpWrite::new(
+        pt,
+        passage.numbers.sequence.into(),
+        passage.numbers.timestamp,
+        packet.timestamp,
+        packet.payload.clone(),
+    )
+    .marker(packet.header.marker)
+    .ext_vals(extensions(&packet.header.ext_vals))
+    .nackable(subscription.kind == Kind::Video);
+    if let Some(patch) = passage.patch {
+        write = write.vp8_patch(patch);
+    }
+    transport
+        .call(|rtc| {
+            if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
+                stream.write_rtp(write);
+            }
+        })
+        // A fault is reported by the drain.
+        .map_or(true, |()| true)
+}
+
+/// What the subscriber shall know of the packet; the rest belongs to the publisher's connection.
+fn extensions(values: &ExtensionValues) -> ExtensionValues {
+    let mut values = values.clone();
+    values.mid = None;
+    values.rid = None;
+    values.rid_repair = None;
+    values.transport_cc = None;
+    values.abs_send_time = None;
+    values
+}
+
+/// The subscriber's payload type for the source's codec. Only a match is remembered: before its
+/// answer a subscriber takes nothing.
+fn payload_type(
+    transport: &mut Transport,
+    mid: Mid,
+    subscription: &mut Subscription,
+    params: PayloadParams,
+) -> Option<Pt> {
+    if let Some((from, to)) = subscription.payload_types
+        && from == params.pt()
+    {
+        return Some(to);
+    }
+    let to = transport
+        .call(|rtc| matching_pt(rtc, mid, params))
+        .ok()
+        .flatten()?;
+    subscription.payload_types = Some((params.pt(), to));
+    Some(to)
+}
+
+fn matching_pt(rtc: &Rtc, mid: Mid, params: PayloadParams) -> Option<Pt> {
+    let taken = rtc.media(mid)?.remote_pts();
+    let config = rtc.codec_config();
+    let exact = config
+        .match_params(params)
+        .map(PayloadParams::pt)
+        .filter(|pt| taken.contains(pt));
+    let similar = || {
+        config
+            .params()
+            .iter()
+            .find(|known| known.spec().codec == params.spec().codec && taken.contains(&known.pt()))
+            .map(PayloadParams::pt)
+    };
+    exact.or_else(similar)
+}
+
+fn params_of(rtc: &Rtc, pt: Pt) -> Option<PayloadParams> {
+    rtc.codec_config()
+        .params()
+        .iter()
+        .find(|params| params.pt() == pt)
+        .copied()
+}

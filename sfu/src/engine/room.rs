@@ -1,0 +1,191 @@
+//! The records of the engine: rooms, participants, tracks. Plain data, changed by the other modules.
+
+use super::speaker::Speakers;
+use super::transport::{KeptStream, Section};
+use super::{ParticipantKey, RoomKey, SubscriptionKey, TransportKey};
+use proto::id::{Identity, ParticipantSid, RoomSid, TrackSid};
+use proto::media::{Kind, LayerSize, MediaPermission, PeerMode, Quality};
+use std::time::{Duration, Instant};
+use str0m::change::SdpPendingOffer;
+use str0m::format::PayloadParams;
+use str0m::media::Mid;
+use str0m::rtp::Ssrc;
+
+/// Most tracks a participant may publish. More are ignored.
+pub(super) const MAX_TRACKS: usize = 32;
+/// Most subscriptions of a participant: as many media sections as its SDP may have. More are
+/// ignored.
+pub(super) const MAX_SUBSCRIPTIONS: usize = 480;
+/// Most participants on a node. More are refused.
+pub(super) const MAX_PARTICIPANTS: usize = 10_000;
+/// Most sources remembered per track: three layers and their predecessors. The one that was silent
+/// longest is forgotten.
+const MAX_SOURCES: usize = 8;
+/// Least time between two key frame requests to one source.
+const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// A source without packets for this long is not being sent; screen shares are slow.
+const SOURCE_SILENT: Duration = Duration::from_secs(3);
+
+/// The participants of a room that are on this node.
+pub(super) struct Room {
+    pub(super) sid: RoomSid,
+    pub(super) participants: Vec<ParticipantKey>,
+    pub(super) speakers: Speakers,
+}
+
+/// A participant.
+pub(super) struct Participant {
+    pub(super) sid: ParticipantSid,
+    pub(super) identity: Identity,
+    pub(super) room: RoomKey,
+    pub(super) mode: PeerMode,
+    pub(super) permission: MediaPermission,
+    pub(super) publisher: Option<TransportKey>,
+    pub(super) subscriber: Option<TransportKey>,
+    pub(super) tracks: Vec<super::TrackKey>,
+    pub(super) subscriptions: Vec<SubscriptionKey>,
+    /// What a lost transport leaves to the one that resumes.
+    pub(super) kept: Kept,
+    /// Sequence of the last reliable data packet taken.
+    pub(super) last_data_sequence: u32,
+    /// When the client was asked for an offer that has not come yet.
+    pub(super) sections_wanted_at: Option<Instant>,
+    pub(super) offering: Offering,
+}
+
+/// The state of a transport that outlives it.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) sections: Vec<Section>,
+    pub(super) streams: Vec<KeptStream>,
+}
+
+/// The node's own offers on a subscriber connection.
+#[derive(Default)]
+pub(super) struct Offering {
+    /// The one in flight: clients break on a second one.
+    pub(super) pending: Option<PendingOffer>,
+    pub(super) last_id: u32,
+    /// The next offer restarts ICE.
+    pub(super) restart: bool,
+    /// The data channels have been put into an offer.
+    pub(super) has_channels: bool,
+}
+
+/// An offer of the node that waits for its answer.
+pub(super) struct PendingOffer {
+    pub(super) id: u32,
+    pub(super) token: SdpPendingOffer,
+    pub(super) added: Vec<(SubscriptionKey, Mid)>,
+}
+
+/// A published track.
+pub(super) struct Track {
+    pub(super) sid: TrackSid,
+    pub(super) cid: String,
+    pub(super) owner: ParticipantKey,
+    pub(super) owner_sid: ParticipantSid,
+    pub(super) kind: Kind,
+    pub(super) layers: Vec<LayerSize>,
+    pub(super) muted: bool,
+    /// The owner may publish.
+    pub(super) permitted: bool,
+    pub(super) transport: Option<TransportKey>,
+    pub(super) mid: Option<String>,
+    pub(super) sources: Vec<Source>,
+    pub(super) subscriptions: Vec<SubscriptionKey>,
+}
+
+/// One stream of a track: the only one, or a simulcast layer.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) ssrc: Ssrc,
+    pub(super) quality: Quality,
+    /// Codec of the last packet.
+    pub(super) params: PayloadParams,
+    pub(super) last_packet: Instant,
+    asked_at: Option<Instant>,
+    /// A key frame is wanted, but was asked for a moment ago.
+    pub(super) wanted: bool,
+}
+
+impl Source {
+    pub(super) fn new(ssrc: Ssrc, quality: Quality, params: PayloadParams, now: Instant) -> Self {
+        Self {
+            ssrc,
+            quality,
+            params,
+            last_packet: now,
+            asked_at: None,
+            wanted: false,
+        }
+    }
+
+    /// True if a key frame may be asked for now; otherwise it is remembered.
+    pub(super) fn may_ask(&mut self, now: Instant) -> bool {
+        let soon = self
+            .asked_at
+            .is_some_and(|at| now.saturating_duration_since(at) < KEYFRAME_INTERVAL);
+        self.wanted = soon;
+        if !soon {
+            self.asked_at = Some(now);
+        }
+        !soon
+    }
+}
+
+impl Track {
+    /// True if its packets may be forwarded.
+    pub(super) fn is_open(&self) -> bool {
+        self.permitted && !self.muted
+    }
+
+    pub(super) fn source_mut(&mut self, ssrc: Ssrc) -> Option<&mut Source> {
+        self.sources.iter_mut().find(|source| source.ssrc == ssrc)
+    }
+
+    pub(super) fn add_source(&mut self, source: Source) {
+        if self.sources.len() >= MAX_SOURCES
+            && let Some((oldest, _)) = self
+                .sources
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, source)| source.last_packet)
+        {
+            self.sources.remove(oldest);
+        }
+        self.sources.push(source);
+    }
+
+    /// The sources being sent; all of them if none is, so that a pause does not change the choice.
+    pub(super) fn live_sources(&self, now: Instant) -> Vec<&Source> {
+        let live: Vec<&Source> = self
+            .sources
+            .iter()
+            .filter(|source| now.saturating_duration_since(source.last_packet) < SOURCE_SILENT)
+            .collect();
+        if live.is_empty() {
+            self.sources.iter().collect()
+        } else {
+            live
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use str0m::format::CodecConfig;
+
+    #[test]
+    fn key_frames_are_asked_for_at_most_twice_a_second_and_never_forgotten() {
+        let params = CodecConfig::new_with_defaults().params()[0];
+        let start = Instant::now();
+        let mut source = Source::new(1.into(), Quality::High, params, start);
+        assert!(source.may_ask(start));
+        assert!(!source.may_ask(start + Duration::from_millis(499)));
+        assert!(source.wanted);
+        assert!(source.may_ask(start + Duration::from_millis(500)));
+        assert!(!source.wanted);
+    }
+}

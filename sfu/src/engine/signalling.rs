@@ -1,0 +1,306 @@
+//! A client's offers: accepted, answered, and the media sections shared out.
+
+use super::factory::ParsedOffer;
+use super::resume;
+use super::sdp::{OfferedSection, SectionKind};
+use super::sdp_patch::patch_answer;
+use super::sections::{self, Plan, Situation};
+use super::transport::{KeptStream, Role, Section, Transport};
+use super::{Engine, ParticipantKey, SubscriptionKey, TransportKey};
+use proto::id::TrackSid;
+use proto::media::{NodeEvent, OpenChannel, PeerMode, Target};
+use std::collections::BTreeMap;
+use std::time::Instant;
+use str0m::media::Mid;
+use str0m::{IceCreds, Rtc};
+
+/// An offer on its way.
+pub(super) struct Offer {
+    pub(super) id: u32,
+    pub(super) parsed: ParsedOffer,
+    /// For the answer, should the offer restart ICE.
+    pub(super) credentials: IceCreds,
+}
+
+impl Engine {
+    /// Takes an offer for the publisher connection.
+    pub(super) fn take_offer(
+        &mut self,
+        owner: ParticipantKey,
+        offer: Offer,
+        resume: Option<(Vec<OpenChannel>, Option<Box<Rtc>>)>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let participant = self.participants.get(owner).ok_or("unknown participant")?;
+        let single = participant.mode == PeerMode::Single;
+        match (resume, participant.publisher) {
+            // A v0 client restarts ICE on the connection it has.
+            (Some((channels, fresh)), before) if single => {
+                let fresh = fresh.ok_or("no transport could be built")?;
+                self.take_over(owner, before, fresh, offer, &channels, now)
+            }
+            (_, Some(key)) => self.renew(owner, key, offer, now),
+            (_, None) => Err("the transport is gone: resume the session first".to_owned()),
+        }
+    }
+
+    /// Answers on the connection that is there.
+    fn renew(
+        &mut self,
+        owner: ParticipantKey,
+        key: TransportKey,
+        offer: Offer,
+        now: Instant,
+    ) -> Result<(), String> {
+        let transport = self.transports.get(key).ok_or("the transport is gone")?;
+        let plan = self.plan(owner, &transport.sections, &offer.parsed.sections);
+        let renewed = plan.renewed.clone();
+        let parsed = offer.parsed;
+        let answered = self
+            .change(key, now, |rtc| {
+                accept(rtc, parsed.offer, &renewed, &offer.credentials)
+            })
+            .ok_or("the transport failed inside")?;
+        let answered = answered.map_err(|error| error.to_string())?;
+        self.demux.learn_ufrag(&answered.credentials.ufrag, key);
+        if let Some(transport) = self.transports.get_mut(key) {
+            transport.restarting |= answered.restarted && transport.connected;
+        }
+        self.conclude(owner, key, plan);
+        self.say_answer(owner, key, offer.id, &answered, now);
+        Ok(())
+    }
+
+    /// Answers on a fresh connection that takes the place of the old one.
+    fn take_over(
+        &mut self,
+        owner: ParticipantKey,
+        before: Option<TransportKey>,
+        mut fresh: Box<Rtc>,
+        offer: Offer,
+        channels: &[OpenChannel],
+        now: Instant,
+    ) -> Result<(), String> {
+        let (mut old_sections, streams) = self.leftovers(owner, before);
+        for section in &mut old_sections {
+            // A fresh connection has fresh sources.
+            section.used = false;
+        }
+        let plan = self.plan(owner, &old_sections, &offer.parsed.sections);
+        let parsed = offer.parsed;
+        let has_data = parsed
+            .sections
+            .iter()
+            .any(|section| section.kind == SectionKind::Other);
+        let (answered, taken) = super::guard::guard(&mut fresh, |rtc| {
+            let answered = accept(rtc, parsed.offer, &[], &offer.credentials)?;
+            Ok::<_, str0m::RtcError>((answered, resume::restore(rtc, channels, &streams, has_data)))
+        })
+        .map_err(|fault| fault.to_string())?
+        .map_err(|error| error.to_string())?;
+        if let Some(before) = before.and_then(|before| Some((before, self.uninstall(before)?))) {
+            self.retire(before.0, before.1);
+        }
+        let key = self.install(fresh, owner, Target::Publisher, now);
+        if let Some(participant) = self.participants.get_mut(owner) {
+            participant.publisher = Some(key);
+            participant.kept = Default::default();
+        }
+        self.conclude(owner, key, plan);
+        if let Some(transport) = self.transports.get_mut(key) {
+            let inbound = resume::inbound_of(transport, &taken);
+            transport.inbound.extend(inbound);
+        }
+        self.say_answer(owner, key, offer.id, &answered, now);
+        Ok(())
+    }
+
+    /// Drops a transport that another one replaces: no SCTP abort and no DTLS close, which would
+    /// end the client's channels for good.
+    fn retire(&mut self, key: TransportKey, mut transport: Transport) {
+        let kept = super::room::Kept {
+            sections: std::mem::take(&mut transport.sections),
+            streams: Vec::new(),
+        };
+        self.detach(key, &kept);
+        let _ = super::guard::guard_any(move || drop(transport));
+    }
+
+    fn leftovers(
+        &mut self,
+        owner: ParticipantKey,
+        before: Option<TransportKey>,
+    ) -> (Vec<Section>, Vec<KeptStream>) {
+        if let Some(transport) = before.and_then(|key| self.transports.get_mut(key)) {
+            return (transport.sections.clone(), transport.kept_streams());
+        }
+        self.participants
+            .get(owner)
+            .map(|participant| {
+                (
+                    participant.kept.sections.clone(),
+                    participant.kept.streams.clone(),
+                )
+            })
+            .unwrap_or_default()
+    }
+
+    fn plan(&self, owner: ParticipantKey, before: &[Section], offered: &[OfferedSection]) -> Plan {
+        let Some(participant) = self.participants.get(owner) else {
+            return sections::plan(offered, &Situation::default());
+        };
+        let tracks = participant.tracks.iter().filter_map(|key| {
+            let track = self.tracks.get(*key)?;
+            Some((track.cid.clone(), *key))
+        });
+        let subscriptions = participant.subscriptions.iter().filter_map(|key| {
+            let subscription = self.subscriptions.get(*key)?;
+            Some((*key, subscription.kind))
+        });
+        let receives = participant.mode == PeerMode::Single;
+        let situation = Situation {
+            before,
+            tracks: tracks.collect(),
+            subscriptions: subscriptions.filter(|_| receives).collect(),
+        };
+        sections::plan(offered, &situation)
+    }
+
+    /// Makes a plan true.
+    fn conclude(&mut self, owner: ParticipantKey, key: TransportKey, plan: Plan) {
+        let Some(transport) = self.transports.get_mut(key) else {
+            return;
+        };
+        let before = std::mem::replace(&mut transport.sections, plan.sections);
+        let sections = transport.sections.clone();
+        for (ssrc, inbound) in transport.inbound.clone() {
+            let track = sections
+                .iter()
+                .find(|section| section.mid() == inbound.mid)
+                .and_then(|section| match section.role {
+                    Role::Carries(track) => Some(track),
+                    Role::Idle | Role::Sends(_) => None,
+                });
+            if let Some(known) = transport.inbound.get_mut(&ssrc) {
+                known.track = track;
+            }
+        }
+        for section in before {
+            if let Role::Sends(subscription) = section.role
+                && !sections.iter().any(|now| now.role == section.role)
+                && let Some(subscription) = self.subscriptions.get_mut(subscription)
+            {
+                subscription.unbind();
+            }
+        }
+        for section in &plan.renewed {
+            // The stream is a new one, even if the section is not.
+            let subscription = sections
+                .iter()
+                .find(|known| known.mid() == *section)
+                .and_then(|known| match known.role {
+                    Role::Sends(subscription) => Some(subscription),
+                    _ => None,
+                });
+            if let Some(subscription) =
+                subscription.and_then(|subscription| self.subscriptions.get_mut(subscription))
+            {
+                subscription.unbind();
+            }
+        }
+        self.attach(key);
+        if let Some(participant) = self.participants.get_mut(owner) {
+            participant.sections_wanted_at = None;
+        }
+    }
+
+    fn say_answer(
+        &mut self,
+        owner: ParticipantKey,
+        key: TransportKey,
+        offer_id: u32,
+        answered: &Answered,
+        now: Instant,
+    ) {
+        let (Some(participant), Some(transport)) =
+            (self.participants.get(owner), self.transports.get(key))
+        else {
+            return;
+        };
+        let patches = sections::patches(&transport.sections, |key| self.names(key));
+        let credentials = answered.restarted.then_some((
+            answered.credentials.ufrag.as_str(),
+            answered.credentials.pass.as_str(),
+        ));
+        self.outbox.events.push_back(NodeEvent::Answer {
+            participant: participant.sid.clone(),
+            offer_id,
+            sdp: patch_answer(&answered.sdp, &patches, credentials),
+            mid_to_track: self.mid_to_track(&transport.sections),
+        });
+        self.say_bound(key, now);
+        self.want_negotiation(owner, now);
+    }
+
+    /// Stream and track id of a forwarded track: `PA_x|TR_y` and `TR_y`.
+    pub(super) fn names(&self, key: SubscriptionKey) -> Option<(String, String)> {
+        let track = self.tracks.get(self.subscriptions.get(key)?.track)?;
+        Some((
+            format!("{}|{}", track.owner_sid, track.sid),
+            track.sid.to_string(),
+        ))
+    }
+
+    pub(super) fn mid_to_track(&self, sections: &[Section]) -> BTreeMap<String, TrackSid> {
+        sections
+            .iter()
+            .filter_map(|section| {
+                let track = match section.role {
+                    Role::Idle => return None,
+                    Role::Carries(track) => track,
+                    Role::Sends(subscription) => self.subscriptions.get(subscription)?.track,
+                };
+                Some((section.mid.clone(), self.tracks.get(track)?.sid.clone()))
+            })
+            .collect()
+    }
+}
+
+/// What str0m answered.
+struct Answered {
+    sdp: String,
+    credentials: IceCreds,
+    restarted: bool,
+}
+
+fn accept(
+    rtc: &mut Rtc,
+    offer: str0m::change::SdpOffer,
+    renewed: &[Mid],
+    credentials: &IceCreds,
+) -> Result<Answered, str0m::RtcError> {
+    let before = rtc.direct_api().local_ice_credentials();
+    for mid in renewed {
+        // str0m makes a stream with a new SSRC while it accepts; the old one would be received,
+        // but not shown.
+        let old = rtc
+            .direct_api()
+            .stream_tx_by_mid(*mid, None)
+            .map(|stream| stream.ssrc());
+        if let Some(old) = old {
+            rtc.direct_api().remove_stream_tx(old);
+        }
+    }
+    let sdp = rtc.sdp_api().accept_offer(offer)?.to_sdp_string();
+    let restarted = rtc.direct_api().local_ice_credentials() != before;
+    if restarted {
+        // str0m invents credentials for a restart; ours name the worker.
+        rtc.direct_api()
+            .set_local_ice_credentials(credentials.clone());
+    }
+    Ok(Answered {
+        sdp,
+        credentials: rtc.direct_api().local_ice_credentials(),
+        restarted,
+    })
+}

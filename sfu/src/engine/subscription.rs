@@ -1,0 +1,190 @@
+//! One track on its way to one subscriber: which source is forwarded, and with which numbers.
+//!
+//! A video source is entered at a key frame only. Owns no transport: it says what to write.
+
+use super::keyframe::detects;
+use super::layers;
+use super::rebase::{Numbers, Rebase};
+use super::room::Track;
+use super::vp8::Vp8Rewriter;
+use super::{ParticipantKey, TrackKey, TransportKey};
+use proto::media::{Kind, TrackSettings};
+use std::time::{Duration, Instant};
+use str0m::format::{Codec, PayloadParams};
+use str0m::media::{Mid, Pt};
+use str0m::rtp::{Ssrc, Vp8Patch};
+
+/// A lonely source whose key frames are not recognised is entered anyway after this long.
+const BLIND_START: Duration = Duration::from_secs(3);
+
+/// Where a subscription's packets leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exit {
+    pub(super) transport: TransportKey,
+    pub(super) mid: Mid,
+}
+
+/// A subscription.
+pub(super) struct Subscription {
+    pub(super) participant: ParticipantKey,
+    pub(super) track: TrackKey,
+    pub(super) kind: Kind,
+    pub(super) settings: TrackSettings,
+    /// The subscriber may receive.
+    pub(super) permitted: bool,
+    pub(super) exit: Option<Exit>,
+    /// Payload types of the source and of the subscriber, once they are known to match.
+    pub(super) payload_types: Option<(Pt, Pt)>,
+    /// The source being forwarded.
+    current: Option<Ssrc>,
+    /// The source that shall be forwarded.
+    target: Option<Ssrc>,
+    waiting_since: Option<Instant>,
+    rebase: Rebase,
+    vp8: Vp8Rewriter,
+}
+
+/// A packet as a subscription sees it.
+pub(super) struct SourcePacket<'a> {
+    pub(super) ssrc: Ssrc,
+    pub(super) sequence: u64,
+    pub(super) timestamp: u32,
+    pub(super) params: PayloadParams,
+    pub(super) keyframe: bool,
+    pub(super) payload: &'a [u8],
+    /// The track has no other source.
+    pub(super) alone: bool,
+}
+
+impl SourcePacket<'_> {
+    fn codec(&self) -> Codec {
+        self.params.spec().codec
+    }
+}
+
+/// How a packet is written to the subscriber.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passage {
+    pub(super) numbers: Numbers,
+    pub(super) patch: Option<Vp8Patch>,
+}
+
+impl Subscription {
+    pub(super) fn new(
+        participant: ParticipantKey,
+        track: TrackKey,
+        kind: Kind,
+        settings: TrackSettings,
+        permitted: bool,
+    ) -> Self {
+        Self {
+            participant,
+            track,
+            kind,
+            settings,
+            permitted,
+            exit: None,
+            payload_types: None,
+            current: None,
+            target: None,
+            waiting_since: None,
+            rebase: Rebase::default(),
+            vp8: Vp8Rewriter::default(),
+        }
+    }
+
+    /// Packets leave here from now on, as a new RTP stream.
+    pub(super) fn bind(&mut self, exit: Exit) {
+        self.exit = Some(exit);
+        self.payload_types = None;
+        self.rebase = Rebase::default();
+        self.vp8 = Vp8Rewriter::default();
+        self.pause();
+    }
+
+    /// Packets have nowhere to go.
+    pub(super) fn unbind(&mut self) {
+        self.exit = None;
+        self.pause();
+    }
+
+    /// Stops in the middle of the stream; it goes on, without a gap, at the next key frame.
+    pub(super) fn pause(&mut self) {
+        self.current = None;
+        self.target = None;
+        self.waiting_since = None;
+    }
+
+    /// True if packets shall be written.
+    pub(super) fn is_open(&self) -> bool {
+        self.permitted && self.settings.enabled && self.exit.is_some()
+    }
+
+    /// Chooses the source again. Returns the one whose key frame is waited for.
+    pub(super) fn retarget(&mut self, track: &Track, now: Instant) -> Option<Ssrc> {
+        if !self.is_open() || !track.is_open() {
+            return None;
+        }
+        let live = track.live_sources(now);
+        let wanted = layers::wanted(&self.settings, &track.layers);
+        let quality = layers::choose(wanted, live.iter().map(|source| source.quality))?;
+        let target = live
+            .iter()
+            .filter(|source| source.quality == quality)
+            .max_by_key(|source| source.last_packet)
+            .map(|source| source.ssrc);
+        if target != self.target {
+            self.target = target;
+            self.waiting_since = Some(now);
+        }
+        self.awaited()
+    }
+
+    /// The source whose key frame is waited for.
+    pub(super) fn awaited(&self) -> Option<Ssrc> {
+        (self.kind == Kind::Video && self.current != self.target)
+            .then_some(self.target)
+            .flatten()
+    }
+
+    /// The source that a key frame request of the subscriber is for.
+    pub(super) fn watched(&self) -> Option<Ssrc> {
+        self.target.or(self.current)
+    }
+
+    /// Takes a packet of the track; `None` if it is not for this subscriber.
+    pub(super) fn pass(&mut self, packet: &SourcePacket<'_>, now: Instant) -> Option<Passage> {
+        if self.current != Some(packet.ssrc) {
+            if self.target != Some(packet.ssrc) || !self.may_enter(packet, now) {
+                return None;
+            }
+            self.enter(packet, now);
+        }
+        let numbers = self.rebase.map(packet.sequence, packet.timestamp, now)?;
+        let patch = (packet.codec() == Codec::Vp8)
+            .then(|| self.vp8.patch(packet.payload, numbers.newest))
+            .flatten();
+        Some(Passage { numbers, patch })
+    }
+
+    fn may_enter(&self, packet: &SourcePacket<'_>, now: Instant) -> bool {
+        let waited = || {
+            self.waiting_since
+                .is_some_and(|since| now.saturating_duration_since(since) >= BLIND_START)
+        };
+        self.kind == Kind::Audio
+            || packet.keyframe
+            || (packet.alone && (!detects(packet.codec()) || waited()))
+    }
+
+    fn enter(&mut self, packet: &SourcePacket<'_>, now: Instant) {
+        self.current = Some(packet.ssrc);
+        self.waiting_since = None;
+        let clock_rate = packet.params.spec().clock_rate.get();
+        self.rebase
+            .switch(packet.sequence, packet.timestamp, clock_rate, now);
+        if packet.codec() == Codec::Vp8 {
+            self.vp8.switch(packet.payload);
+        }
+    }
+}
