@@ -87,12 +87,12 @@ impl Journey {
 impl EdgeProxy {
     fn admit(&self, session: &Session, journey: &mut Journey) -> Result<Admission, Refusal> {
         let request = session.req_header();
+        journey.upgrade = upgrade_of(request)?;
         let target = target_of(request).ok_or_else(|| Refusal {
             status: 400,
             reason: "the request target is no text".to_owned(),
         })?;
         split(&target).0.clone_into(&mut journey.path);
-        journey.upgrade = upgrade_of(request)?;
         let now_s = unix_ms() / 1000;
         let upgrade = journey.upgrade;
         admit(

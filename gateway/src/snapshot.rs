@@ -74,6 +74,9 @@ impl Snapshot {
         dead: &BTreeSet<ShardId>,
     ) -> Result<Self, String> {
         loaded.config.check()?;
+        if loaded.config.shards.is_empty() {
+            return Err("gateway.shards is empty: name at least one shard".to_owned());
+        }
         let mut shards = configured_shards(&loaded.config);
         let mut upstreams = BTreeMap::new();
         for shard in &shards {

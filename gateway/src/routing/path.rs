@@ -87,12 +87,12 @@ fn is_dots(segment: &str) -> bool {
 /// Whether scripts of other origins may read the answer: SDKs in browsers check reachability and
 /// errors of the signalling paths from the application's origin.
 pub(crate) fn is_cross_origin(path: &str) -> bool {
-    let below = match classify(path) {
-        Place::Sticky(room) => path
-            .strip_prefix("/r/")
-            .and_then(|rest| rest.strip_prefix(room))
-            .unwrap_or(path),
-        _ => path,
+    let below = match path.strip_prefix("/r/") {
+        Some(rest) => rest
+            .find('/')
+            .and_then(|slash| rest.get(slash..))
+            .unwrap_or_default(),
+        None => path,
     };
     let signalling = below.strip_prefix("/rtc");
     matches!(below, "/" | "")

@@ -1,0 +1,10 @@
+//! A real gateway on loopback, with small shards behind it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod admin;
+mod limits;
+mod ownership;
+mod reload;
+mod routes;
+mod support;
+mod tls;

@@ -1,0 +1,408 @@
+//! Fake shards, a running gateway, and clients.
+
+use affinity::directory::{Directory, Holder, Incarnation, Reply, Request as Call};
+use affinity::{RoomCase, RoomKey, ShardId};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use gateway::{
+    Config, Deps, Gateway, ListenConfig, Loaded, ReloadReport, ShardConfig, ShardStateConfig,
+};
+use http::{HeaderMap, StatusCode, Version};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use proto::context::{CONTEXT_HEADER, ClusterKey, OWNER_HEADER, RoomContext};
+use proto::token::{ApiKeys, Claims, VideoGrant};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio_util::sync::CancellationToken;
+
+/// Longest that a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+pub(crate) fn cluster() -> ClusterKey {
+    ClusterKey::new("cluster").unwrap()
+}
+
+pub(crate) fn keys() -> ApiKeys {
+    ApiKeys::new(BTreeMap::from([("devkey".into(), "secret".into())])).unwrap()
+}
+
+pub(crate) fn token(room: &str) -> String {
+    let claims = Claims {
+        iss: "devkey".into(),
+        sub: "ada".into(),
+        exp: unix_s() + 600,
+        video: VideoGrant {
+            room: room.into(),
+            room_join: true,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    keys().mint(&claims).unwrap()
+}
+
+/// What a fake shard saw.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) version: Version,
+    pub(crate) context: RoomContext,
+    pub(crate) body: Bytes,
+}
+
+#[derive(Default)]
+struct ShardInner {
+    id: String,
+    seen: Mutex<Vec<Seen>>,
+    /// Named in a 421, if set.
+    owner: Mutex<Option<String>>,
+}
+
+/// A shard that answers everything with its name.
+pub(crate) struct FakeShard {
+    pub(crate) address: SocketAddr,
+    inner: Arc<ShardInner>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl FakeShard {
+    pub(crate) async fn start(id: &str) -> Self {
+        Self::start_at(id, "127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub(crate) async fn start_at(id: &str, address: SocketAddr) -> Self {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let inner = Arc::new(ShardInner {
+            id: id.to_owned(),
+            ..ShardInner::default()
+        });
+        let router = Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&inner));
+        let task = tokio::spawn(async move {
+            axum::serve(listener, router).await.unwrap();
+        });
+        Self {
+            address,
+            inner,
+            task,
+        }
+    }
+
+    pub(crate) fn config(&self) -> ShardConfig {
+        shard_config(&self.inner.id, &format!("http://{}", self.address))
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.inner.seen.lock().unwrap().clone()
+    }
+
+    /// From now on every request is answered with a 421 that names `owner`.
+    pub(crate) fn disown(&self, owner: &str) {
+        *self.inner.owner.lock().unwrap() = Some(owner.to_owned());
+    }
+}
+
+impl Drop for FakeShard {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub(crate) fn shard_config(id: &str, url: &str) -> ShardConfig {
+    ShardConfig {
+        id: id.to_owned(),
+        url: url.to_owned(),
+        weight: 1,
+        state: ShardStateConfig::Active,
+    }
+}
+
+async fn answer(
+    State(shard): State<Arc<ShardInner>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    request: Request,
+) -> Response {
+    let context = request.headers().get(CONTEXT_HEADER).unwrap();
+    let now_ms = unix_s() * 1000;
+    let context: RoomContext = cluster().verify(context.to_str().unwrap(), now_ms).unwrap();
+    assert_eq!(context.shard, shard.id);
+    let (parts, body) = request.into_parts();
+    let body = if upgrade.is_ok() {
+        Bytes::new()
+    } else {
+        body.collect().await.unwrap().to_bytes()
+    };
+    let target = parts.uri.path_and_query().unwrap().as_str().to_owned();
+    shard.seen.lock().unwrap().push(Seen {
+        target: target.clone(),
+        headers: parts.headers,
+        version: parts.version,
+        context,
+        body,
+    });
+    if let Some(owner) = shard.owner.lock().unwrap().clone() {
+        let headers = [(OWNER_HEADER, owner)];
+        return (StatusCode::MISDIRECTED_REQUEST, headers, "not mine").into_response();
+    }
+    if target == "/internal/rooms" {
+        let rooms = format!(
+            r#"[{{"room":"standup","node":"n1","epoch":1,"participants":3,"sid":"RM_x"}},
+                                {{"room":"only-{}","epoch":1}}]"#,
+            shard.id
+        );
+        return Response::new(Body::from(rooms));
+    }
+    match upgrade {
+        Ok(upgrade) => {
+            let id = shard.id.clone();
+            upgrade.on_upgrade(move |socket| echo(socket, id))
+        }
+        Err(_) => ([("x-anteroom-private", "remark")], shard.id.clone()).into_response(),
+    }
+}
+
+/// Says the shard's name, then what it hears.
+async fn echo(mut socket: WebSocket, id: String) {
+    let _ = socket.send(Message::Text(id.into())).await;
+    while let Some(Ok(message)) = socket.recv().await {
+        if matches!(message, Message::Text(_) | Message::Binary(_))
+            && socket.send(message).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// What the next load of the configuration returns.
+#[derive(Clone)]
+pub(crate) struct TestLoader(Arc<Mutex<Result<Loaded, String>>>);
+
+impl TestLoader {
+    pub(crate) fn set(&self, config: &Config) {
+        *self.0.lock().unwrap() = Ok(loaded(config));
+    }
+
+    pub(crate) fn set_broken(&self, error: &str) {
+        *self.0.lock().unwrap() = Err(error.to_owned());
+    }
+}
+
+fn loaded(config: &Config) -> Loaded {
+    Loaded {
+        config: config.clone(),
+        keys: keys(),
+        rooms: RoomCase::Sensitive,
+    }
+}
+
+/// A gateway on a thread of its own.
+pub(crate) struct TestGateway {
+    pub(crate) config: Config,
+    pub(crate) address: SocketAddr,
+    pub(crate) internal: Option<SocketAddr>,
+    pub(crate) loader: TestLoader,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) admin: Router,
+    reload: Box<dyn Fn() -> Result<ReloadReport, String> + Send + Sync>,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub(crate) fn config(shards: Vec<ShardConfig>) -> Config {
+    Config {
+        listen: vec![ListenConfig {
+            address: "127.0.0.1:0".to_owned(),
+            tls: None,
+        }],
+        threads: 1,
+        shutdown_grace_s: 0,
+        shards,
+        ..Config::default()
+    }
+}
+
+impl TestGateway {
+    pub(crate) fn start(config: Config) -> Self {
+        Self::start_watching(config, None)
+    }
+
+    pub(crate) fn start_watching(config: Config, watch: Option<PathBuf>) -> Self {
+        let loader = TestLoader(Arc::new(Mutex::new(Ok(loaded(&config)))));
+        let results = Arc::clone(&loader.0);
+        let deps = Deps {
+            keys: keys(),
+            cluster: cluster(),
+            rooms: RoomCase::Sensitive,
+            loader: Arc::new(move || results.lock().unwrap().clone()),
+            watch,
+            first_start: true,
+        };
+        let gateway = Gateway::bind(config.clone(), deps).unwrap();
+        let stop = CancellationToken::new();
+        Self {
+            config,
+            address: gateway.addresses()[0],
+            internal: gateway.internal_address(),
+            loader,
+            directory: gateway.directory(),
+            admin: gateway.admin_router(),
+            reload: Box::new(gateway.reload_handle()),
+            stop: stop.clone(),
+            thread: Some(std::thread::spawn(move || gateway.run(stop))),
+        }
+    }
+
+    pub(crate) fn reload(&self) -> Result<ReloadReport, String> {
+        (self.reload)()
+    }
+
+    pub(crate) fn reload_with(&self, config: &Config) -> Result<ReloadReport, String> {
+        self.loader.set(config);
+        self.reload()
+    }
+
+    pub(crate) fn stop(mut self) -> Duration {
+        let begun = Instant::now();
+        self.stop.cancel();
+        self.thread.take().unwrap().join().unwrap();
+        begun.elapsed()
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        self.request("GET", target, &[], Bytes::new()).await
+    }
+
+    pub(crate) async fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Answer {
+        let client: Client<HttpConnector, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).build_http();
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{target}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = client.request(request.body(Full::new(body)).unwrap()).await;
+        let (parts, body) = answer.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8_lossy(&body).into_owned(),
+        }
+    }
+
+    /// Owns `room` on `shard` in the directory's eyes.
+    pub(crate) async fn claim(&self, shard: &str, room: &str) {
+        let mut holder = Holder {
+            shard: ShardId::new(shard),
+            incarnation: Incarnation(7),
+            directory: None,
+        };
+        let renew = Call::Renew {
+            holder: holder.clone(),
+        };
+        let reply = self.directory.call(renew).await.unwrap();
+        holder.directory = match reply {
+            Reply::Leased { directory, .. } => Some(directory),
+            Reply::StaleDirectory { current } => Some(current),
+            other => panic!("{other:?}"),
+        };
+        let renew = Call::Renew {
+            holder: holder.clone(),
+        };
+        self.directory.call(renew).await.unwrap();
+        let room = RoomKey::from_claim(room, RoomCase::Sensitive).unwrap();
+        let reply = self.directory.call(Call::Claim { holder, room }).await;
+        assert!(matches!(reply, Ok(Reply::Granted { .. })), "{reply:?}");
+    }
+
+    /// The life of a shard ends in good order: it gives up its lease and its rooms.
+    pub(crate) async fn resign(&self, shard: &str) {
+        let holder = Holder {
+            shard: ShardId::new(shard),
+            incarnation: Incarnation(7),
+            directory: None,
+        };
+        let renew = Call::Renew {
+            holder: holder.clone(),
+        };
+        let current = match self.directory.call(renew).await.unwrap() {
+            Reply::Leased { directory, .. } => directory,
+            Reply::StaleDirectory { current } => current,
+            other => panic!("{other:?}"),
+        };
+        let holder = Holder {
+            directory: Some(current),
+            ..holder
+        };
+        self.directory.call(Call::Resign { holder }).await.unwrap();
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn shard(&self) -> &str {
+        self.header("x-anteroom-shard").unwrap_or("-")
+    }
+}
+
+/// Asks until the answer pleases.
+pub(crate) async fn until<F, Fut>(mut condition: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < PATIENCE, "it did not happen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
