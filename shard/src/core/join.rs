@@ -147,6 +147,7 @@ impl Room {
         };
         participant.deadlines.join = None;
         participant.deadlines.reconnect = None;
+        participant.has_hung_up = false;
         if participant.state != State::Active {
             participant.state = State::Active;
             self.announce(who, Reach::Everybody, turn);

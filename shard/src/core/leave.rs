@@ -111,16 +111,21 @@ impl Room {
                 let reason = DisconnectReason::MediaFailure;
                 self.remove(who, reason, Farewell::Reconnect, turn);
             }
-            // Both ways closed by the client: it is gone, there is nothing to wait for.
             TransportLoss::PeerClosed if participant.session.is_none() => {
-                self.remove(who, DisconnectReason::SignalClose, Farewell::Silent, turn);
+                self.hang_up(who, turn);
             }
             TransportLoss::PeerClosed | TransportLoss::IceTimeout => {
+                participant.has_hung_up = loss == TransportLoss::PeerClosed;
                 let at = turn.now + turn.config.resume_window;
                 participant.deadlines.reconnect = Some(at);
                 turn.arm(at, Due::Reconnect, Subject::Participant(who.clone()));
             }
         }
+    }
+
+    /// The client has closed both its signalling and its transports: there is nothing to wait for.
+    pub(super) fn hang_up(&mut self, who: &ParticipantSid, turn: &mut Turn<'_>) {
+        self.remove(who, DisconnectReason::SignalClose, Farewell::Silent, turn);
     }
 
     /// A deadline of a participant.
@@ -130,7 +135,7 @@ impl Room {
         due: Due,
         turn: &mut Turn<'_>,
     ) {
-        let Some(participant) = self.participants.get_mut(who) else {
+        let Some(participant) = self.participants.get(who) else {
             return;
         };
         let deadlines = &participant.deadlines;

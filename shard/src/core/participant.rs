@@ -55,6 +55,8 @@ pub(super) struct Participant {
     /// Its signalling connection.
     pub(super) session: Option<SessionId>,
     pub(super) resume: ResumePhase,
+    /// The client itself has closed its transports.
+    pub(super) has_hung_up: bool,
     pub(super) auto_subscribe: bool,
     /// Its own tracks, announced or not. Bounded by `Limits::tracks_per_participant`.
     pub(super) tracks: BTreeMap<TrackSid, Track>,
@@ -94,6 +96,7 @@ impl Participant {
             capabilities: capabilities.take(CAPABILITIES_MAX).copied().collect(),
             session: Some(join.session),
             resume: ResumePhase::Idle,
+            has_hung_up: false,
             auto_subscribe: join.auto_subscribe,
             tracks: BTreeMap::new(),
             subscriptions: BTreeSet::new(),

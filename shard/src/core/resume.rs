@@ -54,6 +54,7 @@ impl Room {
             sync_state: resume.sync_state.map(Box::new),
             offer: join.offer.take(),
         };
+        participant.has_hung_up = false;
         participant.deadlines.resume = None;
         let at = turn.now + turn.config.resume_window;
         participant.deadlines.reconnect = Some(at);

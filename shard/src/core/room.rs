@@ -165,6 +165,10 @@ impl Room {
             return;
         }
         participant.session = None;
+        if participant.has_hung_up {
+            self.hang_up(who, turn);
+            return;
+        }
         let at = turn.now + turn.config.resume_window;
         participant.deadlines.resume = Some(at);
         turn.arm(at, Due::Resume, Subject::Participant(who.clone()));

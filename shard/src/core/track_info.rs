@@ -50,8 +50,15 @@ pub(super) fn from_request(
     }
 }
 
-/// Fills in what the node found out.
+/// Fills in what the node found out. A node that cannot tell the codec yet leaves `mime` empty: then
+/// what the owner was told to send is what it will be.
 pub(super) fn bind(info: &mut lk::TrackInfo, kind: Kind, mid: &str, mime: &str, unix_ms: i64) {
+    let announced = info.codecs.first().map(|codec| codec.mime_type.clone());
+    let mime = match (mime, kind) {
+        ("", Kind::Audio) => "audio/opus",
+        ("", Kind::Video) => announced.as_deref().unwrap_or("video/VP8"),
+        (mime, Kind::Audio | Kind::Video) => mime,
+    };
     mid.clone_into(&mut info.mid);
     mime.clone_into(&mut info.mime_type);
     info.version = version(unix_ms);
