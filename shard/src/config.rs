@@ -1,0 +1,159 @@
+//! The `shard:` section of the configuration.
+//!
+//! Owns: names, defaults and units of a shard's settings. Must not: bind, read files or apply
+//! anything.
+
+use affinity::ShardId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Settings of one shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The shard's name in the topology, such as `s1`. The same name must stand in the gateway's
+    /// list of shards.
+    pub id: String,
+    /// Where the gateway reaches this shard (HTTP/1.1 and HTTP/2 without TLS, signalling and pages).
+    /// Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// Where nodes of other processes attach (gRPC). Not needed when all nodes live in this process.
+    pub internal: Option<SocketAddr>,
+    /// Internal address of the gateway that holds the directory, `http://host:port`. Not needed when
+    /// gateway and shard live in one process.
+    pub directory: Option<String>,
+    /// Media nodes started inside this process.
+    pub nodes: u32,
+    /// The web client and its helpers.
+    pub web: WebConfig,
+    /// A room that nobody ever joined is closed after this many seconds.
+    pub empty_timeout_s: u64,
+    /// A room is closed this many seconds after the last participant left.
+    pub departure_timeout_s: u64,
+}
+
+/// The web client and its helpers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebConfig {
+    /// Serve the join page at `/` and the meeting page at `/{room}`.
+    pub enabled: bool,
+    /// Hand out access tokens to everybody at `POST /r/{room}/api/token`. For trying things out:
+    /// whoever reaches the page can join every room.
+    pub tokens: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            id: "s1".to_owned(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7870)),
+            internal: None,
+            directory: None,
+            nodes: 1,
+            web: WebConfig::default(),
+            empty_timeout_s: 20,
+            departure_timeout_s: 20,
+        }
+    }
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            tokens: false,
+        }
+    }
+}
+
+/// Longest time-out that makes sense for a room without participants: a day, seconds.
+const ROOM_TIMEOUT_MAX_S: u64 = 24 * 3600;
+
+/// Why settings were refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// The id would not survive a header or a log line.
+    #[error("shard.id '{0}' is unusable: write 1 to 64 of the characters a-z A-Z 0-9 - _ .")]
+    Id(String),
+    /// A time-out out of range.
+    #[error("shard.{0} is {1}: write 1 to {ROOM_TIMEOUT_MAX_S} seconds")]
+    Timeout(&'static str, u64),
+    /// Nobody could send media.
+    #[error(
+        "shard.nodes is 0 and shard.internal is not set: no media node could ever attach; set one of them"
+    )]
+    NoNodes,
+}
+
+impl Config {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if self.id.is_empty() || self.id.len() > 64 || !self.id.bytes().all(allowed) {
+            return Err(ConfigError::Id(self.id.clone()));
+        }
+        let timeouts = [
+            ("empty_timeout_s", self.empty_timeout_s),
+            ("departure_timeout_s", self.departure_timeout_s),
+        ];
+        for (name, seconds) in timeouts {
+            if !(1..=ROOM_TIMEOUT_MAX_S).contains(&seconds) {
+                return Err(ConfigError::Timeout(name, seconds));
+            }
+        }
+        if self.nodes == 0 && self.internal.is_none() {
+            return Err(ConfigError::NoNodes);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn shard_id(&self) -> ShardId {
+        ShardId::new(self.id.as_str())
+    }
+
+    pub(crate) fn empty_timeout(&self) -> Duration {
+        Duration::from_secs(self.empty_timeout_s)
+    }
+
+    pub(crate) fn departure_timeout(&self) -> Duration {
+        Duration::from_secs(self.departure_timeout_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_an_unknown_key_is_refused() {
+        let config: Config = serde_json::from_str("{}").unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.validate(), Ok(()));
+        assert!(serde_json::from_str::<Config>(r#"{"lissen":"127.0.0.1:1"}"#).is_err());
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_with_their_name() {
+        let bad = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.validate()
+        };
+        assert_eq!(
+            bad(|c| c.id = "a b".into()),
+            Err(ConfigError::Id("a b".into()))
+        );
+        assert_eq!(bad(|c| c.nodes = 0), Err(ConfigError::NoNodes));
+        assert_eq!(
+            bad(|c| c.empty_timeout_s = 0),
+            Err(ConfigError::Timeout("empty_timeout_s", 0))
+        );
+    }
+}

@@ -1,0 +1,377 @@
+//! The task that owns the [`Core`]: inputs come in by one queue, outputs go to sessions and nodes.
+//!
+//! Owns: which session and which node link is reachable how. Must not: wait for any of them: a
+//! session or node whose queue is full is given up, so that one slow reader cannot hold up the rest.
+
+use crate::clock;
+use crate::core::{Core, Join, JoinRefusal, Output, RoomStatus, SessionId};
+use crate::ownership::{Hosting, LostRoom, Owner, Pin, sleep_until};
+use affinity::RoomKey;
+use livekit_protocol::{DisconnectReason, LeaveRequest, leave_request};
+use livekit_protocol::{signal_request, signal_response};
+use proto::id::NodeId;
+use proto::media::{NodeCommand, NodeEvent};
+use proto::token::{ApiKeys, Claims};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Inputs that may wait for the driver. Senders wait when it is full: a flood slows its sources
+/// down instead of growing.
+pub(crate) const INPUT_QUEUE: usize = 4096;
+/// Messages that may wait for one session's socket: a join into a full room is a burst of a few
+/// hundred updates. A session that falls behind further is closed; its client comes back by itself.
+pub(crate) const OUTBOUND_QUEUE: usize = 1024;
+/// Inputs handled before timers get their turn.
+const INPUTS_PER_PASS: usize = 64;
+/// How often the gauges are set.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
+/// Life of a refreshed token, seconds (as LiveKit). Refreshed every 5 minutes.
+const REFRESH_LIFETIME_S: u64 = 600;
+
+/// What a session is told.
+#[derive(Debug)]
+pub(crate) enum Outbound {
+    /// For the client.
+    Message(Box<signal_response::Message>),
+    /// Close the WebSocket after what was said before.
+    Close(&'static str),
+}
+
+/// One life of a node's link: tells a late event of an old link from the new link's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkId(pub(crate) u64);
+
+/// A verified join, with the way back to its socket.
+pub(crate) struct Arrival {
+    pub(crate) join: Join,
+    pub(crate) outbound: mpsc::Sender<Outbound>,
+    /// Cancelled when the session's queue is full.
+    pub(crate) overflow: CancellationToken,
+    pub(crate) pin: Pin,
+}
+
+/// Everything that can happen to the core.
+pub(crate) enum Input {
+    Arrived(Box<Arrival>),
+    Signal {
+        session: SessionId,
+        message: Box<signal_request::Message>,
+    },
+    Closed {
+        session: SessionId,
+    },
+    NodeAttached {
+        node: NodeId,
+        link: LinkId,
+        commands: mpsc::Sender<NodeCommand>,
+    },
+    NodeEvent {
+        node: NodeId,
+        link: LinkId,
+        event: NodeEvent,
+    },
+    NodeGone {
+        node: NodeId,
+        link: LinkId,
+    },
+    /// Would a join be let in?
+    Check {
+        room: RoomKey,
+        answer: oneshot::Sender<Result<(), JoinRefusal>>,
+    },
+    Rooms(oneshot::Sender<Vec<RoomStatus>>),
+    Shutdown,
+}
+
+struct SessionEntry {
+    outbound: mpsc::Sender<Outbound>,
+    overflow: CancellationToken,
+}
+
+struct NodeLink {
+    link: LinkId,
+    commands: mpsc::Sender<NodeCommand>,
+}
+
+/// The loop around the [`Core`].
+pub(crate) struct Driver {
+    core: Core,
+    owner: Owner,
+    keys: ApiKeys,
+    sessions: HashMap<SessionId, SessionEntry>,
+    nodes: HashMap<NodeId, NodeLink>,
+    /// Told when a node can take participants.
+    attached: Arc<Notify>,
+    stopping: bool,
+    /// Joins that ended before they began, since the last look.
+    turned_away: u64,
+}
+
+impl Driver {
+    pub(crate) fn new(core: Core, owner: Owner, keys: ApiKeys, attached: Arc<Notify>) -> Self {
+        Self {
+            core,
+            owner,
+            keys,
+            sessions: HashMap::new(),
+            nodes: HashMap::new(),
+            attached,
+            stopping: false,
+            turned_away: 0,
+        }
+    }
+
+    /// Runs until all senders of inputs are gone.
+    pub(crate) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut lost: mpsc::Receiver<LostRoom>,
+    ) {
+        let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
+        loop {
+            let wake = self.core.poll_timeout().map(|(at, _)| at);
+            tokio::select! {
+                input = inputs.recv() => {
+                    let Some(input) = input else { return };
+                    self.core.set_clock(clock::unix_ms_signed(), Instant::now());
+                    self.handle_input(input, Instant::now());
+                    for _ in 1..INPUTS_PER_PASS {
+                        let Ok(input) = inputs.try_recv() else { break };
+                        self.handle_input(input, Instant::now());
+                    }
+                }
+                Some(room) = lost.recv() => self.handle_lost_room(&room, Instant::now()),
+                () = sleep_until(wake) => {}
+                _ = gauges.tick() => self.set_gauges(),
+            }
+            self.handle_due_timers(Instant::now());
+        }
+    }
+
+    fn handle_due_timers(&mut self, now: Instant) {
+        if self.core.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.core.set_clock(clock::unix_ms_signed(), now);
+            self.core.handle_timeout(now);
+            self.drain(now);
+        }
+    }
+
+    fn handle_input(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Arrived(arrival) => self.handle_arrival(*arrival, now),
+            Input::Signal { session, message } => {
+                self.core.handle_signal(session, *message, now);
+            }
+            Input::Closed { session } => {
+                self.sessions.remove(&session);
+                self.core.handle_session_closed(session, now);
+            }
+            Input::NodeAttached {
+                node,
+                link,
+                commands,
+            } => {
+                self.handle_node_attached(node, NodeLink { link, commands }, now);
+            }
+            Input::NodeEvent { node, link, event } => {
+                if self.is_current(&node, link) {
+                    self.core.handle_node_event(&node, event, now);
+                }
+            }
+            Input::NodeGone { node, link } => {
+                if self.is_current(&node, link) {
+                    tracing::warn!(%node, "node gone");
+                    self.lose_node(&node, now);
+                }
+            }
+            Input::Check { room, answer } => {
+                // The asker may have given up: its loss.
+                let _ = answer.send(self.core.check_join(&room));
+            }
+            Input::Rooms(answer) => {
+                let _ = answer.send(self.core.rooms());
+            }
+            Input::Shutdown => {
+                self.stopping = true;
+                self.core.handle_shutdown(now);
+            }
+        }
+        self.drain(now);
+    }
+
+    fn handle_arrival(&mut self, arrival: Arrival, now: Instant) {
+        let Arrival {
+            join,
+            outbound,
+            overflow,
+            pin,
+        } = arrival;
+        if self.stopping {
+            turn_away(&outbound);
+            return;
+        }
+        let mut hosting = self.owner.host(&pin.room, pin.epoch, now);
+        if hosting == Hosting::HeldEarlier {
+            self.core.handle_room_lost(&pin.room, now);
+            // Draining may tell the owner that the room is stopped: say again that it is held.
+            self.drain(now);
+            hosting = self.owner.host(&pin.room, pin.epoch, now);
+        }
+        if hosting == Hosting::NotOurs {
+            turn_away(&outbound);
+            return;
+        }
+        self.sessions
+            .insert(join.session, SessionEntry { outbound, overflow });
+        self.turned_away = 0;
+        self.core.handle_join(join, now);
+        self.drain(now);
+        // A refused join, or a resume of an unknown session, leaves no room behind: give it back.
+        if self.turned_away > 0 && !self.core.rooms().iter().any(|held| held.room == pin.room) {
+            self.owner.stopped(&pin.room);
+        }
+    }
+
+    fn handle_lost_room(&mut self, lost: &LostRoom, now: Instant) {
+        if self.owner.forget(lost) {
+            self.core.handle_room_lost(&lost.room, now);
+            self.drain(now);
+        }
+    }
+
+    fn handle_node_attached(&mut self, node: NodeId, link: NodeLink, now: Instant) {
+        if self.nodes.contains_key(&node) {
+            tracing::warn!(%node, "node attached again: its earlier link is given up");
+            self.lose_node(&node, now);
+            self.drain(now);
+        }
+        tracing::info!(%node, "node attached");
+        self.nodes.insert(node.clone(), link);
+        self.core.handle_node_attached(node, now);
+        self.attached.notify_waiters();
+    }
+
+    fn is_current(&self, node: &NodeId, link: LinkId) -> bool {
+        self.nodes.get(node).is_some_and(|known| known.link == link)
+    }
+
+    fn lose_node(&mut self, node: &NodeId, now: Instant) {
+        if self.nodes.remove(node).is_some() {
+            metrics::counter!("anteroom_shard_nodes_lost_total").increment(1);
+            self.core.handle_node_lost(node, now);
+        }
+    }
+
+    fn drain(&mut self, now: Instant) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Signal { session, message } => {
+                    self.tell(session, Outbound::Message(Box::new(message)), now);
+                }
+                Output::Close { session, reason } => {
+                    self.close(session, reason, now);
+                }
+                Output::JoinRefused { session, refusal } => {
+                    let leave = signal_response::Message::Leave(refusal.leave());
+                    self.tell(session, Outbound::Message(Box::new(leave)), now);
+                    self.close(session, refusal_text(refusal), now);
+                }
+                Output::Node { node, command } => self.command(&node, command, now),
+                Output::RoomClosed { room } => self.owner.stopped(&room),
+                Output::MintRefreshToken { session, claims } => {
+                    self.refresh_token(session, claims, now);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, session: SessionId, reason: &'static str, now: Instant) {
+        self.turned_away += 1;
+        self.tell(session, Outbound::Close(reason), now);
+        self.sessions.remove(&session);
+    }
+
+    fn tell(&mut self, session: SessionId, message: Outbound, now: Instant) {
+        let Some(entry) = self.sessions.get(&session) else {
+            return;
+        };
+        match entry.outbound.try_send(message) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => {
+                metrics::counter!("anteroom_shard_sessions_overflowed_total").increment(1);
+                entry.overflow.cancel();
+            }
+            Err(TrySendError::Closed(_)) => {}
+        }
+        // The session task reports its end too; by then it is unknown here.
+        self.sessions.remove(&session);
+        self.core.handle_session_closed(session, now);
+    }
+
+    fn command(&mut self, node: &NodeId, command: NodeCommand, now: Instant) {
+        let Some(link) = self.nodes.get(node) else {
+            return;
+        };
+        if link.commands.try_send(command).is_err() {
+            tracing::warn!(%node, "the node's link is full or closed: given up");
+            self.lose_node(node, now);
+        }
+    }
+
+    fn refresh_token(&mut self, session: SessionId, claims: Claims, now: Instant) {
+        let claims = Claims {
+            exp: clock::unix_s() + REFRESH_LIFETIME_S,
+            ..claims
+        };
+        match self.keys.mint(&claims) {
+            Ok(token) => {
+                let message = signal_response::Message::RefreshToken(token);
+                self.tell(session, Outbound::Message(Box::new(message)), now);
+            }
+            Err(error) => tracing::warn!(%error, "cannot refresh a token"),
+        }
+    }
+
+    fn set_gauges(&self) {
+        let rooms = self.core.rooms();
+        let participants: usize = rooms.iter().map(|room| room.participants).sum();
+        gauge("anteroom_shard_rooms", rooms.len());
+        gauge("anteroom_shard_participants", participants);
+        gauge("anteroom_shard_sessions", self.sessions.len());
+        gauge("anteroom_shard_nodes", self.nodes.len());
+    }
+}
+
+fn gauge(name: &'static str, value: usize) {
+    metrics::gauge!(name).set(f64::from(u32::try_from(value).unwrap_or(u32::MAX)));
+}
+
+/// A close reason has at most 123 bytes (RFC 6455 section 5.5): shorter words than the refusal's own.
+fn refusal_text(refusal: JoinRefusal) -> &'static str {
+    match refusal {
+        JoinRefusal::NoNode => "no media node: try again",
+        JoinRefusal::RoomLimit => "the shard is full: try again",
+        JoinRefusal::ParticipantLimit => "the room is full",
+        JoinRefusal::ShuttingDown => "the shard is shutting down: join again",
+        JoinRefusal::NotAllowed => "the token does not allow to join",
+    }
+}
+
+/// The room is not ours any more, or the shard is ending: the client shall come back through the
+/// gateway, which knows who takes it.
+fn turn_away(outbound: &mpsc::Sender<Outbound>) {
+    let leave = LeaveRequest {
+        can_reconnect: true,
+        reason: DisconnectReason::ServerShutdown.into(),
+        action: leave_request::Action::Reconnect.into(),
+        regions: None,
+    };
+    let message = Outbound::Message(Box::new(signal_response::Message::Leave(leave)));
+    // A fresh queue has room for both; if the session is gone already, nobody is there to tell.
+    let _ = outbound.try_send(message);
+    let _ = outbound.try_send(Outbound::Close("the room moved: join again"));
+}

@@ -1,0 +1,190 @@
+//! From a request to a permitted, owned join: the order of the checks before an upgrade.
+//!
+//! Token, room, form of the request, room for one more, ownership: cheap and certain ones first.
+
+use super::App;
+use super::context::Verified;
+use super::params::JoinParams;
+use super::query::Query;
+use super::refusal::Refusal;
+use crate::clock;
+use crate::core::JoinRefusal;
+use crate::driver::Input;
+use crate::ownership::Pin;
+use affinity::RoomKey;
+use affinity::ownership::RefusedWhy;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use proto::media::PeerMode;
+use proto::token::{Claims, TokenError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+
+/// How long a join waits for a node to attach.
+const NODE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A join that may go on.
+pub(crate) struct Admitted {
+    pub(crate) claims: Claims,
+    pub(crate) params: JoinParams,
+    pub(crate) pin: Pin,
+    pub(crate) client: String,
+    /// Held for the life of the connection.
+    pub(crate) permit: OwnedSemaphorePermit,
+    /// Held until the client has been told that the connection ends.
+    pub(crate) untold: OwnedSemaphorePermit,
+}
+
+/// Checks everything that can be known before the upgrade.
+pub(crate) async fn admit(app: &App, parts: &Parts, mode: PeerMode) -> Result<Admitted, Refusal> {
+    let context = parts.extensions.get::<Verified>().cloned().ok_or_else(|| {
+        Refusal::new(
+            StatusCode::FORBIDDEN,
+            "this is a shard: connect through the gateway",
+        )
+    })?;
+    let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+    let claims = app
+        .keys
+        .verify(access_token(&parts.headers, &query)?, clock::unix_s())?;
+    let room = allowed_room(app, &claims)?;
+    if context.room.as_ref() != Some(&room) {
+        return Err(Refusal::bad_request(
+            "the room in the URL is not the room in the access token (claim `video.room`)",
+        ));
+    }
+    let params = JoinParams::parse(mode, &query)?;
+    if app.stopping.is_cancelled() {
+        return Err(Refusal::unavailable(
+            "this shard is shutting down: join again",
+        ));
+    }
+    let (permit, untold) = (permit(&app.permits)?, permit(&app.untold)?);
+    check_directory(app, &context)?;
+    let pin = app
+        .owner
+        .acquire(room)
+        .await
+        .map_err(|why| not_owner(app, &why))?;
+    // A resuming participant is counted already.
+    if params.resume.is_none() {
+        check_core(app, &pin.room).await?;
+    }
+    Ok(Admitted {
+        claims,
+        params,
+        pin,
+        client: context.client,
+        permit,
+        untold,
+    })
+}
+
+fn permit(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+    Arc::clone(permits).try_acquire_owned().map_err(|_| {
+        Refusal::unavailable("this shard holds as many connections as it may: add a shard")
+    })
+}
+
+/// `Authorization: Bearer` first, then the query.
+fn access_token<'a>(headers: &'a HeaderMap, query: &'a Query) -> Result<&'a str, TokenError> {
+    let bearer = headers.get(header::AUTHORIZATION).map(|value| {
+        let value = value.to_str().map_err(|_| TokenError::Malformed)?;
+        match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+            _ => Err(TokenError::Malformed),
+        }
+    });
+    match bearer {
+        Some(token) => token,
+        None => query.get("access_token").ok_or(TokenError::Missing),
+    }
+}
+
+fn allowed_room(app: &App, claims: &Claims) -> Result<RoomKey, Refusal> {
+    if !claims.video.room_join {
+        return Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "permissions denied: the access token lacks the grant `video.roomJoin`",
+        ));
+    }
+    if claims.video.room.is_empty() {
+        return Err(Refusal::bad_request(
+            "no room name: the access token's claim `video.room` is empty or missing",
+        ));
+    }
+    if claims.identity().is_empty() {
+        return Err(TokenError::Identity.into());
+    }
+    RoomKey::from_claim(&claims.video.room, app.rooms)
+        .map_err(|error| Refusal::bad_request(format!("claim `video.room`: {error}")))
+}
+
+/// Two gateways with a directory of their own each would split rooms on shards they share.
+fn check_directory(app: &App, context: &Verified) -> Result<(), Refusal> {
+    match app.owner.directory() {
+        Some(ours) if ours.0 != context.directory => Err(Refusal::unavailable(
+            "this gateway and this shard use different directories: either the gateway restarted \
+             a moment ago (try again), or two gateways with a memory directory each share this shard",
+        )),
+        // Without a directory there is no lease either: acquiring says so.
+        _ => Ok(()),
+    }
+}
+
+fn not_owner(app: &App, why: &RefusedWhy) -> Refusal {
+    match why {
+        RefusedWhy::Owned { shard } if shard.as_str() == app.shard => Refusal::unavailable(
+            "an earlier process of this shard still holds the room: try again in a few seconds",
+        ),
+        RefusedWhy::Owned { shard } => Refusal::owned_by(shard.as_str()),
+        RefusedWhy::Grace { remaining_ms } => Refusal::unavailable(format!(
+            "the directory has restarted: rooms can be opened again in {remaining_ms} ms"
+        )),
+        RefusedWhy::Draining => {
+            Refusal::unavailable("this shard is being drained and takes no new rooms: try again")
+        }
+        RefusedWhy::Unknown => {
+            Refusal::unavailable("the directory did not answer in time: try again")
+        }
+        RefusedWhy::NoLease => Refusal::unavailable(
+            "this shard has no lease: it is not in the gateway's list of shards, or cannot reach \
+             the directory",
+        ),
+        RefusedWhy::Limit => {
+            Refusal::unavailable("as many rooms as there may be are open: add a shard")
+        }
+    }
+}
+
+/// Asks the core whether it would let the join in. Right after the start of a shard or of its only
+/// node, the node is a round trip away: worth waiting for.
+async fn check_core(app: &App, room: &RoomKey) -> Result<(), Refusal> {
+    let deadline = Instant::now() + NODE_TIMEOUT;
+    loop {
+        let attached = app.node_attached.notified();
+        let refusal = match ask_core(app, room).await? {
+            Ok(()) => return Ok(()),
+            Err(refusal) => refusal,
+        };
+        let wait = refusal == JoinRefusal::NoNode;
+        if !wait || tokio::time::timeout_at(deadline, attached).await.is_err() {
+            let status = StatusCode::from_u16(refusal.status());
+            let status = status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            return Err(Refusal::new(status, refusal.to_string()));
+        }
+    }
+}
+
+async fn ask_core(app: &App, room: &RoomKey) -> Result<Result<(), JoinRefusal>, Refusal> {
+    let (answer, verdict) = oneshot::channel();
+    let gone = || Refusal::unavailable("this shard is shutting down: join again");
+    let check = Input::Check {
+        room: room.clone(),
+        answer,
+    };
+    app.inputs.send(check).await.map_err(|_| gone())?;
+    verdict.await.map_err(|_| gone())
+}

@@ -1,0 +1,132 @@
+//! The guard in front of every route: only the gateway speaks to a shard.
+
+use super::App;
+use super::refusal::Refusal;
+use crate::clock;
+use affinity::RoomKey;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use proto::context::{CONTEXT_HEADER, RoomContext};
+use std::sync::Arc;
+
+/// What the gateway found out, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Verified {
+    /// The room that the request belongs to, if any.
+    pub(crate) room: Option<RoomKey>,
+    /// The directory life that the gateway uses.
+    pub(crate) directory: u64,
+    /// Client address, for the log and for `ClientInfo`.
+    pub(crate) client: String,
+}
+
+/// How long browsers may remember the answer to a preflight, seconds.
+const PREFLIGHT_MAX_AGE_S: HeaderValue = HeaderValue::from_static("86400");
+
+/// Lets a request through if the gateway's signed statement is genuine and meant for us.
+pub(crate) async fn require(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match verify(&app, &request) {
+        Ok(verified) => {
+            request.headers_mut().remove(CONTEXT_HEADER);
+            if request.method() == Method::OPTIONS {
+                return preflight();
+            }
+            request.extensions_mut().insert(verified);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn verify(app: &App, request: &Request) -> Result<Verified, Refusal> {
+    let context = context(app, request.headers())?;
+    let room = match &context.room {
+        None => None,
+        Some(name) => Some(RoomKey::from_claim(name, app.rooms).map_err(|error| {
+            Refusal::bad_request(format!("the gateway's room name is unusable: {error}"))
+        })?),
+    };
+    if let Some(raw) = room_segment(request.uri().path()) {
+        let named = RoomKey::from_path_segment(raw, app.rooms)
+            .map_err(|error| Refusal::bad_request(error.to_string()))?;
+        if room.as_ref() != Some(&named) {
+            return Err(Refusal::bad_request(
+                "the room in the path is not the one the gateway routed by: check `rooms.case` of both",
+            ));
+        }
+    }
+    Ok(Verified {
+        room,
+        directory: context.directory,
+        client: context.client,
+    })
+}
+
+fn context(app: &App, headers: &HeaderMap) -> Result<RoomContext, Refusal> {
+    let forbidden = |cause: String| {
+        Refusal::new(
+            StatusCode::FORBIDDEN,
+            format!("this is a shard: connect through the gateway ({cause})"),
+        )
+    };
+    let mut values = headers
+        .get_all(HeaderName::from_static(CONTEXT_HEADER))
+        .iter();
+    let text = values
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(|| forbidden(format!("no {CONTEXT_HEADER} header")))?;
+    if values.next().is_some() {
+        return Err(forbidden(format!("more than one {CONTEXT_HEADER} header")));
+    }
+    let context: RoomContext = app
+        .cluster
+        .verify(text, clock::unix_ms())
+        .map_err(|error| forbidden(format!("{CONTEXT_HEADER} is {error}")))?;
+    if context.shard != app.shard {
+        return Err(forbidden(format!(
+            "the request is meant for shard {}, this is {}: check the gateway's list of shards",
+            context.shard, app.shard
+        )));
+    }
+    Ok(context)
+}
+
+/// The raw room of `/r/{room}` and below.
+fn room_segment(path: &str) -> Option<&str> {
+    path.strip_prefix("/r/")?.split('/').next()
+}
+
+fn preflight() -> Response {
+    let headers = [
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, HEAD, POST, OPTIONS"),
+        ),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static("authorization, content-type, *"),
+        ),
+        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE_S),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room_segment;
+
+    #[test]
+    fn the_room_segment_is_taken_raw_from_sticky_paths_only() {
+        assert_eq!(room_segment("/r/a%20b/rtc/v1"), Some("a%20b"));
+        assert_eq!(room_segment("/r/a"), Some("a"));
+        assert_eq!(room_segment("/r/"), Some(""));
+        assert_eq!(room_segment("/rtc/v1"), None);
+    }
+}

@@ -1,0 +1,162 @@
+//! `/rtc/v1` and `/rtc`: from an upgrade request to a running session; and their `validate`.
+
+use super::App;
+use super::admit::{Admitted, admit};
+use super::refusal::Refusal;
+use super::upgrade::{Upgrade, UpgradeRefusal};
+use crate::core::{Join, SessionId};
+use crate::driver::{Arrival, Input, OUTBOUND_QUEUE, Outbound};
+use crate::session::{Session, websocket_config};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper_util::rt::TokioIo;
+use proto::media::PeerMode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+/// How long the connection may take to become a WebSocket after our answer.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `/rtc/v1`: one peer connection.
+pub(crate) async fn single(State(app): State<Arc<App>>, request: Request) -> Response {
+    respond(app, request, PeerMode::Single).await
+}
+
+/// `/rtc`: two peer connections.
+pub(crate) async fn dual(State(app): State<Arc<App>>, request: Request) -> Response {
+    respond(app, request, PeerMode::Dual).await
+}
+
+/// Says what a join would be told: browsers cannot read the status of a failed WebSocket.
+pub(crate) async fn validate(State(app): State<Arc<App>>, request: Request) -> Response {
+    let mode = match request.uri().path().ends_with("/v1/validate") {
+        true => PeerMode::Single,
+        false => PeerMode::Dual,
+    };
+    let (parts, _body) = request.into_parts();
+    match admit(&app, &parts, mode).await {
+        Ok(_) => ([(header::CACHE_CONTROL, "no-store")], "success").into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn respond(app: Arc<App>, request: Request, mode: PeerMode) -> Response {
+    let (mut parts, _body) = request.into_parts();
+    let upgrade = match Upgrade::from_parts(&mut parts) {
+        Ok(upgrade) => upgrade,
+        Err(UpgradeRefusal::NoUpgrade) => {
+            return Refusal::not_found("this path is a WebSocket").into_response();
+        }
+        Err(UpgradeRefusal::Bad(response)) => return *response,
+    };
+    let result = admit(&app, &parts, mode).await;
+    let label = match &result {
+        Ok(admitted) if admitted.params.resume.is_some() => "resumed".to_owned(),
+        Ok(_) => "accepted".to_owned(),
+        Err(refusal) => refusal.status.as_u16().to_string(),
+    };
+    metrics::counter!("anteroom_shard_joins_total", "result" => label).increment(1);
+    match result {
+        Ok(admitted) => start(app, upgrade, admitted, mode),
+        Err(refusal) => {
+            if refusal.status != StatusCode::MISDIRECTED_REQUEST {
+                tracing::debug!(
+                    status = refusal.status.as_u16(),
+                    why = refusal.text,
+                    "join refused"
+                );
+            }
+            refusal.into_response()
+        }
+    }
+}
+
+/// Answers the upgrade and leaves the session running.
+fn start(app: Arc<App>, upgrade: Upgrade, admitted: Admitted, mode: PeerMode) -> Response {
+    let session = SessionId(app.next_session.fetch_add(1, Ordering::Relaxed));
+    let span = tracing::info_span!(
+        "session",
+        session = session.0,
+        room = admitted.pin.room.as_str(),
+    );
+    let Upgrade {
+        connection,
+        response,
+    } = upgrade;
+    let task = async move {
+        let upgrading = tokio::time::timeout(UPGRADE_TIMEOUT, connection);
+        let Ok(Ok(upgraded)) = upgrading.await else {
+            tracing::debug!("the client went away before the upgrade");
+            return;
+        };
+        let config = Some(websocket_config());
+        let io = TokioIo::new(upgraded);
+        let socket = WebSocketStream::from_raw_socket(io, Role::Server, config).await;
+        let (sender, outbound) = mpsc::channel(OUTBOUND_QUEUE);
+        let overflow = CancellationToken::new();
+        let (arrival, _permit, untold) = arrival(session, admitted, mode, sender, overflow.clone());
+        if app
+            .inputs
+            .send(Input::Arrived(Box::new(arrival)))
+            .await
+            .is_err()
+        {
+            return;
+        }
+        tracing::debug!("signalling connected");
+        let inputs = app.inputs.clone();
+        Session::new(session, socket, inputs, outbound, overflow, untold)
+            .run()
+            .await;
+    };
+    tokio::spawn(task.instrument(span));
+    response
+}
+
+fn arrival(
+    session: SessionId,
+    admitted: Admitted,
+    mode: PeerMode,
+    outbound: mpsc::Sender<Outbound>,
+    overflow: CancellationToken,
+) -> (Arrival, OwnedSemaphorePermit, OwnedSemaphorePermit) {
+    let Admitted {
+        claims,
+        params,
+        pin,
+        client,
+        permit,
+        untold,
+    } = admitted;
+    let mut info = params.client;
+    info.address = client;
+    let join = Join {
+        session,
+        room: pin.room.clone(),
+        epoch: pin.epoch,
+        claims,
+        mode,
+        client: info,
+        auto_subscribe: params.auto_subscribe,
+        adaptive_stream: params.adaptive_stream,
+        resume: params.resume,
+        offer: params.offer,
+        add_tracks: params.add_tracks,
+        metadata: params.metadata,
+        attributes: params.attributes,
+    };
+    let arrival = Arrival {
+        join,
+        outbound,
+        overflow,
+        pin,
+    };
+    (arrival, permit, untold)
+}

@@ -1,0 +1,10 @@
+//! A whole shard on loopback: real HTTP and WebSocket in front, a scripted node and a directory in
+//! memory behind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod guard;
+mod nodes;
+mod pages;
+mod signalling;
+mod support;
