@@ -1,0 +1,33 @@
+// Which page a path means, and the paths of rooms. A room name is percent-encoded exactly once.
+
+import { checkRoomName } from './room-name';
+
+export type Route =
+  | { page: 'join'; problem?: string }
+  | { page: 'room'; room: string };
+
+export function roomPath(room: string): string {
+  return `/${encodeURIComponent(room)}`;
+}
+
+/** Base address for the SDK, which appends `/rtc/v1` (or `/rtc`) itself. */
+export function signalUrl(origin: string, room: string): string {
+  return `${origin.replace(/^http/, 'ws')}/r/${encodeURIComponent(room)}`;
+}
+
+export function tokenUrl(room: string): string {
+  return `/r/${encodeURIComponent(room)}/api/token`;
+}
+
+export function parseRoute(pathname: string): Route {
+  const segment = pathname.replace(/^\//, '').replace(/\/$/, '');
+  if (segment === '' || segment === 'index.html') return { page: 'join' };
+  let decoded: string;
+  try {
+    decoded = decodeURIComponent(segment);
+  } catch {
+    return { page: 'join', problem: 'That address has a broken percent escape.' };
+  }
+  const checked = checkRoomName(decoded);
+  return checked.ok ? { page: 'room', room: checked.name } : { page: 'join', problem: checked.problem };
+}
