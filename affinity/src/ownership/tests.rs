@@ -1,6 +1,6 @@
 use super::*;
 use crate::RoomCase;
-use crate::directory::{DirectoryUnreachable, Reply};
+use crate::directory::{DirectoryUnreachable, Reply, Request};
 
 const D1: DirectoryIncarnation = DirectoryIncarnation(101);
 const D2: DirectoryIncarnation = DirectoryIncarnation(102);
