@@ -66,9 +66,15 @@ impl Default for CoreConfig {
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(15),
             room_update_interval: Duration::from_millis(500),
-            publish_codecs: ["audio/opus", "video/VP8", "video/H264"]
-                .map(String::from)
-                .to_vec(),
+            publish_codecs: [
+                "audio/opus",
+                "video/VP8",
+                "video/H264",
+                "video/VP9",
+                "video/AV1",
+            ]
+            .map(String::from)
+            .to_vec(),
             ice_servers: Vec::new(),
             limits: Limits::default(),
             seed: 0,
@@ -121,6 +127,10 @@ pub struct Resume {
 
 /// What the surface has to do.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of the large kind, and each moves once"
+)]
 pub enum Output {
     /// Send to a client.
     Signal {

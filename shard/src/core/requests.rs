@@ -15,6 +15,7 @@ use lk::DisconnectReason;
 use lk::request_response::{Reason, Request};
 use lk::signal_request::Message as Ask;
 use lk::signal_response::Message;
+use lk::simulate_scenario::Scenario;
 use proto::id::ParticipantSid;
 use proto::media::{NodeCommand, PeerMode, Target};
 use serde::Deserialize;
@@ -62,6 +63,7 @@ impl Room {
                 };
                 self.tell(who, Message::PongResp(pong), turn);
             }
+            Ask::Simulate(simulation) => self.simulate(who, &simulation, turn),
             Ask::PublishDataTrackRequest(request) => {
                 let text = "data tracks are not offered here".into();
                 let request = Some(Request::PublishDataTrack(request));
@@ -162,6 +164,25 @@ impl Room {
             candidate: candidate.to_owned(),
         };
         turn.node(&self.node, command);
+    }
+
+    /// What a client wants to try on itself. Others of LiveKit's scenarios are not offered.
+    fn simulate(
+        &mut self,
+        who: &ParticipantSid,
+        simulation: &lk::SimulateScenario,
+        turn: &mut Turn<'_>,
+    ) {
+        let reason = DisconnectReason::ServerShutdown;
+        match simulation.scenario {
+            Some(Scenario::ServerLeave(true)) => {
+                self.remove(who, reason, Farewell::Disconnect, turn);
+            }
+            Some(Scenario::LeaveRequestFullReconnect(true)) => {
+                self.remove(who, reason, Farewell::Reconnect, turn);
+            }
+            _ => {}
+        }
     }
 
     fn mode(&self, who: &ParticipantSid) -> Option<PeerMode> {

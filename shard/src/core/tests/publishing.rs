@@ -129,7 +129,7 @@ fn a_codec_that_is_not_forwarded_is_replaced_before_the_client_offers() {
     let (mut script, [ada]) = Script::meeting(["ada"]);
     let request = lk::AddTrackRequest {
         simulcast_codecs: vec![lk::SimulcastCodec {
-            codec: "av1".into(),
+            codec: "h265".into(),
             ..lk::SimulcastCodec::default()
         }],
         ..track("cam")
