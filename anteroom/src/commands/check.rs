@@ -1,0 +1,55 @@
+//! `anteroom check`.
+
+use crate::cli::CheckArgs;
+use crate::config;
+use std::process::ExitCode;
+
+/// A secret that is shorter can be guessed offline from one token (RFC 7518 section 3.2 asks for as
+/// many bytes as the hash has).
+const SECRET_BYTES_ADVISED: usize = 32;
+
+/// Validates every file; fails if one fails.
+pub(crate) fn run(args: &CheckArgs) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for path in &args.files {
+        match config::load(path) {
+            Ok(file) => {
+                println!("{}: ok ({})", path.display(), roles(&file));
+                warn_of_short_secrets(&file);
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
+}
+
+fn roles(file: &config::File) -> String {
+    let mut roles = Vec::new();
+    if let Some(gateway) = &file.gateway {
+        roles.push(format!("gateway with {} shards", gateway.shards.len()));
+    }
+    if file.shard.is_some() {
+        roles.push("shard".to_owned());
+    }
+    if file.node.is_some() {
+        roles.push("node".to_owned());
+    }
+    if roles.is_empty() {
+        "no role".to_owned()
+    } else {
+        roles.join(", ")
+    }
+}
+
+fn warn_of_short_secrets(file: &config::File) {
+    for (key, secret) in &file.keys {
+        if secret.len() < SECRET_BYTES_ADVISED {
+            eprintln!(
+                "  warning: the secret of key '{key}' is shorter than {SECRET_BYTES_ADVISED} bytes"
+            );
+        }
+    }
+}

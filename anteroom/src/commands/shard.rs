@@ -1,0 +1,83 @@
+//! `anteroom shard`: signalling, rooms, and a pool of nodes in this or other processes.
+
+use crate::cli::RoleArgs;
+use crate::{admin, config, process, telemetry};
+use anyhow::Context as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Runs until a signal.
+pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
+    telemetry::init_logs();
+    let file = config::load(&args.config)?;
+    let section = file
+        .shard
+        .clone()
+        .context("the file has no section `shard`")?;
+    let metrics = telemetry::init_metrics()?;
+    process::runtime()?.block_on(async move {
+        let shutdown = CancellationToken::new();
+        process::watch_signals(shutdown.clone())?;
+        process::ignore_hangup("shard")?;
+        let shard = bind(&file, section.clone()).await?;
+        let mut nodes = JoinSet::new();
+        for number in 1..=section.nodes {
+            let node = sfu::Node::bind(node_config(&file, &section.id, number))?;
+            tracing::info!(addresses = ?node.addresses(), "node {number} listens for media");
+            spawn_node(&mut nodes, node, &shard, &shutdown).await?;
+        }
+        admin::spawn(file.admin.listen, admin::always_ready(), metrics, &shutdown).await?;
+        tracing::info!(address = %shard.address(), "shard {} listens", section.id);
+        shard.run(shutdown.clone()).await?;
+        shutdown.cancel();
+        while nodes.join_next().await.is_some() {}
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn bind(file: &config::File, section: shard::Config) -> anyhow::Result<shard::Shard> {
+    let cluster = file.cluster_key()?;
+    let address = section.directory.clone().context(
+        "shard.directory is missing: name the gateway's internal listener, such as \
+         http://127.0.0.1:7891",
+    )?;
+    let directory = shard::RpcDirectory::new(&address, &section.id, cluster.clone())?;
+    let deps = shard::Deps {
+        keys: file.api_keys()?,
+        cluster,
+        rooms: file.rooms.case.into(),
+        directory: Arc::new(directory),
+    };
+    Ok(shard::Shard::bind(section, deps).await?)
+}
+
+/// Nodes in a shard's process share the file's `node` section; their names tell them apart.
+fn node_config(file: &config::File, shard: &str, number: u32) -> sfu::Config {
+    let mut config = file.node.clone().unwrap_or_default();
+    config.id = format!("{shard}-n{number}");
+    config
+}
+
+/// Attaches a node of this process to its shard and lets it run in `nodes`.
+pub(super) async fn spawn_node(
+    nodes: &mut JoinSet<()>,
+    node: sfu::Node,
+    shard: &shard::Shard,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let (shard_end, node_end) = proto::link::pair();
+    shard
+        .node_sink()
+        .send(shard_end)
+        .await
+        .context("attach a node")?;
+    let shutdown = shutdown.clone();
+    nodes.spawn(async move {
+        if let Err(error) = node.run(node_end, shutdown).await {
+            tracing::error!("node ended: {error}");
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! The shards and nodes that `up` starts in its own process.
+
+use super::Secrets;
+use crate::cli::UpArgs;
+use crate::commands::shard::spawn_node;
+use affinity::directory::Directory;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Shards with one node each, bound and not yet running.
+pub(super) struct Embedded {
+    shards: Vec<(shard::Shard, sfu::Node)>,
+    addresses: Vec<(String, SocketAddr)>,
+    media_ports: Vec<u16>,
+}
+
+impl Embedded {
+    /// Binds `args.shards` shards on free loopback ports and a node for each, from UDP 7882 up.
+    pub(super) async fn bind(
+        args: &UpArgs,
+        secrets: &Secrets,
+        directory: Arc<dyn Directory>,
+    ) -> anyhow::Result<Self> {
+        let mut embedded = Self {
+            shards: Vec::new(),
+            addresses: Vec::new(),
+            media_ports: Vec::new(),
+        };
+        for number in 1..=args.shards {
+            embedded
+                .bind_one(number, secrets, directory.clone())
+                .await?;
+        }
+        Ok(embedded)
+    }
+
+    async fn bind_one(
+        &mut self,
+        number: u32,
+        secrets: &Secrets,
+        directory: Arc<dyn Directory>,
+    ) -> anyhow::Result<()> {
+        let id = format!("s{number}");
+        let config = shard::Config {
+            id: id.clone(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            web: shard::WebConfig {
+                enabled: true,
+                tokens: true,
+            },
+            ..shard::Config::default()
+        };
+        let deps = shard::Deps {
+            keys: secrets.keys.clone(),
+            cluster: secrets.cluster.clone(),
+            rooms: secrets.rooms,
+            directory,
+        };
+        let shard = shard::Shard::bind(config, deps).await?;
+        let node = sfu::Node::bind(sfu::Config {
+            id: format!("n{number}"),
+            ..sfu::Config::default()
+        })?;
+        self.addresses.push((id, shard.address()));
+        self.media_ports.extend(node.udp_port());
+        self.shards.push((shard, node));
+        Ok(())
+    }
+
+    /// Names and addresses of the shards, for the gateway's topology.
+    pub(super) fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// UDP (and TCP) ports that clients send media to.
+    pub(super) fn media_ports(&self) -> &[u16] {
+        &self.media_ports
+    }
+
+    /// Runs all of them until `shutdown`; one that fails ends the others.
+    pub(super) async fn run(self, shutdown: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        for (shard, node) in self.shards {
+            if let Err(error) = spawn_node(&mut tasks, node, &shard, &shutdown).await {
+                tracing::error!("{error:#}");
+            }
+            let shutdown = shutdown.clone();
+            tasks.spawn(async move {
+                if let Err(error) = shard.run(shutdown.clone()).await {
+                    tracing::error!("shard ended: {error}");
+                    shutdown.cancel();
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,139 @@
+//! What the types can't say: relations between values. Mistakes are placed by a second, lenient
+//! reading of the file that keeps positions.
+
+use super::{ConfigError, File};
+use gateway::Loaded;
+use proto::token::ApiKeys;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::path::Path;
+
+/// The version of the format that this program reads.
+const VERSION: u32 = 1;
+
+/// Where things stand in the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Places {
+    version: Option<Spanned<serde_json::Value>>,
+    keys: Option<Spanned<serde_json::Value>>,
+    cluster: Option<Spanned<serde_json::Value>>,
+    admin: Option<Spanned<serde_json::Value>>,
+    gateway: Option<Spanned<GatewayPlaces>>,
+    shard: Option<Spanned<serde_json::Value>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GatewayPlaces {
+    shards: Vec<Spanned<serde_json::Value>>,
+}
+
+type Place = Option<(u64, u64)>;
+
+fn place<T>(spanned: Option<&Spanned<T>>) -> Place {
+    spanned.map(|spanned| (spanned.referenced.line(), spanned.referenced.column()))
+}
+
+/// Refuses a file that could not be run.
+pub(super) fn validate(path: &Path, text: &str, file: &File) -> Result<(), ConfigError> {
+    let places: Places = serde_saphyr::from_str(text).unwrap_or_default();
+    check(file, &places).map_err(|(place, message)| ConfigError {
+        path: path.to_owned(),
+        place,
+        message,
+    })
+}
+
+fn check(file: &File, places: &Places) -> Result<(), (Place, String)> {
+    if file.version != VERSION {
+        let message = format!("this program reads version {VERSION}, not {}", file.version);
+        return Err((place(places.version.as_ref()), message));
+    }
+    ApiKeys::new(file.keys.clone())
+        .map_err(|error| (place(places.keys.as_ref()), error.to_string()))?;
+    check_common(file, places)?;
+    check_gateway(file, places)?;
+    if let Some(shard) = &file.shard {
+        shard
+            .validate()
+            .map_err(|error| (place(places.shard.as_ref()), error.to_string()))?;
+    }
+    check_listeners(file, places)
+}
+
+fn check_common(file: &File, places: &Places) -> Result<(), (Place, String)> {
+    let serves_clients = file.gateway.is_some() || file.shard.is_some();
+    if serves_clients && file.keys.is_empty() {
+        let message = "no API keys: add `keys: {name: secret}`, nobody can join without one";
+        return Err((place(places.keys.as_ref()), message.to_owned()));
+    }
+    if (serves_clients || file.node.is_some()) && file.cluster.secret.is_empty() {
+        let message = "cluster.secret is missing: the same random text in every program's file";
+        return Err((place(places.cluster.as_ref()), message.to_owned()));
+    }
+    Ok(())
+}
+
+/// Builds the topology without running it. Where that fails, the first shard that makes it fail is
+/// the one to name.
+fn check_gateway(file: &File, places: &Places) -> Result<(), (Place, String)> {
+    let Some(config) = &file.gateway else {
+        return Ok(());
+    };
+    let keys = ApiKeys::new(file.keys.clone()).unwrap_or_default();
+    let fails_with = |count: usize| {
+        let mut config = config.clone();
+        config.shards.truncate(count);
+        let loaded = Loaded {
+            config,
+            keys: keys.clone(),
+            rooms: file.rooms.case.into(),
+        };
+        gateway::routing(&loaded).err()
+    };
+    let all = config.shards.len();
+    let Some(error) = fails_with(all) else {
+        return Ok(());
+    };
+    let culprit = (1..=all)
+        .find(|count| fails_with(*count).is_some())
+        .unwrap_or(all);
+    let shards = places
+        .gateway
+        .as_ref()
+        .map(|gateway| gateway.value.shards.as_slice());
+    let shard = shards.and_then(|shards| shards.get(culprit.saturating_sub(1)));
+    let at = place(shard).or_else(|| place(places.gateway.as_ref()));
+    Err((at, error.to_string()))
+}
+
+/// Two listeners on one address: the second would fail at start, with a poorer message.
+fn check_listeners(file: &File, places: &Places) -> Result<(), (Place, String)> {
+    let at_gateway = place(places.gateway.as_ref());
+    let at_shard = place(places.shard.as_ref());
+    let mut listeners: Vec<(&str, String, Place)> = Vec::new();
+    if let Some(gateway) = &file.gateway {
+        for listen in &gateway.listen {
+            listeners.push(("gateway.listen", listen.address.clone(), at_gateway));
+        }
+        let internal = gateway.internal.map(|address| address.to_string());
+        listeners.extend(internal.map(|address| ("gateway.internal", address, at_gateway)));
+    }
+    if let Some(shard) = &file.shard {
+        listeners.push(("shard.listen", shard.listen.to_string(), at_shard));
+        let internal = shard.internal.map(|address| address.to_string());
+        listeners.extend(internal.map(|address| ("shard.internal", address, at_shard)));
+    }
+    let admin = file.admin.listen.map(|address| address.to_string());
+    listeners.extend(admin.map(|address| ("admin.listen", address, place(places.admin.as_ref()))));
+
+    let mut taken = Vec::new();
+    for (key, address, at) in listeners {
+        if !address.ends_with(":0") && taken.contains(&address) {
+            return Err((at, format!("{key}: {address} is used twice in this file")));
+        }
+        taken.push(address);
+    }
+    Ok(())
+}
