@@ -10,15 +10,6 @@ use livekit_protocol as lk;
 use lk::signal_response::Message;
 use proto::id::{ParticipantSid, TrackSid};
 
-/// Who hears of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// The participant that it is about, too.
-    Everybody,
-    /// It knows already.
-    Others,
-}
-
 /// Those who may receive the tracks of a participant.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Audience {

@@ -4,11 +4,11 @@
 //! participant. Must not: check tokens; the surface did.
 
 use super::api::{Join, JoinRefusal};
-use super::audience::Reach;
 use super::leave::Farewell;
 use super::participant::Participant;
 use super::room::{Room, codecs};
 use super::turn::{Due, Seat, Subject, Turn};
+use super::updates::Reach;
 use livekit_protocol as lk;
 use lk::signal_response::Message;
 use lk::{DisconnectReason, participant_info::State};

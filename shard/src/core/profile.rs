@@ -2,11 +2,11 @@
 //!
 //! Owns: the rules for changing them. Must not: decide who may; the token does.
 
-use super::audience::Reach;
 use super::limits::{ATTRIBUTES_BYTES_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX};
 use super::room::Room;
 use super::tracks::refusal;
 use super::turn::Turn;
+use super::updates::Reach;
 use livekit_protocol as lk;
 use lk::request_response::{Reason, Request};
 use proto::id::ParticipantSid;

@@ -3,13 +3,13 @@
 //! Owns: a track's life and the checks on `add_track`. Must not: know media sections beyond their
 //! mids.
 
-use super::audience::Reach;
 use super::limits::{TRACK_LIST_MAX, TRACK_TEXT_BYTES_MAX};
 use super::participant::Participant;
 use super::room::Room;
 use super::sdp::sending_mids;
 use super::track_info;
 use super::turn::Turn;
+use super::updates::Reach;
 use livekit_protocol as lk;
 use lk::request_response::{Reason, Request};
 use lk::signal_response::Message;

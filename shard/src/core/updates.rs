@@ -2,13 +2,22 @@
 //!
 //! Owns: who hears a `ParticipantUpdate`, and its version. Must not: decide about the change itself.
 
+use super::api::Output;
 use super::participant::Participant;
 use super::room::Room;
 use super::turn::{Due, Subject, Turn};
-use super::{api::Output, audience::Reach};
 use livekit_protocol as lk;
 use lk::signal_response::Message;
 use proto::id::ParticipantSid;
+
+/// Who hears of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The participant that it is about, too.
+    Everybody,
+    /// It knows already.
+    Others,
+}
 
 impl Room {
     /// Tells the room that a participant changed. A hidden one is only told itself.
