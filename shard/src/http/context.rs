@@ -31,17 +31,33 @@ pub(crate) async fn require(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match verify(&app, &request) {
+    let shared = is_for_every_origin(request.uri().path());
+    let mut response = match verify(&app, &request) {
         Ok(verified) => {
             request.headers_mut().remove(CONTEXT_HEADER);
-            if request.method() == Method::OPTIONS {
-                return preflight();
-            }
             request.extensions_mut().insert(verified);
-            next.run(request).await
+            if request.method() == Method::OPTIONS {
+                preflight()
+            } else {
+                next.run(request).await
+            }
         }
         Err(refusal) => refusal.into_response(),
+    };
+    if shared {
+        let any = HeaderValue::from_static("*");
+        response
+            .headers_mut()
+            .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
     }
+    response
+}
+
+/// The client SDKs run on foreign origins and must read answers and errors; a token stands in their
+/// requests. What gives something to whoever asks is for our own pages only: otherwise every page on
+/// the Internet could take a token from an Anteroom that its visitor runs on loopback.
+fn is_for_every_origin(path: &str) -> bool {
+    !path.contains("/api/") && !path.starts_with("/internal/")
 }
 
 fn verify(app: &App, request: &Request) -> Result<Verified, Refusal> {

@@ -75,6 +75,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/assets/{*path}", get(web::asset))
         .route("/", get(web::page))
         .route("/{room}", get(web::page))
+        .route("/{room}/", get(web::page))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -94,12 +95,9 @@ async fn wrong_method() -> Refusal {
     )
 }
 
-/// Headers of every answer. The client SDKs run on foreign origins and must read errors as well; no
-/// cookie or other ambient authority exists here, so every origin may.
+/// Headers of every answer.
 async fn finish(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    let any = HeaderValue::from_static("*");
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
     let nosniff = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     // The token stands in the query of some requests.

@@ -4,8 +4,9 @@
 //! through another.
 
 use super::App;
+use super::context::Verified;
 use super::refusal::Refusal;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{Extension, OriginalUri, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -35,13 +36,26 @@ const NOT_BUILT: &str = "Anteroom's web client is not part of this build.\n\
     Run `make web` and build again, or join with a LiveKit SDK at this address.\n";
 const SWITCHED_OFF: &str = "This is Anteroom. Join with a LiveKit SDK at this address.\n";
 
-/// `/` and `/{room}`: the same page, which reads the room from its address.
-pub(crate) async fn page(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+/// `/` and `/{room}`: the same page, which reads the room from its address. Names at the top that
+/// the gateway takes for files, such as `/favicon.ico`, come without a room.
+pub(crate) async fn page(
+    State(app): State<Arc<App>>,
+    Extension(context): Extension<Verified>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let file = uri.path().trim_matches('/');
     if !app.web.enabled {
         // Clients look whether the base URL answers at all.
-        return match uri.path() {
-            "/" => SWITCHED_OFF.into_response(),
+        return match file {
+            "" => SWITCHED_OFF.into_response(),
             _ => Refusal::not_found("this deployment has no web client").into_response(),
+        };
+    }
+    if context.room.is_none() && !file.is_empty() {
+        return match Dist::get(file) {
+            Some(file) => serve(&file, &headers, REVALIDATE),
+            None => Refusal::not_found("no such file in the web client").into_response(),
         };
     }
     match Dist::get("index.html") {

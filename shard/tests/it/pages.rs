@@ -13,6 +13,8 @@ async fn the_base_url_answers_head_and_get() {
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     }
     assert_eq!(shard.get("/standup", "standup").await.status, 200);
+    assert_eq!(shard.get("/standup/", "standup").await.status, 200);
+    assert_eq!(shard.request("GET", "/favicon.ico", None).await.status, 404);
     assert_eq!(
         shard
             .request("HEAD", "/r/standup", Some("standup"))
@@ -61,6 +63,8 @@ async fn a_token_for_the_page_lets_its_holder_join() {
         .await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
+    // Pages of other origins shall not read it.
+    assert_eq!(answer.header("access-control-allow-origin"), None);
     let json: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
     assert!(json["identity"].as_str().unwrap().starts_with("guest-"));
     let url = json["url"].as_str().unwrap();
