@@ -276,7 +276,7 @@ impl UpstreamConfig {
     }
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(
+fn within<T: Copy + PartialOrd + std::fmt::Display>(
     field: &str,
     value: T,
     min: T,

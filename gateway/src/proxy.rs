@@ -30,6 +30,8 @@ use tracing::{debug, info};
 const POOL_IDLE: Duration = Duration::from_secs(20);
 /// A connection that no other request may use is not kept.
 const NOT_POOLED: Duration = Duration::from_millis(1);
+/// How much of a path is logged.
+const LOGGED_PATH_CHARS: usize = 200;
 /// Raised when the shard names the room's owner; never reaches a client.
 const REDIRECT: ErrorType = ErrorType::Custom("the room is owned by another shard");
 
@@ -373,7 +375,7 @@ impl ProxyHttp for EdgeProxy {
         let room = journey.room.as_ref().map_or("-", RoomKey::as_str);
         let method = session.req_header().method.as_str();
         let ms = journey.started.elapsed().as_millis();
-        let path = journey.path.as_str();
+        let path: String = journey.path.chars().take(LOGGED_PATH_CHARS).collect();
         if let Some(refusal) = &journey.refusal {
             let client = client_of(session);
             info!(

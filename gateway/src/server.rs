@@ -18,6 +18,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::Router;
 use pingora::apps::HttpServerOptions;
+use pingora::listeners::tls::Acceptor;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
@@ -75,6 +76,7 @@ struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
+    acceptor: Option<Arc<Acceptor>>,
 }
 
 impl Gateway {
@@ -165,17 +167,9 @@ impl Gateway {
         server.bootstrap();
         let proxy = Arc::new(self.http_proxy(&server.configuration));
         for listener in self.listeners {
-            let tls = listener.certificates.map(tls::acceptor).transpose();
-            let tls = match tls {
-                Ok(tls) => tls.map(Arc::new),
-                Err(cause) => {
-                    tracing::error!(address = %listener.address, "not served: {cause}");
-                    continue;
-                }
-            };
             let edge = Edge {
                 proxy: Arc::clone(&proxy),
-                tls,
+                tls: listener.acceptor,
                 state: Arc::clone(&self.state),
             };
             server.add_service(BoundService::new(listener.socket, listener.address, edge));
@@ -228,20 +222,19 @@ fn server_conf(config: &Config) -> ServerConf {
 
 fn take_listeners(config: &Config) -> Result<Vec<Listener>, GatewayError> {
     let listeners = config.listen.iter().map(|listen| {
-        let certificates = match &listen.tls {
-            Some(tls) => {
-                let entries = tls::load(tls).map_err(|cause| {
-                    GatewayError::Config(format!("gateway.listen '{}': {cause}", listen.address))
-                })?;
-                Some(Arc::new(Certificates::new(entries)))
-            }
-            None => None,
-        };
+        let invalid =
+            |cause| GatewayError::Config(format!("gateway.listen '{}': {cause}", listen.address));
+        let entries = listen.tls.as_ref().map(tls::load).transpose();
+        let certificates = entries
+            .map_err(invalid)?
+            .map(|entries| Arc::new(Certificates::new(entries)));
+        let acceptor = certificates.clone().map(tls::acceptor).transpose();
         let socket = bind(&listen.address, "gateway.listen")?;
         Ok(Listener {
             address: local_address(&socket, "gateway.listen")?,
             socket,
             certificates,
+            acceptor: acceptor.map_err(invalid)?.map(Arc::new),
         })
     });
     listeners.collect()

@@ -78,10 +78,10 @@ pub(crate) fn classify(path: &str) -> Place<'_> {
 
 fn is_dots(segment: &str) -> bool {
     let mut decoded = percent_decode_str(segment);
-    match (decoded.next(), decoded.next(), decoded.next()) {
-        (Some(b'.'), None, _) | (Some(b'.'), Some(b'.'), None) => true,
-        _ => false,
-    }
+    matches!(
+        (decoded.next(), decoded.next(), decoded.next()),
+        (Some(b'.'), None, _) | (Some(b'.'), Some(b'.'), None)
+    )
 }
 
 /// Whether scripts of other origins may read the answer: SDKs in browsers check reachability and

@@ -3,6 +3,7 @@
 
 mod admin;
 mod limits;
+mod logs;
 mod ownership;
 mod reload;
 mod routes;

@@ -1,5 +1,6 @@
 //! The owner of a live room wins, a 421 redirects once, and a dead shard is never replaced by a guess.
 
+use crate::routes::over_http2_websocket;
 use crate::support::{FakeShard, TestGateway, config, shard_config, until};
 use bytes::Bytes;
 
@@ -48,6 +49,9 @@ async fn a_421_is_followed_once_with_the_whole_body() {
     let url = format!("ws://{}/r/{room}/rtc", gateway.address);
     let (_socket, answer) = tokio_tungstenite::connect_async(url).await.unwrap();
     assert_eq!(answer.headers()["x-anteroom-shard"], "s2");
+
+    let target = format!("/r/{room}/rtc");
+    assert_eq!(over_http2_websocket(&gateway, &target).await, "s2");
 
     // Both point at each other: the client tries again later.
     two.disown("s1");

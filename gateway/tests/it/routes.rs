@@ -57,7 +57,7 @@ async fn over_websocket(gateway: &TestGateway, target: &str) -> String {
 }
 
 /// A WebSocket over HTTP/2 (RFC 8441), frames by hand.
-async fn over_http2_websocket(gateway: &TestGateway, target: &str) -> String {
+pub(crate) async fn over_http2_websocket(gateway: &TestGateway, target: &str) -> String {
     let mut client = http2(gateway.address).await.ready().await.unwrap();
     while !client.is_extended_connect_protocol_enabled() {
         client = client.ready().await.unwrap();
@@ -150,6 +150,17 @@ async fn path_query_header_token_websocket_and_http2_of_a_room_meet_on_one_shard
             .iter()
             .any(|seen| seen.version == Version::HTTP_2)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_join_url_fits_into_a_websocket_over_http2() {
+    let (_one, _two, gateway) = two_shards().await;
+    let join = format!(
+        "/rtc/v1?join_request={}&access_token={}",
+        "A".repeat(20_000),
+        token("standup")
+    );
+    over_http2_websocket(&gateway, &join).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,9 @@ use http::{HeaderMap, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use proto::context::{CONTEXT_HEADER, ClusterKey, OWNER_HEADER, RoomContext};
 use proto::token::{ApiKeys, Claims, VideoGrant};
 use std::collections::BTreeMap;
@@ -101,9 +103,7 @@ impl FakeShard {
         let router = Router::new()
             .fallback(answer)
             .with_state(Arc::clone(&inner));
-        let task = tokio::spawn(async move {
-            axum::serve(listener, router).await.unwrap();
-        });
+        let task = tokio::spawn(serve(listener, router));
         Self {
             address,
             inner,
@@ -128,6 +128,24 @@ impl FakeShard {
 impl Drop for FakeShard {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// As a shard does it: large headers and extended CONNECT over HTTP/2. Connections end with the task.
+async fn serve(listener: tokio::net::TcpListener, router: Router) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let service = TowerToHyperService::new(router.clone());
+        connections.spawn(async move {
+            let mut builder = Builder::new(TokioExecutor::new());
+            builder
+                .http2()
+                .enable_connect_protocol()
+                .max_header_list_size(128 * 1024);
+            let tcp = TokioIo::new(tcp);
+            let _ = builder.serve_connection_with_upgrades(tcp, service).await;
+        });
     }
 }
 
