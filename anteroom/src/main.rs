@@ -3,7 +3,11 @@
 //! Owns: the command line, the configuration file, the admin listener, and how the roles are composed
 //! into processes. Must not: hold logic that a role crate could hold.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line prints"
+)]
 
 mod admin;
 mod cli;

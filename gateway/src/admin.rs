@@ -155,16 +155,21 @@ impl Admin {
 async fn readyz(State(admin): State<Admin>) -> Response {
     let snapshot = admin.state.load_full();
     let shards = snapshot.topology.shards().iter();
-    let ready = shards
+    let leased = shards
         .filter(|shard| shard.state == ShardState::Active)
         .any(|shard| admin.directory.lease(&shard.id).remaining.is_some());
-    if ready {
-        (StatusCode::OK, "ready\n").into_response()
-    } else {
-        let reason =
-            "no active shard holds a lease: is one running and does it reach the directory?\n";
-        (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+    let grace = admin.directory.grace_remaining();
+    if leased && grace.is_zero() {
+        return (StatusCode::OK, "ready\n").into_response();
     }
+    let reason = if leased {
+        let ms = grace.as_millis();
+        format!("the directory has just started: idle rooms can be opened in {ms} ms\n")
+    } else {
+        "no active shard holds a lease: is one running and does it reach the directory?\n"
+            .to_owned()
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
 }
 
 async fn shards(State(admin): State<Admin>) -> Response {

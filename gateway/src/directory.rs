@@ -77,6 +77,11 @@ impl EmbeddedDirectory {
         Some(binding.shard.clone())
     }
 
+    /// How long idle rooms cannot start yet.
+    pub(crate) fn grace_remaining(&self) -> Duration {
+        self.lock().memory.grace_remaining(Instant::now())
+    }
+
     pub(crate) fn bindings(&self) -> Vec<Binding> {
         let inner = self.lock();
         inner

@@ -5,6 +5,7 @@
 //! a minute for hours. Heads are therefore read here and handed over when they are complete.
 //! Must not: look into a request; that is the proxy's.
 
+use crate::framing;
 use crate::head::{HeadLimits, HeadScanner, Verdict};
 use crate::proxy::EdgeProxy;
 use crate::snapshot::Snapshot;
@@ -168,7 +169,12 @@ async fn read_head(
         }
         match scanner.scan(&buffer, limits) {
             Verdict::More => {}
-            Verdict::Complete => return Head::Request(buffer),
+            Verdict::Complete => {
+                return match framing::check(&buffer) {
+                    Ok(()) => Head::Request(buffer),
+                    Err(why) => Head::Refused(400, why),
+                };
+            }
             Verdict::Http2 => return Head::Http2(buffer),
             Verdict::Refused(status, why) => return Head::Refused(status, why),
         }

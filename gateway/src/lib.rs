@@ -17,6 +17,7 @@ mod directory;
 mod edge;
 mod error;
 mod forward;
+mod framing;
 mod head;
 mod http2;
 mod listen;

@@ -160,6 +160,12 @@ impl MemoryDirectory {
         (!remaining.is_zero()).then_some(remaining)
     }
 
+    /// How long no claim can succeed yet; zero outside of grace.
+    pub fn grace_remaining(&self, now: Instant) -> Duration {
+        self.grace_ends
+            .map_or(Duration::ZERO, |ends| ends.saturating_duration_since(now))
+    }
+
     /// Drops dead leases with their bindings, and what grace needed once it is over. Every request
     /// does this too; call it once a second so that memory is freed when nobody asks.
     pub fn expire(&mut self, now: Instant) {
