@@ -21,10 +21,8 @@ const OFFER_PATIENCE: Duration = Duration::from_secs(3);
 impl Engine {
     /// Something about this participant's sections changed: look at them soon.
     pub(super) fn want_negotiation(&mut self, owner: ParticipantKey, now: Instant) {
-        let timer = Timer::Negotiation(owner);
-        if !self.timers.is_set(timer) {
-            self.timers.set(timer, Some(now + DEBOUNCE));
-        }
+        self.timers
+            .set_at_latest(Timer::Negotiation(owner), now + DEBOUNCE);
     }
 
     /// The debounce time is over.

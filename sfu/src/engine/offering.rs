@@ -157,6 +157,7 @@ impl Engine {
             return Err(error.to_string());
         }
         self.open_sections(key, &pending.added);
+        self.transport_timeout(key, now);
         // Whatever changed while the offer was in flight.
         self.want_negotiation(owner, now);
         Ok(())

@@ -67,6 +67,7 @@ impl Engine {
             transport.restarting |= answered.restarted && transport.connected;
         }
         self.conclude(owner, key, plan);
+        self.transport_timeout(key, now);
         self.say_answer(owner, key, offer.id, &answered, now);
         Ok(())
     }
@@ -111,6 +112,7 @@ impl Engine {
             let inbound = resume::inbound_of(transport, &taken);
             transport.inbound.extend(inbound);
         }
+        self.transport_timeout(key, now);
         self.say_answer(owner, key, offer.id, &answered, now);
         Ok(())
     }
@@ -239,6 +241,7 @@ impl Engine {
             mid_to_track: self.mid_to_track(&transport.sections),
         });
         self.say_bound(key, now);
+        // Asking again for the offer that just came is off; something else may be missing still.
         self.want_negotiation(owner, now);
     }
 

@@ -50,6 +50,13 @@ impl Timers {
         }
     }
 
+    /// Sets a deadline unless an earlier one is set.
+    pub(super) fn set_at_latest(&mut self, timer: Timer, at: Instant) {
+        if self.set.get(&timer).is_none_or(|before| *before > at) {
+            self.set(timer, Some(at));
+        }
+    }
+
     pub(super) fn is_set(&self, timer: Timer) -> bool {
         self.set.contains_key(&timer)
     }

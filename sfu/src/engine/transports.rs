@@ -74,7 +74,7 @@ impl Engine {
         self.demux.by_ufrag(ours).map(Some)
     }
 
-    /// A transport's own timer fired.
+    /// A transport's own timer fired, or a description wound up new ones.
     pub(super) fn transport_timeout(&mut self, key: TransportKey, now: Instant) {
         if let Some(transport) = self.transports.get_mut(key) {
             transport.forget_deadline();

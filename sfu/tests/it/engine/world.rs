@@ -1,0 +1,684 @@
+//! An engine, its shard and its clients in virtual time: datagrams arrive at once, nothing sleeps.
+
+use super::peer::{Got, Peer, Sent};
+use proto::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
+use proto::media::{
+    Kind, LayerSize, MediaPermission, NewParticipant, NodeCommand, NodeEvent, PeerMode,
+    PublishedTrack, Quality, Target, TrackSettings,
+};
+use sfu::engine::{Datagram, Engine, EngineConfig, LocalCandidate, Transport, TransportFactory};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use str0m::media::{MediaKind, Mid, Rid};
+
+/// Where clients think the node is, and the socket behind it.
+pub(crate) const ADVERTISED: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7)),
+    7882,
+);
+pub(crate) const BASE: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)),
+    7882,
+);
+/// One packet of speech.
+const AUDIO_STEP: Duration = Duration::from_millis(20);
+/// Packets of a video frame.
+const FRAME_PACKETS: u8 = 2;
+
+pub(crate) struct Client {
+    pub(crate) sid: ParticipantSid,
+    pub(crate) publisher: Peer,
+    pub(crate) subscriber: Option<Peer>,
+    pub(crate) offers: u32,
+    /// The shard's answers, newest last, with what they say about the sections.
+    pub(crate) answers: Vec<(String, BTreeMap<String, TrackSid>)>,
+    /// The node's offers, newest last.
+    pub(crate) node_offers: Vec<(String, BTreeMap<String, TrackSid>)>,
+    /// (audio, video) asked for.
+    pub(crate) sections_wanted: Vec<(u32, u32)>,
+    /// Does what the node asks by itself.
+    pub(crate) obedient: bool,
+    pub(crate) in_flight: bool,
+    asked: Option<(u32, u32)>,
+    /// Our mid to the node's, after a resume on a fresh connection.
+    pub(crate) renamed: Vec<(String, String)>,
+    pub(crate) unplugged: bool,
+}
+
+impl Client {
+    /// The connection on which this client receives.
+    pub(crate) fn receiver(&mut self) -> &mut Peer {
+        self.subscriber.as_mut().unwrap_or(&mut self.publisher)
+    }
+
+    pub(crate) fn got(&self) -> &[Got] {
+        &self.subscriber.as_ref().unwrap_or(&self.publisher).got
+    }
+}
+
+/// A running source of media.
+pub(crate) struct Source {
+    pub(crate) client: &'static str,
+    pub(crate) mid: Mid,
+    pub(crate) kind: Kind,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) level: i8,
+    pub(crate) on: bool,
+}
+
+pub(crate) struct Layer {
+    pub(crate) rid: Option<Rid>,
+    pub(crate) name: u8,
+    pub(crate) on: bool,
+    pub(crate) keyframes: u32,
+    frame: u32,
+    picture_id: u16,
+    timestamp: u32,
+    key_next: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    factory: TransportFactory,
+    pub(crate) now: Instant,
+    pub(crate) clients: BTreeMap<&'static str, Client>,
+    pub(crate) events: Vec<NodeEvent>,
+    pub(crate) sources: Vec<Source>,
+    next_source_tick: Instant,
+    ticks: u64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        let config = EngineConfig {
+            node: NodeId::new("n1"),
+            candidates: vec![LocalCandidate {
+                proto: Transport::Udp,
+                address: ADVERTISED,
+                base: BASE,
+            }],
+            worker: 0x00a7,
+            seed: 7,
+        };
+        Self {
+            factory: TransportFactory::new(&config),
+            engine: Engine::new(config, now),
+            now,
+            clients: BTreeMap::new(),
+            events: Vec::new(),
+            sources: Vec::new(),
+            next_source_tick: now,
+            ticks: 0,
+        }
+    }
+
+    pub(crate) fn command(&mut self, command: NodeCommand) {
+        let prepared = self.factory.prepare(command, self.now);
+        self.engine.handle_command(prepared, self.now);
+        self.exchange();
+    }
+
+    /// Adds a participant without any offer.
+    pub(crate) fn add(&mut self, name: &'static str, mode: PeerMode) {
+        let index = u16::try_from(self.clients.len()).unwrap();
+        let address = |port| SocketAddr::from(([192, 0, 2, 10], port));
+        let sid = ParticipantSid::new(format!("PA_{name}"));
+        self.clients.insert(
+            name,
+            Client {
+                sid: sid.clone(),
+                publisher: Peer::new(address(1000 + index), self.now),
+                subscriber: (mode == PeerMode::Dual)
+                    .then(|| Peer::new(address(2000 + index), self.now)),
+                offers: 0,
+                answers: Vec::new(),
+                node_offers: Vec::new(),
+                sections_wanted: Vec::new(),
+                obedient: true,
+                in_flight: false,
+                asked: None,
+                renamed: Vec::new(),
+                unplugged: false,
+            },
+        );
+        self.command(NodeCommand::AddParticipant(NewParticipant {
+            room: RoomSid::new("RM_1"),
+            participant: sid,
+            identity: Identity::new(name),
+            mode,
+            permission: all(),
+        }));
+    }
+
+    /// Adds a participant and connects it the way LiveKit's clients do.
+    pub(crate) fn join(&mut self, name: &'static str, mode: PeerMode) {
+        self.add(name, mode);
+        let channels = [("_lossy", None), ("_reliable", None), ("_data_track", None)];
+        let receiving: &[(MediaKind, &[&str], Option<&str>)] = match mode {
+            PeerMode::Single => &[(MediaKind::Audio, &[], None), (MediaKind::Video, &[], None)],
+            PeerMode::Dual => &[],
+        };
+        self.offer(name, receiving, &channels);
+        self.run(Duration::from_secs(2));
+        let client = self.clients.get_mut(name).unwrap();
+        assert!(client.publisher.connected, "{name} connects");
+        assert!(client.receiver().connected, "{name} connects");
+    }
+
+    pub(crate) fn offer(
+        &mut self,
+        name: &'static str,
+        sections: &[(MediaKind, &[&str], Option<&str>)],
+        channels: &[(&str, Option<u16>)],
+    ) -> Vec<Mid> {
+        self.offer_with(name, sections, channels, false)
+    }
+
+    pub(crate) fn restart_ice(&mut self, name: &'static str) {
+        self.offer_with(name, &[], &[], true);
+    }
+
+    fn offer_with(
+        &mut self,
+        name: &'static str,
+        sections: &[(MediaKind, &[&str], Option<&str>)],
+        channels: &[(&str, Option<u16>)],
+        ice_restart: bool,
+    ) -> Vec<Mid> {
+        let client = self.clients.get_mut(name).unwrap();
+        assert!(!client.in_flight);
+        let (sdp, mids) = client.publisher.offer(sections, channels, ice_restart);
+        client.offers += 1;
+        client.in_flight = true;
+        let command = NodeCommand::Offer {
+            participant: client.sid.clone(),
+            offer_id: client.offers,
+            sdp,
+            resume: None,
+        };
+        self.command(command);
+        mids
+    }
+
+    /// Announces and offers a track, and starts its source.
+    pub(crate) fn publish(
+        &mut self,
+        name: &'static str,
+        track: &str,
+        kind: Kind,
+        rids: &[&'static str],
+    ) {
+        let sid = self.clients[name].sid.clone();
+        let cid = format!("cid-{track}");
+        self.command(NodeCommand::Publish(PublishedTrack {
+            participant: sid,
+            track: TrackSid::new(track),
+            cid: cid.clone(),
+            kind,
+            layers: sizes(rids),
+            muted: false,
+        }));
+        let media = match kind {
+            Kind::Audio => MediaKind::Audio,
+            Kind::Video => MediaKind::Video,
+        };
+        let mid = self.offer(name, &[(media, rids, Some(&cid))], &[])[0];
+        let names: Vec<Option<&str>> = if rids.is_empty() {
+            vec![None]
+        } else {
+            rids.iter().copied().map(Some).collect()
+        };
+        self.sources.push(Source {
+            client: name,
+            mid,
+            kind,
+            layers: names.into_iter().map(Layer::new).collect(),
+            level: -20,
+            on: true,
+        });
+        self.run(Duration::from_millis(200));
+    }
+
+    pub(crate) fn subscribe(&mut self, name: &str, track: &str) {
+        self.command(NodeCommand::Subscribe {
+            participant: self.clients[name].sid.clone(),
+            track: TrackSid::new(track),
+            settings: TrackSettings::default(),
+        });
+    }
+
+    pub(crate) fn settings(&mut self, name: &str, track: &str, settings: TrackSettings) {
+        self.command(NodeCommand::SetTrackSettings {
+            participant: self.clients[name].sid.clone(),
+            track: TrackSid::new(track),
+            settings,
+        });
+    }
+
+    /// Lets virtual time pass.
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        self.exchange();
+        while self.now < end {
+            let clients = self.clients.values();
+            let peers = clients.flat_map(|c| [Some(&c.publisher), c.subscriber.as_ref()]);
+            let next = peers
+                .flatten()
+                .filter(|peer| !peer.closed)
+                .map(Peer::deadline)
+                .chain(self.engine.poll_timeout().map(|(at, _)| at))
+                .chain([self.next_source_tick, end])
+                .min()
+                .unwrap();
+            self.now = next.max(self.now).min(end);
+            if self.now >= self.next_source_tick {
+                self.next_source_tick = self.now + AUDIO_STEP;
+                self.tick_sources();
+            }
+            if self
+                .engine
+                .poll_timeout()
+                .is_some_and(|(at, _)| at <= self.now)
+            {
+                self.engine.handle_timeout(self.now);
+            }
+            self.exchange();
+        }
+    }
+
+    /// Moves datagrams and messages until nothing moves.
+    fn exchange(&mut self) {
+        loop {
+            let mut moved = false;
+            while let Some(transmit) = self.engine.poll_transmit() {
+                moved = true;
+                assert_eq!(transmit.local, BASE);
+                let now = self.now;
+                if let Some(peer) = self.peer_at(transmit.remote) {
+                    peer.receive(ADVERTISED, &transmit.contents, now);
+                    peer.stash(now);
+                }
+            }
+            moved |= self.drain_clients();
+            while let Some(event) = self.engine.poll_event() {
+                moved = true;
+                self.act(&event);
+                self.events.push(event);
+            }
+            moved |= self.obey_wishes();
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn peer_at(&mut self, address: SocketAddr) -> Option<&mut Peer> {
+        self.clients
+            .values_mut()
+            .filter(|client| !client.unplugged)
+            .flat_map(|client| [Some(&mut client.publisher), client.subscriber.as_mut()])
+            .flatten()
+            .find(|peer| peer.address == address && !peer.closed)
+    }
+
+    fn drain_clients(&mut self) -> bool {
+        let mut moved = false;
+        for client in self.clients.values_mut() {
+            let peers = [Some(&mut client.publisher), client.subscriber.as_mut()];
+            for peer in peers.into_iter().flatten().filter(|peer| !peer.closed) {
+                for (destination, contents) in peer.drain(self.now) {
+                    if destination != ADVERTISED || client.unplugged {
+                        continue;
+                    }
+                    moved = true;
+                    let datagram = Datagram {
+                        transport: Transport::Udp,
+                        remote: peer.address,
+                        local: BASE,
+                        contents: &contents,
+                    };
+                    self.engine.handle_datagram(datagram, self.now);
+                }
+            }
+        }
+        moved
+    }
+
+    /// What a shard and its clients do with a message of the node.
+    fn act(&mut self, event: &NodeEvent) {
+        let now = self.now;
+        match event {
+            NodeEvent::Answer {
+                participant,
+                sdp,
+                mid_to_track,
+                ..
+            } => {
+                let client = self.client_of(participant);
+                client.in_flight = false;
+                client.answers.push((sdp.clone(), mid_to_track.clone()));
+                let mut sdp = sdp.clone();
+                for (ours, theirs) in &client.renamed {
+                    sdp = rename(&sdp, theirs, ours);
+                }
+                client.publisher.take_answer(&sdp);
+                client.publisher.kick(now);
+            }
+            NodeEvent::Offer {
+                participant,
+                offer_id,
+                sdp,
+                mid_to_track,
+            } => {
+                let client = self.client_of(participant);
+                client.node_offers.push((sdp.clone(), mid_to_track.clone()));
+                if !client.obedient {
+                    return;
+                }
+                let subscriber = client.subscriber.as_mut().unwrap();
+                let answer = subscriber.answer(sdp);
+                subscriber.kick(now);
+                let command = NodeCommand::Answer {
+                    participant: participant.clone(),
+                    offer_id: *offer_id,
+                    sdp: answer,
+                };
+                let prepared = self.factory.prepare(command, self.now);
+                self.engine.handle_command(prepared, self.now);
+            }
+            NodeEvent::SectionsWanted {
+                participant,
+                audio,
+                video,
+            } => {
+                let client = self.client_of(participant);
+                client.sections_wanted.push((*audio, *video));
+                client.asked = Some((*audio, *video));
+            }
+            _ => {}
+        }
+    }
+
+    /// Clients that were asked for an offer and are free to make one do so.
+    fn obey_wishes(&mut self) -> bool {
+        let ready = self
+            .clients
+            .iter_mut()
+            .filter(|(_, client)| client.obedient && !client.in_flight)
+            .find_map(|(name, client)| Some((*name, client.asked.take()?)));
+        let Some((name, (audio, video))) = ready else {
+            return false;
+        };
+        let mut sections: Vec<(MediaKind, &[&str], Option<&str>)> = Vec::new();
+        sections.extend((0..audio).map(|_| (MediaKind::Audio, &[][..], None)));
+        sections.extend((0..video).map(|_| (MediaKind::Video, &[][..], None)));
+        self.offer(name, &sections, &[]);
+        true
+    }
+
+    fn client_of(&mut self, sid: &ParticipantSid) -> &mut Client {
+        self.clients
+            .values_mut()
+            .find(|client| client.sid == *sid)
+            .unwrap()
+    }
+
+    fn tick_sources(&mut self) {
+        self.ticks += 1;
+        for (name, client) in &mut self.clients {
+            for wanted in std::mem::take(&mut client.publisher.keyframes_wanted) {
+                let own = self
+                    .sources
+                    .iter_mut()
+                    .filter(|source| source.client == *name);
+                for layer in own
+                    .filter(|source| source.mid == wanted.0)
+                    .flat_map(|source| &mut source.layers)
+                {
+                    layer.key_next |= wanted.1 == layer.rid;
+                }
+            }
+        }
+        for source in &mut self.sources {
+            let Some(client) = self.clients.get_mut(source.client) else {
+                continue;
+            };
+            let peer = &mut client.publisher;
+            if !source.on || !peer.connected || peer.closed {
+                continue;
+            }
+            match source.kind {
+                Kind::Audio => source.layers[0].speak(peer, source.mid, source.level, self.now),
+                Kind::Video if self.ticks.is_multiple_of(2) => {
+                    for layer in source.layers.iter_mut().filter(|layer| layer.on) {
+                        layer.shoot(peer, source.mid, self.now);
+                    }
+                }
+                Kind::Video => {}
+            }
+        }
+    }
+
+    pub(crate) fn settle(&mut self) {
+        self.exchange();
+    }
+
+    /// Takes what a client got so far.
+    pub(crate) fn take_got(&mut self, name: &str) -> Vec<Got> {
+        std::mem::take(&mut self.clients.get_mut(name).unwrap().receiver().got)
+    }
+
+    pub(crate) fn count(&self, matches: impl Fn(&NodeEvent) -> bool) -> usize {
+        self.events.iter().filter(|event| matches(event)).count()
+    }
+
+    /// A resume: the client comes with a fresh connection that claims to be the old one.
+    pub(crate) fn resume(&mut self, name: &'static str, open: &[(&str, u16)]) {
+        let now = self.now;
+        let client = self.clients.get_mut(name).unwrap();
+        let (_, mids) = client.answers.last().unwrap();
+        let mids = mids.clone();
+        let answer = client.answers.last().unwrap().0.clone();
+        let address = client.publisher.address;
+        let old = std::mem::replace(&mut client.publisher, Peer::new(address, now));
+        let shape = shape(&answer, &old);
+        let mut sections: Vec<(MediaKind, &[&str], Option<&str>)> = Vec::new();
+        for section in &shape {
+            sections.push((
+                section.kind,
+                section.rids.as_slice(),
+                section.cid.as_deref(),
+            ));
+        }
+        let channels: Vec<(&str, Option<u16>)> =
+            open.iter().map(|(label, id)| (*label, Some(*id))).collect();
+        let (mut sdp, fresh) = client.publisher.offer(&sections, &channels, false);
+        client.renamed.clear();
+        for (section, mid) in shape.iter().zip(&fresh) {
+            client.renamed.push((mid.to_string(), section.mid.clone()));
+            sdp = rename(&sdp, mid.as_ref(), &section.mid);
+        }
+        client.offers += 1;
+        client.in_flight = true;
+        let _ = mids;
+        let command = NodeCommand::Offer {
+            participant: client.sid.clone(),
+            offer_id: client.offers,
+            sdp,
+            resume: Some(
+                open.iter()
+                    .map(|(label, id)| proto::media::OpenChannel {
+                        label: (*label).to_owned(),
+                        id: *id,
+                    })
+                    .collect(),
+            ),
+        };
+        self.command(command);
+        // The client's streams go on with the SSRCs they had.
+        let client = self.clients.get_mut(name).unwrap();
+        let mut old = old;
+        for (section, mid) in shape.iter().zip(&fresh) {
+            if section.cid.is_none() {
+                continue;
+            }
+            let old_mid = Mid::from(section.mid.as_str());
+            let rids: Vec<Option<Rid>> = if section.rids.is_empty() {
+                vec![None]
+            } else {
+                section
+                    .rids
+                    .iter()
+                    .map(|rid| Some(Rid::from(*rid)))
+                    .collect()
+            };
+            for rid in rids {
+                client.publisher.adopt_stream(&mut old, old_mid, *mid, rid);
+            }
+            for source in &mut self.sources {
+                if source.client == name && source.mid == old_mid {
+                    source.mid = *mid;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn candidate(&mut self, name: &str, candidate: &str) {
+        self.command(NodeCommand::Candidate {
+            participant: self.clients[name].sid.clone(),
+            target: Target::Publisher,
+            candidate: candidate.to_owned(),
+        });
+    }
+}
+
+/// A section of a connection that shall be offered once more.
+struct Shape {
+    mid: String,
+    kind: MediaKind,
+    cid: Option<String>,
+    rids: Vec<&'static str>,
+}
+
+fn shape(answer: &str, old: &Peer) -> Vec<Shape> {
+    let mut sections = Vec::new();
+    for section in answer.split("\r\nm=").skip(1) {
+        let Some(mid) = section.lines().find_map(|line| line.strip_prefix("a=mid:")) else {
+            continue;
+        };
+        let Some(media) = old.rtc.media(Mid::from(mid)) else {
+            continue;
+        };
+        let sends = media.direction().is_sending();
+        let simulcast = section.contains("a=simulcast:");
+        sections.push(Shape {
+            mid: mid.to_owned(),
+            kind: media.kind(),
+            cid: sends.then(|| media.track_id().to_owned()),
+            rids: if simulcast {
+                vec!["q", "h", "f"]
+            } else {
+                vec![]
+            },
+        });
+    }
+    sections
+}
+
+/// Renames a mid in `a=mid` and `a=group`.
+fn rename(sdp: &str, from: &str, to: &str) -> String {
+    sdp.lines()
+        .map(|line| {
+            if line == format!("a=mid:{from}") {
+                format!("a=mid:{to}")
+            } else if line.starts_with("a=group:BUNDLE") {
+                let words = line.split(' ');
+                let words = words.map(|word| if word == from { to } else { word });
+                words.collect::<Vec<_>>().join(" ")
+            } else {
+                line.to_owned()
+            }
+        })
+        .map(|line| line + "\r\n")
+        .collect()
+}
+
+impl Layer {
+    fn new(rid: Option<&'static str>) -> Self {
+        let name = rid.map_or(b'f', |rid| rid.as_bytes()[0]);
+        Self {
+            rid: rid.map(Rid::from),
+            name,
+            on: true,
+            keyframes: 0,
+            frame: 0,
+            picture_id: u16::from(name) * 100,
+            timestamp: u32::from(name) * 1_000_000,
+            key_next: true,
+        }
+    }
+
+    fn speak(&mut self, peer: &mut Peer, mid: Mid, level: i8, now: Instant) {
+        self.timestamp = self.timestamp.wrapping_add(960);
+        self.frame += 1;
+        let sent = Sent {
+            timestamp: self.timestamp,
+            marker: false,
+            level: Some(level),
+            payload: [b"opus".as_slice(), &self.frame.to_be_bytes()].concat(),
+        };
+        peer.send(mid, None, sent, now);
+        // One change, then everything it causes, before the next change.
+        peer.stash(now);
+    }
+
+    /// One VP8 frame: descriptor with picture id and TL0PICIDX, then layer and frame number.
+    fn shoot(&mut self, peer: &mut Peer, mid: Mid, now: Instant) {
+        self.timestamp = self.timestamp.wrapping_add(3600);
+        self.frame += 1;
+        self.picture_id = (self.picture_id + 1) & 0x7fff;
+        let key = std::mem::take(&mut self.key_next);
+        self.keyframes += u32::from(key);
+        for index in 0..FRAME_PACKETS {
+            let [high, low] = (self.picture_id | 0x8000).to_be_bytes();
+            let first = if index == 0 { 0x90 } else { 0x80 };
+            let mut payload = vec![first, 0xe0, high, low, self.frame as u8, 0, u8::from(!key)];
+            payload.push(self.name);
+            payload.extend_from_slice(&self.frame.to_be_bytes());
+            let sent = Sent {
+                timestamp: self.timestamp,
+                marker: index + 1 == FRAME_PACKETS,
+                level: None,
+                payload,
+            };
+            peer.send(mid, self.rid, sent, now);
+            peer.stash(now);
+        }
+    }
+}
+
+/// What every participant may do.
+pub(crate) fn all() -> MediaPermission {
+    MediaPermission {
+        publish: true,
+        subscribe: true,
+        publish_data: true,
+    }
+}
+
+fn sizes(rids: &[&str]) -> Vec<LayerSize> {
+    rids.iter()
+        .map(|rid| match *rid {
+            "q" => (Quality::Low, 320, 180),
+            "h" => (Quality::Medium, 640, 360),
+            _ => (Quality::High, 1280, 720),
+        })
+        .map(|(quality, width, height)| LayerSize {
+            quality,
+            width,
+            height,
+        })
+        .collect()
+}
