@@ -27,10 +27,10 @@ export type LinkEvent =
 /** Long enough to read, short enough not to cover a face. */
 export const RESTORED_SHOWN_MS = 3000;
 /** With the delays below about four minutes; after that a person has to ask. */
-export const ATTEMPTS_MAX = 20;
+export const ATTEMPTS_MAX = 32;
 
 const DELAY_FIRST_MS = 500;
-const DELAY_MAX_MS = 15_000;
+const DELAY_MAX_MS = 8000;
 /** A crash throws everybody out at once; the spread keeps them from coming back at once. */
 const SPREAD = 0.3;
 

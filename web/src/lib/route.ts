@@ -19,6 +19,11 @@ export function tokenUrl(room: string): string {
   return `/r/${encodeURIComponent(room)}/api/token`;
 }
 
+/** Says in words whether the server would let this token in. */
+export function validateUrl(room: string, token: string): string {
+  return `/r/${encodeURIComponent(room)}/rtc/v1/validate?access_token=${encodeURIComponent(token)}`;
+}
+
 export function parseRoute(pathname: string): Route {
   const segment = pathname.replace(/^\//, '').replace(/\/$/, '');
   if (segment === '' || segment === 'index.html') return { page: 'join' };

@@ -1,6 +1,6 @@
 // Gets the token that admits one person to one room.
 
-import { tokenUrl } from './route';
+import { tokenUrl, validateUrl } from './route';
 
 export interface Ticket {
   token: string;
@@ -65,6 +65,19 @@ export async function fetchTicket(room: string, name: string): Promise<Ticket> {
   // A single-page fallback may answer this path with HTML and status 200.
   if (typeof token !== 'string') throw new TokenError(FROM_APPLICATION, true, true);
   return { token, identity: typeof identity === 'string' ? identity : '' };
+}
+
+/** The server's reason for not letting a token in; null if it has none, or is not there to ask. */
+export async function whyRefused(room: string, token: string): Promise<string | null> {
+  try {
+    const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+    const response = await fetch(validateUrl(room, token), { cache: 'no-store', signal });
+    // Other answers are about the moment, not about this token and this room.
+    if (response.status !== 400) return null;
+    return (await response.text()).trim().slice(0, 300) || null;
+  } catch {
+    return null;
+  }
 }
 
 export interface TokenClaims {

@@ -87,7 +87,7 @@ export class LocalMedia {
 
   #failed(error: unknown, kind: 'audio' | 'video'): void {
     // A lost connection is the banner's business; the wish stays for the next join.
-    if (this.#room.state !== 'connected') return;
+    if (!(error instanceof DOMException) && this.#room.state !== 'connected') return;
     (kind === 'audio' ? this.microphone : this.camera).set(false);
     const text = deviceProblem(error, kind).replace(' You can join without it.', '').replace('; you can join without it', '');
     this.#notices.show(text, 'warn');

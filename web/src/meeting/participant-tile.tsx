@@ -47,7 +47,9 @@ export function ParticipantTile({ participant }: { participant: Participant }): 
       data-speaking={speaking}
       aria-label={`${name}${participant.isLocal ? ' (you)' : ''}${quiet ? ', microphone muted' : ''}`}
     >
-      {video ? (
+      {/* Below the picture: seen until the first frame comes. */}
+      <Avatar participant={participant} />
+      {video && (
         <TrackVideo
           key={video.sid ?? video.mediaStreamID}
           track={video}
@@ -55,8 +57,6 @@ export function ParticipantTile({ participant }: { participant: Participant }): 
           label={`Video of ${name}`}
           {...(participant.isLocal ? {} : { onFirstFrame: noteRemoteFrame })}
         />
-      ) : (
-        <Avatar participant={participant} />
       )}
       <div class="tile-label">
         <QualityDot quality={participant.connectionQuality} />

@@ -5,7 +5,7 @@ import { type DisconnectReason, Room, RoomEvent, VideoPresets } from 'livekit-cl
 import { Cell } from '../lib/cell';
 import { dueAtMs, type Link, type LinkEvent, nextLink } from '../lib/reconnect';
 import { signalUrl } from '../lib/route';
-import { fetchTicket, isFresh } from '../lib/token';
+import { fetchTicket, isFresh, TokenError, whyRefused } from '../lib/token';
 import { ChatLog } from './chat-log';
 import { LocalMedia, type MediaWish } from './local-media';
 import { Notices } from './notices';
@@ -53,6 +53,7 @@ export class Session {
   readonly options: SessionOptions;
   #ticket: string | null = null;
   #joined = false;
+  #publishDue = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: SessionOptions) {
@@ -61,6 +62,7 @@ export class Session {
     this.media = new LocalMedia(this.room, this.notices, options.wish);
     this.chat = new ChatLog(this.room);
     this.room
+      .on(RoomEvent.SignalConnected, () => this.#publish())
       .on(RoomEvent.SignalReconnecting, () => this.#step({ type: 'resuming' }))
       .on(RoomEvent.Reconnecting, () => this.#step({ type: 'resuming' }))
       .on(RoomEvent.Reconnected, () => this.#step({ type: 'resumed' }))
@@ -86,17 +88,29 @@ export class Session {
 
   async #connect(): Promise<void> {
     const token = await this.#token();
+    this.#publishDue = true;
     const timeout = setTimeout(() => void this.room.disconnect(), JOIN_TIMEOUT_MS);
     try {
       await this.room.connect(signalUrl(location.origin, this.options.roomName), token);
     } catch (error) {
       if (joinProblem(error).refused) this.#ticket = null;
-      throw error;
+      // The SDK keeps the server's words for 401 and 403 only.
+      const why = joinProblem(error).final ? null : await whyRefused(this.options.roomName, token);
+      throw why === null ? error : new TokenError(`The server refused to let you in: ${why}`, true);
     } finally {
       clearTimeout(timeout);
     }
     this.#joined = true;
-    // Not awaited: seeing the others must not wait for one's own camera.
+    this.#publish();
+  }
+
+  /**
+   * Once per join, as soon as the server answers: cameras start while the media connection is set up, and
+   * neither waits for the other. Not after the SDK's own reconnects: it publishes again by itself.
+   */
+  #publish(): void {
+    if (!this.#publishDue) return;
+    this.#publishDue = false;
     void this.media.publishWanted();
   }
 
