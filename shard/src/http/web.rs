@@ -112,6 +112,16 @@ pub(crate) async fn alive() -> Response {
     Html("").into_response()
 }
 
+/// Texts are UTF-8, and a browser must not guess.
+fn content_type(mime: &str) -> String {
+    let charset = if mime.starts_with("text/") {
+        "; charset=utf-8"
+    } else {
+        ""
+    };
+    format!("{mime}{charset}")
+}
+
 fn serve(file: &EmbeddedFile, request: &HeaderMap, caching: HeaderValue) -> Response {
     let tag = etag(file);
     let known = request
@@ -121,7 +131,7 @@ fn serve(file: &EmbeddedFile, request: &HeaderMap, caching: HeaderValue) -> Resp
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let mime = HeaderValue::from_str(file.metadata.mimetype())
+        let mime = HeaderValue::from_str(&content_type(file.metadata.mimetype()))
             .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
         ([(header::CONTENT_TYPE, mime)], file.data.to_vec()).into_response()
     };
