@@ -188,13 +188,15 @@ fn host_candidate(candidate: &LocalCandidate) -> Option<Candidate> {
 
 fn parse_offer(sdp: &str) -> Result<ParsedOffer, SdpProblem> {
     let sections = sdp::read_offer(sdp)?;
-    let offer = parse(|| SdpOffer::from_sdp_string(sdp))?;
+    let sdp = sdp::without_candidates(sdp);
+    let offer = parse(|| SdpOffer::from_sdp_string(&sdp))?;
     Ok(ParsedOffer { offer, sections })
 }
 
 fn parse_answer(sdp: &str) -> Result<SdpAnswer, SdpProblem> {
     sdp::check(sdp)?;
-    parse(|| SdpAnswer::from_sdp_string(sdp))
+    let sdp = sdp::without_candidates(sdp);
+    parse(|| SdpAnswer::from_sdp_string(&sdp))
 }
 
 fn parse<T>(parser: impl FnOnce() -> Result<T, str0m::error::SdpError>) -> Result<T, SdpProblem> {

@@ -3,7 +3,7 @@
 use super::keyframe::starts_keyframe;
 use super::layers::quality_of_rid;
 use super::room::Source;
-use super::subscription::{SourcePacket, Subscription};
+use super::subscription::{Route, SourcePacket, Subscription};
 use super::transport::{Inbound, Transport};
 use super::{Engine, SubscriptionKey, TrackKey, TransportKey};
 use proto::media::Kind;
@@ -133,15 +133,16 @@ impl Engine {
 
     /// Chooses the sources of a track's subscribers again, and asks for the key frames they wait for.
     pub(super) fn retarget(&mut self, key: TrackKey, now: Instant) {
-        let Some(track) = self.tracks.get(key) else {
+        let Some(track) = self.tracks.get(key).filter(|track| track.is_open()) else {
             return;
         };
+        let live = track.live_sources(now);
         let mut awaited: Vec<Ssrc> = Vec::new();
         for subscription in &track.subscriptions {
             let Some(subscription) = self.subscriptions.get_mut(*subscription) else {
                 continue;
             };
-            if let Some(ssrc) = subscription.retarget(track, now)
+            if let Some(ssrc) = subscription.retarget(&track.layers, &live, now)
                 && !awaited.contains(&ssrc)
             {
                 awaited.push(ssrc);
@@ -193,14 +194,14 @@ fn write(
     packet: &RtpPacket,
     now: Instant,
 ) -> bool {
-    let Some(pt) = payload_type(transport, mid, subscription, seen.params) else {
+    let Some(route) = route(transport, mid, subscription, seen.params) else {
         return false;
     };
     let Some(passage) = subscription.pass(seen, now) else {
         return false;
     };
     let mut write = RtpWrite::new(
-        pt,
+        route.to,
         passage.numbers.sequence.into(),
         passage.numbers.timestamp,
         packet.timestamp,
@@ -214,7 +215,7 @@ fn write(
     }
     transport
         .call(|rtc| {
-            if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
+            if let Some(stream) = rtc.direct_api().stream_tx(&route.ssrc) {
                 stream.write_rtp(write);
             }
         })
@@ -233,25 +234,31 @@ fn extensions(values: &ExtensionValues) -> ExtensionValues {
     values
 }
 
-/// The subscriber's payload type for the source's codec. Only a match is remembered: before its
-/// answer a subscriber takes nothing.
-fn payload_type(
+/// The subscriber's payload type and stream for the source's codec. Only a match is remembered:
+/// before its answer a subscriber takes nothing.
+fn route(
     transport: &mut Transport,
     mid: Mid,
     subscription: &mut Subscription,
     params: PayloadParams,
-) -> Option<Pt> {
-    if let Some((from, to)) = subscription.payload_types
-        && from == params.pt()
+) -> Option<Route> {
+    if let Some(route) = subscription.route
+        && route.from == params.pt()
     {
-        return Some(to);
+        return Some(route);
     }
-    let to = transport
-        .call(|rtc| matching_pt(rtc, mid, params))
-        .ok()
-        .flatten()?;
-    subscription.payload_types = Some((params.pt(), to));
-    Some(to)
+    let found = transport.call(|rtc| {
+        let to = matching_pt(rtc, mid, params)?;
+        let mut api = rtc.direct_api();
+        Some((to, api.stream_tx_by_mid(mid, None)?.ssrc()))
+    });
+    let (to, ssrc) = found.ok().flatten()?;
+    subscription.route = Some(Route {
+        from: params.pt(),
+        to,
+        ssrc,
+    });
+    subscription.route
 }
 
 fn matching_pt(rtc: &Rtc, mid: Mid, params: PayloadParams) -> Option<Pt> {

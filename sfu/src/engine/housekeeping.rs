@@ -4,9 +4,12 @@ use super::timers::Timer;
 use super::{Engine, TransportKey};
 use proto::media::{Kind, NodeEvent, Speaker, TransportLoss};
 use std::time::{Duration, Instant};
+use str0m::rtp::Ssrc;
 
 /// Time between two rounds.
 const ROUND: Duration = Duration::from_millis(100);
+/// Time between two choices of simulcast layers, and between two requests for an awaited key frame.
+const CHOOSE_LAYERS: Duration = Duration::from_millis(500);
 /// How long a peer may be unreachable after str0m noticed, which takes 15 s without a check:
 /// together the 30 s of RFC 7675, after which nothing may be sent any more.
 const ICE_GRACE: Duration = Duration::from_secs(15);
@@ -68,21 +71,25 @@ impl Engine {
         }
     }
 
+    /// Video only: audio has one source, which is chosen when it appears.
     fn check_tracks(&mut self, now: Instant) {
+        let choose = now >= self.layers_chosen_at + CHOOSE_LAYERS;
+        if choose {
+            self.layers_chosen_at = now;
+        }
         for key in self.tracks.keys() {
-            self.retarget(key, now);
-            let Some(track) = self.tracks.get(key) else {
+            let Some(track) = self
+                .tracks
+                .get(key)
+                .filter(|found| found.kind == Kind::Video)
+            else {
                 continue;
             };
-            if track.kind == Kind::Audio {
-                continue;
+            let wanted = track.sources.iter().filter(|source| source.wanted);
+            let wanted: Vec<Ssrc> = wanted.map(|source| source.ssrc).collect();
+            if choose {
+                self.retarget(key, now);
             }
-            let wanted: Vec<_> = track
-                .sources
-                .iter()
-                .filter(|source| source.wanted)
-                .map(|source| source.ssrc)
-                .collect();
             for ssrc in wanted {
                 self.ask_keyframe(key, ssrc, now);
             }

@@ -32,8 +32,10 @@ mod sdp_patch;
 mod sections;
 mod signalling;
 mod speaker;
+mod subscribing;
 mod subscription;
 mod timers;
+mod tracks;
 mod transport;
 mod transports;
 mod vp8;
@@ -72,13 +74,14 @@ pub struct Engine {
     tracks_by_sid: BTreeMap<TrackSid, TrackKey>,
     timers: Timers,
     outbox: Outbox,
+    layers_chosen_at: Instant,
 }
 
 impl Engine {
     /// An engine without participants. `config` must be the one its [`TransportFactory`] has.
     // The signature is the seam to the driver: it hands its configuration over.
     #[expect(clippy::needless_pass_by_value)]
-    pub fn new(config: EngineConfig, _now: Instant) -> Self {
+    pub fn new(config: EngineConfig, now: Instant) -> Self {
         Self {
             addresses: Addresses::new(&config.candidates),
             demux: Demux::default(),
@@ -92,6 +95,7 @@ impl Engine {
             tracks_by_sid: BTreeMap::new(),
             timers: Timers::default(),
             outbox: Outbox::default(),
+            layers_chosen_at: now,
         }
     }
 

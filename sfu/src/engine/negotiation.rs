@@ -122,7 +122,7 @@ impl Engine {
                 inbound.track = Some(track_key);
             }
         }
-        self.attach(key);
+        self.attach(key, now);
         self.say_bound(key, now);
     }
 

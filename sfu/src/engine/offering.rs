@@ -156,14 +156,14 @@ impl Engine {
         if let Err(error) = accepted {
             return Err(error.to_string());
         }
-        self.open_sections(key, &pending.added);
+        self.open_sections(key, &pending.added, now);
         self.transport_timeout(key, now);
         // Whatever changed while the offer was in flight.
         self.want_negotiation(owner, now);
         Ok(())
     }
 
-    fn open_sections(&mut self, key: TransportKey, added: &[(SubscriptionKey, Mid)]) {
+    fn open_sections(&mut self, key: TransportKey, added: &[(SubscriptionKey, Mid)], now: Instant) {
         let Some(transport) = self.transports.get_mut(key) else {
             return;
         };
@@ -190,7 +190,7 @@ impl Engine {
                 used: true,
             });
         }
-        self.attach(key);
+        self.attach(key, now);
     }
 }
 

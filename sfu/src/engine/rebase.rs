@@ -100,6 +100,32 @@ fn ticks(duration: Duration, clock_rate: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        /// Over any switches, losses and reorderings within a source.
+        #[test]
+        fn no_number_is_ever_given_twice(
+            sources in prop::collection::vec(
+                (any::<u32>(), any::<u32>(), prop::collection::btree_set(0_u64..40, 1..20)),
+                1..6,
+            ),
+        ) {
+            let now = Instant::now();
+            let mut rebase = Rebase::default();
+            let mut seen = BTreeSet::new();
+            for (sequence, timestamp, packets) in sources {
+                let first = u64::from(sequence);
+                rebase.switch(first, timestamp, 90_000, now);
+                for packet in packets.into_iter().rev() {
+                    let numbers = rebase.map(first + packet, timestamp, now).unwrap();
+                    prop_assert!(seen.insert(numbers.sequence));
+                    prop_assert!(numbers.sequence >= FIRST_SEQUENCE);
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_first_source_starts_at_a_low_number() {

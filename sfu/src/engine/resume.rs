@@ -6,6 +6,7 @@ use super::transport::{Inbound, KeptStream, Role, Section, Transport};
 use super::{Engine, TransportKey};
 use super::{channels, channels::Label};
 use proto::media::OpenChannel;
+use std::time::Instant;
 use str0m::Rtc;
 
 /// Most channels that a resuming client may say it has open: LiveKit has three.
@@ -43,10 +44,11 @@ impl Engine {
     }
 
     /// Connects tracks and subscriptions with the sections of a transport, as they are now.
-    pub(super) fn attach(&mut self, key: TransportKey) {
+    pub(super) fn attach(&mut self, key: TransportKey, now: Instant) {
         let Some(transport) = self.transports.get(key) else {
             return;
         };
+        let mut begun = Vec::new();
         for section in &transport.sections {
             match section.role {
                 Role::Idle => {}
@@ -59,6 +61,7 @@ impl Engine {
                         && subscription.exit != Some(exit)
                     {
                         subscription.bind(exit);
+                        begun.push(subscription.track);
                     }
                 }
                 Role::Carries(track) => {
@@ -67,6 +70,9 @@ impl Engine {
                     }
                 }
             }
+        }
+        for track in begun {
+            self.retarget(track, now);
         }
     }
 }

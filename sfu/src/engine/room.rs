@@ -158,18 +158,28 @@ impl Track {
     }
 
     /// The sources being sent; all of them if none is, so that a pause does not change the choice.
-    pub(super) fn live_sources(&self, now: Instant) -> Vec<&Source> {
-        let live: Vec<&Source> = self
-            .sources
+    pub(super) fn live_sources(&self, now: Instant) -> Vec<LiveSource> {
+        let live =
+            |source: &&Source| now.saturating_duration_since(source.last_packet) < SOURCE_SILENT;
+        let any = self.sources.iter().any(|source| live(&source));
+        self.sources
             .iter()
-            .filter(|source| now.saturating_duration_since(source.last_packet) < SOURCE_SILENT)
-            .collect();
-        if live.is_empty() {
-            self.sources.iter().collect()
-        } else {
-            live
-        }
+            .filter(|source| !any || live(source))
+            .map(|source| LiveSource {
+                ssrc: source.ssrc,
+                quality: source.quality,
+                last_packet: source.last_packet,
+            })
+            .collect()
     }
+}
+
+/// A source that may be chosen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LiveSource {
+    pub(super) ssrc: Ssrc,
+    pub(super) quality: Quality,
+    pub(super) last_packet: Instant,
 }
 
 #[cfg(test)]

@@ -119,6 +119,14 @@ pub(super) fn check(sdp: &str) -> Result<(), SdpProblem> {
     Ok(())
 }
 
+/// The text without candidates, which an ICE-lite agent has no use for: it sends no checks, and
+/// counts those that are never checked as lost.
+pub(super) fn without_candidates(sdp: &str) -> String {
+    sdp.split_inclusive('\n')
+        .filter(|line| !line.starts_with("a=candidate:"))
+        .collect()
+}
+
 /// The value of the first `a=name:value` in these lines.
 fn attribute<'a>(lines: &'a str, name: &str) -> Option<&'a str> {
     lines.lines().find_map(|line| {
@@ -223,6 +231,16 @@ mod tests {
         assert_eq!(sections[1].direction, Direction::RecvOnly);
         assert_eq!(sections[2].direction, Direction::Inactive);
         assert_eq!(sections[3].kind, SectionKind::Other);
+    }
+
+    #[test]
+    fn candidates_are_left_out_and_nothing_else() {
+        let with = OFFER.replace(
+            "a=mid:0\r\n",
+            "a=mid:0\r\na=candidate:1 1 udp 1 192.0.2.1 1 typ host\r\n",
+        );
+        assert_ne!(with, OFFER);
+        assert_eq!(without_candidates(&with), OFFER);
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Engine {
         if let Some(transport) = self.transports.get_mut(key) {
             transport.restarting |= answered.restarted && transport.connected;
         }
-        self.conclude(owner, key, plan);
+        self.conclude(owner, key, plan, now);
         self.transport_timeout(key, now);
         self.say_answer(owner, key, offer.id, &answered, now);
         Ok(())
@@ -107,7 +107,7 @@ impl Engine {
             participant.publisher = Some(key);
             participant.kept = Default::default();
         }
-        self.conclude(owner, key, plan);
+        self.conclude(owner, key, plan, now);
         if let Some(transport) = self.transports.get_mut(key) {
             let inbound = resume::inbound_of(transport, &taken);
             transport.inbound.extend(inbound);
@@ -169,7 +169,7 @@ impl Engine {
     }
 
     /// Makes a plan true.
-    fn conclude(&mut self, owner: ParticipantKey, key: TransportKey, plan: Plan) {
+    fn conclude(&mut self, owner: ParticipantKey, key: TransportKey, plan: Plan, now: Instant) {
         let Some(transport) = self.transports.get_mut(key) else {
             return;
         };
@@ -210,7 +210,7 @@ impl Engine {
                 subscription.unbind();
             }
         }
-        self.attach(key);
+        self.attach(key, now);
         if let Some(participant) = self.participants.get_mut(owner) {
             participant.sections_wanted_at = None;
         }

@@ -70,7 +70,7 @@ impl Speakers {
         }
     }
 
-    /// Forgets somebody. Who spoke is not told to have stopped: he is gone.
+    /// Forgets somebody. No end of speech is told: the whole participant is told to be gone.
     pub(super) fn forget(&mut self, participant: ParticipantKey) {
         self.voices.remove(&participant);
     }

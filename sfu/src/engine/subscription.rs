@@ -5,10 +5,10 @@
 use super::keyframe::detects;
 use super::layers;
 use super::rebase::{Numbers, Rebase};
-use super::room::Track;
+use super::room::LiveSource;
 use super::vp8::Vp8Rewriter;
 use super::{ParticipantKey, TrackKey, TransportKey};
-use proto::media::{Kind, TrackSettings};
+use proto::media::{Kind, LayerSize, TrackSettings};
 use std::time::{Duration, Instant};
 use str0m::format::{Codec, PayloadParams};
 use str0m::media::{Mid, Pt};
@@ -24,6 +24,17 @@ pub(super) struct Exit {
     pub(super) mid: Mid,
 }
 
+/// How packets of one codec are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    /// The source's payload type.
+    pub(super) from: Pt,
+    /// The subscriber's payload type.
+    pub(super) to: Pt,
+    /// The outgoing stream.
+    pub(super) ssrc: Ssrc,
+}
+
 /// A subscription.
 pub(super) struct Subscription {
     pub(super) participant: ParticipantKey,
@@ -33,8 +44,8 @@ pub(super) struct Subscription {
     /// The subscriber may receive.
     pub(super) permitted: bool,
     pub(super) exit: Option<Exit>,
-    /// Payload types of the source and of the subscriber, once they are known to match.
-    pub(super) payload_types: Option<(Pt, Pt)>,
+    /// How packets are written, once that is known.
+    pub(super) route: Option<Route>,
     /// The source being forwarded.
     current: Option<Ssrc>,
     /// The source that shall be forwarded.
@@ -84,7 +95,7 @@ impl Subscription {
             settings,
             permitted,
             exit: None,
-            payload_types: None,
+            route: None,
             current: None,
             target: None,
             waiting_since: None,
@@ -96,7 +107,7 @@ impl Subscription {
     /// Packets leave here from now on, as a new RTP stream.
     pub(super) fn bind(&mut self, exit: Exit) {
         self.exit = Some(exit);
-        self.payload_types = None;
+        self.route = None;
         self.rebase = Rebase::default();
         self.vp8 = Vp8Rewriter::default();
         self.pause();
@@ -121,12 +132,16 @@ impl Subscription {
     }
 
     /// Chooses the source again. Returns the one whose key frame is waited for.
-    pub(super) fn retarget(&mut self, track: &Track, now: Instant) -> Option<Ssrc> {
-        if !self.is_open() || !track.is_open() {
+    pub(super) fn retarget(
+        &mut self,
+        announced: &[LayerSize],
+        live: &[LiveSource],
+        now: Instant,
+    ) -> Option<Ssrc> {
+        if !self.is_open() {
             return None;
         }
-        let live = track.live_sources(now);
-        let wanted = layers::wanted(&self.settings, &track.layers);
+        let wanted = layers::wanted(&self.settings, announced);
         let quality = layers::choose(wanted, live.iter().map(|source| source.quality))?;
         let target = live
             .iter()

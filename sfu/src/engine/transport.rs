@@ -23,8 +23,8 @@ use str0m::{Input, Output, Rtc};
 const MAX_OUTPUTS: usize = 20_000;
 /// Most errors in one drain before the transport is given up.
 const MAX_ERRORS: usize = 8;
-/// Most RTP streams known per transport: 32 tracks of 3 layers and room for restarts. More are
-/// not forwarded.
+/// Most RTP streams known per transport: 32 tracks of 3 layers and room for restarts. Those without
+/// a track are forgotten then; what still does not fit is not forwarded.
 const MAX_INBOUND: usize = 256;
 
 /// What a media section is used for.
@@ -92,7 +92,6 @@ pub(super) struct Transport {
     /// An ICE restart is under way; the next nomination is told as connected.
     pub(super) restarting: bool,
     pub(super) ice_lost_at: Option<Instant>,
-    pub(super) remote_candidates: usize,
     deadline: Option<Instant>,
     lost: bool,
 }
@@ -109,7 +108,6 @@ impl Transport {
             connected: false,
             restarting: false,
             ice_lost_at: None,
-            remote_candidates: 0,
             deadline: None,
             lost: false,
         }
@@ -127,12 +125,25 @@ impl Transport {
         result
     }
 
+    /// Frees the section with this role; the client still shows what was there.
+    pub(super) fn free(&mut self, role: Role) {
+        for section in &mut self.sections {
+            if section.role == role {
+                section.role = Role::Idle;
+                section.stale = matches!(role, Role::Sends(_));
+            }
+        }
+    }
+
     pub(super) fn section_of(&self, mid: Mid) -> Option<&Section> {
         self.sections.iter().find(|section| section.mid() == mid)
     }
 
     /// Learns where packets of `ssrc` belong. `None` if str0m does not know either.
     pub(super) fn discover(&mut self, ssrc: Ssrc) -> Option<Inbound> {
+        if self.inbound.len() >= MAX_INBOUND {
+            self.inbound.retain(|_, known| known.track.is_some());
+        }
         if self.inbound.len() >= MAX_INBOUND {
             return None;
         }

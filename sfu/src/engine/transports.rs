@@ -185,3 +185,67 @@ fn is_stun(contents: &[u8]) -> bool {
     // RFC 7983: the first byte of STUN is 0 to 3; RFC 8489: a header is 20 bytes long.
     contents.len() >= 20 && contents.first().is_some_and(|first| *first < 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EngineConfig, LocalCandidate, TransportFactory};
+    use super::*;
+    use proto::id::{Identity, NodeId, ParticipantSid, RoomSid};
+    use proto::media::{MediaPermission, NewParticipant, NodeCommand, PeerMode};
+    use std::net::SocketAddr;
+
+    fn engine_with(names: &[&str], now: Instant) -> Engine {
+        let address = SocketAddr::from(([192, 0, 2, 1], 7882));
+        let config = EngineConfig {
+            node: NodeId::new("n1"),
+            candidates: vec![LocalCandidate {
+                proto: Protocol::Udp,
+                address,
+                base: address,
+            }],
+            worker: 1,
+            seed: 1,
+        };
+        let factory = TransportFactory::new(&config);
+        let mut engine = Engine::new(config, now);
+        for name in names {
+            let command = NodeCommand::AddParticipant(NewParticipant {
+                room: RoomSid::new("RM_1"),
+                participant: ParticipantSid::new(*name),
+                identity: Identity::new(*name),
+                mode: PeerMode::Single,
+                permission: MediaPermission {
+                    publish: true,
+                    subscribe: true,
+                    publish_data: true,
+                },
+            });
+            engine.handle_command(factory.prepare(command, now), now);
+        }
+        engine
+    }
+
+    #[test]
+    fn a_panic_inside_a_transport_ends_that_transport_only() {
+        let now = Instant::now();
+        let mut engine = engine_with(&["PA_bad", "PA_good"], now);
+        let key = engine.transports.keys()[0];
+        assert_eq!(
+            engine.change(key, now, |_| panic!("as str0m would")),
+            None::<()>
+        );
+        engine.settle(now);
+        assert_eq!(
+            engine.poll_event(),
+            Some(NodeEvent::Disconnected {
+                participant: ParticipantSid::new("PA_bad"),
+                reason: TransportLoss::Fault,
+            })
+        );
+        assert_eq!(engine.poll_event(), None);
+        assert_eq!(engine.transports.len(), 1);
+        assert_eq!(engine.report().participants, 2);
+        engine.handle_timeout(now);
+        assert_eq!(engine.poll_event(), None);
+    }
+}

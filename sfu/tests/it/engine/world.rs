@@ -85,6 +85,9 @@ pub(crate) struct World {
     pub(crate) clients: BTreeMap<&'static str, Client>,
     pub(crate) events: Vec<NodeEvent>,
     pub(crate) sources: Vec<Source>,
+    /// The network loses every n-th datagram of the node.
+    pub(crate) lose_every: Option<u64>,
+    sent: u64,
     next_source_tick: Instant,
     ticks: u64,
 }
@@ -109,6 +112,8 @@ impl World {
             clients: BTreeMap::new(),
             events: Vec::new(),
             sources: Vec::new(),
+            lose_every: None,
+            sent: 0,
             next_source_tick: now,
             ticks: 0,
         }
@@ -122,6 +127,10 @@ impl World {
 
     /// Adds a participant without any offer.
     pub(crate) fn add(&mut self, name: &'static str, mode: PeerMode) {
+        self.add_to(name, "RM_1", mode);
+    }
+
+    pub(crate) fn add_to(&mut self, name: &'static str, room: &str, mode: PeerMode) {
         let index = u16::try_from(self.clients.len()).unwrap();
         let address = |port| SocketAddr::from(([192, 0, 2, 10], port));
         let sid = ParticipantSid::new(format!("PA_{name}"));
@@ -144,7 +153,7 @@ impl World {
             },
         );
         self.command(NodeCommand::AddParticipant(NewParticipant {
-            room: RoomSid::new("RM_1"),
+            room: RoomSid::new(room),
             participant: sid,
             identity: Identity::new(name),
             mode,
@@ -155,6 +164,11 @@ impl World {
     /// Adds a participant and connects it the way LiveKit's clients do.
     pub(crate) fn join(&mut self, name: &'static str, mode: PeerMode) {
         self.add(name, mode);
+        self.connect(name, mode);
+    }
+
+    /// Offers what LiveKit's clients offer first.
+    pub(crate) fn connect(&mut self, name: &'static str, mode: PeerMode) {
         let channels = [("_lossy", None), ("_reliable", None), ("_data_track", None)];
         let receiving: &[(MediaKind, &[&str], Option<&str>)] = match mode {
             PeerMode::Single => &[(MediaKind::Audio, &[], None), (MediaKind::Video, &[], None)],
@@ -295,6 +309,10 @@ impl World {
             while let Some(transmit) = self.engine.poll_transmit() {
                 moved = true;
                 assert_eq!(transmit.local, BASE);
+                self.sent += 1;
+                if self.lose_every.is_some_and(|n| self.sent.is_multiple_of(n)) {
+                    continue;
+                }
                 let now = self.now;
                 if let Some(peer) = self.peer_at(transmit.remote) {
                     peer.receive(ADVERTISED, &transmit.contents, now);

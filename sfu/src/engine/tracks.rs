@@ -1,0 +1,101 @@
+//! Published tracks: announced, muted, gone.
+
+use super::room::{MAX_TRACKS, Track};
+use super::transport::Role;
+use super::{Engine, TrackKey};
+use proto::id::TrackSid;
+use proto::media::PublishedTrack;
+use std::time::Instant;
+
+impl Engine {
+    pub(super) fn publish(&mut self, published: PublishedTrack, now: Instant) {
+        if self.tracks_by_sid.contains_key(&published.track) {
+            return;
+        }
+        let Some(owner) = self
+            .participants_by_sid
+            .get(&published.participant)
+            .copied()
+        else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(owner) else {
+            return;
+        };
+        if participant.tracks.len() >= MAX_TRACKS {
+            tracing::debug!(participant = %participant.sid, "too many tracks: ignored");
+            return;
+        }
+        let key = self.tracks.insert(Track {
+            sid: published.track.clone(),
+            cid: published.cid,
+            owner,
+            owner_sid: published.participant,
+            kind: published.kind,
+            layers: published.layers,
+            muted: published.muted,
+            permitted: participant.permission.publish,
+            transport: None,
+            mid: None,
+            sources: Vec::new(),
+            subscriptions: Vec::new(),
+        });
+        participant.tracks.push(key);
+        self.tracks_by_sid.insert(published.track, key);
+        self.match_track(key, now);
+    }
+
+    pub(super) fn unpublish(&mut self, track: &TrackSid, now: Instant) {
+        if let Some(key) = self.tracks_by_sid.get(track).copied() {
+            self.drop_track(key, now);
+        }
+    }
+
+    pub(super) fn drop_track(&mut self, key: TrackKey, now: Instant) {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        for subscription in track.subscriptions.clone() {
+            self.drop_subscription(subscription, now);
+        }
+        let Some(track) = self.tracks.remove(key) else {
+            return;
+        };
+        self.tracks_by_sid.remove(&track.sid);
+        if let Some(participant) = self.participants.get_mut(track.owner) {
+            participant.tracks.retain(|other| *other != key);
+            let transport = participant.publisher;
+            if let Some(transport) = transport.and_then(|key| self.transports.get_mut(key)) {
+                transport.free(Role::Carries(key));
+                for inbound in transport.inbound.values_mut() {
+                    if inbound.track == Some(key) {
+                        inbound.track = None;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn set_muted(&mut self, track: &TrackSid, muted: bool, now: Instant) {
+        let Some(key) = self.tracks_by_sid.get(track).copied() else {
+            return;
+        };
+        if let Some(track) = self.tracks.get_mut(key) {
+            track.muted = muted;
+        }
+        self.gate(key, now);
+    }
+
+    /// A track was opened or closed: what is forwarded starts again at a key frame.
+    pub(super) fn gate(&mut self, key: TrackKey, now: Instant) {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        for subscription in &track.subscriptions {
+            if let Some(subscription) = self.subscriptions.get_mut(*subscription) {
+                subscription.pause();
+            }
+        }
+        self.retarget(key, now);
+    }
+}
