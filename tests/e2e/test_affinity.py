@@ -72,7 +72,8 @@ class Ways:
         return await self._get(f"/{quoted(room)}")
 
     async def prefix(self, room: str) -> str | None:
-        return await self._get(f"/r/{quoted(room)}/")
+        # The page itself is at `/{room}`.
+        return await self._get(f"/r/{quoted(room)}/", status=307)
 
     async def prefix_and_token(self, room: str) -> str | None:
         target = signalling.validate_target(token(room, "ann"), prefix=f"/r/{quoted(room)}")
@@ -112,7 +113,7 @@ class Ways:
             return socket.response.headers.get("x-anteroom-shard")
 
     async def http2(self, room: str) -> str | None:
-        stream = await self._h2.get(f"/r/{quoted(room)}/")
+        stream = await self._h2.get(f"/{quoted(room)}")
         assert stream.status == 200, stream.headers
         return stream.shard
 
@@ -157,7 +158,7 @@ async def test_every_request_of_a_room_reaches_the_same_shard_by_every_route(sta
 async def test_h2_prior_knowledge_of_another_library_works_too(stage: Stage) -> None:
     up = await stage.up()
     async with httpx.AsyncClient(http1=False, http2=True, timeout=20) as client:
-        answer = await client.get(f"{up.http}/r/standup/")
+        answer = await client.get(f"{up.http}/standup")
     assert (answer.status_code, answer.http_version) == (200, "HTTP/2")
     assert answer.headers["x-anteroom-shard"] in {"s1", "s2"}
 

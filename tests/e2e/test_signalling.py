@@ -54,8 +54,7 @@ async def test_a_leave_ends_the_session_and_is_told_to_the_others(stage: Stage) 
     async with websockets.connect(f"{up.ws}{target}", open_timeout=20) as socket:
         await asyncio.wait_for(socket.recv(), 20)
         await until("bob sees ann", lambda: "ann" in bob.room.remote_participants)
-        leave = rtc.SignalRequest(leave=rtc.LeaveRequest(reason=1))
-        await socket.send(leave.SerializeToString())
+        await socket.send(signalling.LEAVE)
         await until("bob sees ann go", lambda: bob.happened("participant_disconnected"))
 
 

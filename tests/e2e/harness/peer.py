@@ -14,6 +14,8 @@ from .tokens import token
 from .wait import until
 
 WIDTH, HEIGHT, FPS = 320, 180, 8
+# For crowds: the encoders and decoders of all peers share the machine with the programs.
+SMALL = (160, 90, 4)
 _RATE, _FRAME_MS = 48_000, 50
 # A tone of amplitude 8000 has an RMS of 5657; Opus leaves most of it, silence is below 50.
 LOUD = 1000.0
@@ -68,6 +70,7 @@ class Peer:
         audio: bool = True,
         video: bool = True,
         simulcast: bool = False,
+        small: bool = False,
         single: bool | None = None,
         seconds: float = 20,
     ) -> "Peer":
@@ -80,7 +83,7 @@ class Peer:
         if audio:
             await self._publish_tone()
         if video:
-            await self._publish_picture(simulcast)
+            await self._publish_picture(simulcast, *(SMALL if small else (WIDTH, HEIGHT, FPS)))
         return self
 
     @property
@@ -239,8 +242,8 @@ class Peer:
         await self._room.local_participant.publish_track(self.microphone, options)
         self._run(self._pump_tone(source))
 
-    async def _publish_picture(self, simulcast: bool) -> None:
-        source = rtc.VideoSource(WIDTH, HEIGHT)
+    async def _publish_picture(self, simulcast: bool, width: int, height: int, fps: int) -> None:
+        source = rtc.VideoSource(width, height)
         track = rtc.LocalVideoTrack.create_video_track("camera", source)
         options = rtc.TrackPublishOptions(
             source=rtc.TrackSource.SOURCE_CAMERA,
@@ -248,7 +251,7 @@ class Peer:
             simulcast=simulcast,
         )
         await self._room.local_participant.publish_track(track, options)
-        self._run(self._pump_picture(source))
+        self._run(self._pump_picture(source, width, height, fps))
 
     async def _pump_tone(self, source: rtc.AudioSource) -> None:
         count = _RATE * _FRAME_MS // 1000
@@ -259,16 +262,19 @@ class Peer:
             # Returns when the source's queue has room: the source sets the pace.
             await source.capture_frame(rtc.AudioFrame(data, _RATE, 1, count))
 
-    async def _pump_picture(self, source: rtc.VideoSource) -> None:
-        chroma = numpy.full(WIDTH * HEIGHT // 2, 128, dtype=numpy.uint8)
-        ramp = numpy.tile(numpy.arange(WIDTH, dtype=numpy.uint8), HEIGHT)
+    async def _pump_picture(
+        self, source: rtc.VideoSource, width: int, height: int, fps: int
+    ) -> None:
+        # Two planes of half width and height, rounded up.
+        chroma = numpy.full(2 * ((width + 1) // 2) * ((height + 1) // 2), 128, dtype=numpy.uint8)
+        ramp = numpy.tile(numpy.arange(width) % 256, height).astype(numpy.uint8)
         shift = 0
         while True:
             luma = ramp + numpy.uint8(shift)
             data = numpy.concatenate([luma, chroma]).tobytes()
-            source.capture_frame(rtc.VideoFrame(WIDTH, HEIGHT, rtc.VideoBufferType.I420, data))
+            source.capture_frame(rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, data))
             shift = (shift + 8) % 256
-            await asyncio.sleep(1 / FPS)
+            await asyncio.sleep(1 / fps)
 
 
 async def pair(

@@ -36,7 +36,8 @@ class Program:
         """Starts the process; it ends with this one, whatever happens."""
         # Dies with the test run even if that is killed.
         guard = [_SETPRIV, "--pdeathsig", "KILL", "--"] if _SETPRIV else []
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("ANTEROOM_")}
+        # `ANTEROOM__...` overrides configuration; `ANTEROOM_LOG` is welcome.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("ANTEROOM__")}
         environment.update(RUST_BACKTRACE="1", HOME=str(self.folder), NO_COLOR="1")
         self.started = time.monotonic()
         with self.log.open("ab") as log:

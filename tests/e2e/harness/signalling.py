@@ -10,6 +10,9 @@ from livekit.protocol import models, rtc
 _CLIENT = models.ClientInfo(sdk=models.ClientInfo.PYTHON, version="1.2.1", protocol=17)
 
 
+LEAVE = rtc.SignalRequest(leave=rtc.LeaveRequest(reason=1)).SerializeToString()
+
+
 def v0_target(access_token: str, *, prefix: str = "") -> str:
     """Request target of a join with two peer connections."""
     query = urllib.parse.urlencode(
