@@ -45,7 +45,8 @@ pub(crate) struct UpArgs {
     /// How many shards to start, each with one media node.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) shards: u32,
-    /// Folder for what must outlive a restart. Created when something is first written.
+    /// Folder for what must outlive a restart; created when something is first written. Rooms live in
+    /// memory: until recordings exist, nothing is.
     #[arg(long, default_value = "./anteroom-data")]
     pub(crate) data: PathBuf,
     /// A configuration file to start from; its `gateway.shards` may add shards of other processes,

@@ -37,7 +37,7 @@ const TRANSFER_TIMEOUT_MS: u64 = 30_000;
 const WEBSOCKET_IDLE_MS: u64 = 75_000;
 /// Default of `shutdown_grace_s`.
 const SHUTDOWN_GRACE_S: u64 = 1;
-/// Most shards in one topology. The ring has 256 points per unit of weight.
+/// Most shards in one topology. The ring has 1024 points per unit of weight.
 const SHARDS_MAX: usize = 1_000;
 /// Largest weight of a shard.
 const WEIGHT_MAX: u32 = 100;

@@ -448,7 +448,8 @@ fn meaning(error: &Error) -> (u16, &'static str) {
             ConnectRefused | ConnectNoRoute | ConnectTimedout | ConnectError | SocketError
             | ReadTimedout | WriteTimedout,
         ) => unreachable,
-        (ErrorSource::Upstream, _) => (502, "the shard of this room broke off: try again"),
+        // What the shard did with the request is unknown: the client tries again, on this shard.
+        (ErrorSource::Upstream, _) => (503, "the shard of this room broke off: try again"),
         (ErrorSource::Internal | ErrorSource::Unset, _) => (500, "the gateway failed"),
     }
 }

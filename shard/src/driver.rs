@@ -6,7 +6,7 @@
 use crate::clock;
 use crate::core::{Core, Join, JoinRefusal, Output, RoomStatus, SessionId};
 use crate::ownership::{Hosting, LostRoom, Owner, Pin, sleep_until};
-use affinity::RoomKey;
+use affinity::{RoomKey, ShardId};
 use livekit_protocol::{DisconnectReason, LeaveRequest, leave_request};
 use livekit_protocol::{signal_request, signal_response};
 use proto::id::NodeId;
@@ -99,6 +99,7 @@ struct NodeLink {
 
 /// The loop around the [`Core`].
 pub(crate) struct Driver {
+    shard: ShardId,
     core: Core,
     owner: Owner,
     keys: ApiKeys,
@@ -112,8 +113,15 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(core: Core, owner: Owner, keys: ApiKeys, attached: Arc<Notify>) -> Self {
+    pub(crate) fn new(
+        shard: ShardId,
+        core: Core,
+        owner: Owner,
+        keys: ApiKeys,
+        attached: Arc<Notify>,
+    ) -> Self {
         Self {
+            shard,
             core,
             owner,
             keys,
@@ -339,15 +347,17 @@ impl Driver {
     fn set_gauges(&self) {
         let rooms = self.core.rooms();
         let participants: usize = rooms.iter().map(|room| room.participants).sum();
-        gauge("anteroom_shard_rooms", rooms.len());
-        gauge("anteroom_shard_participants", participants);
-        gauge("anteroom_shard_sessions", self.sessions.len());
-        gauge("anteroom_shard_nodes", self.nodes.len());
+        gauge("anteroom_shard_rooms", &self.shard, rooms.len());
+        gauge("anteroom_shard_participants", &self.shard, participants);
+        gauge("anteroom_shard_sessions", &self.shard, self.sessions.len());
+        gauge("anteroom_shard_nodes", &self.shard, self.nodes.len());
     }
 }
 
-fn gauge(name: &'static str, value: usize) {
-    metrics::gauge!(name).set(f64::from(u32::try_from(value).unwrap_or(u32::MAX)));
+/// Several shards may share a process: each has a label.
+fn gauge(name: &'static str, shard: &ShardId, value: usize) {
+    let value = f64::from(u32::try_from(value).unwrap_or(u32::MAX));
+    metrics::gauge!(name, "shard" => shard.to_string()).set(value);
 }
 
 /// A close reason has at most 123 bytes (RFC 6455 section 5.5): shorter words than the refusal's own.

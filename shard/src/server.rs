@@ -161,6 +161,7 @@ impl Shard {
         let node_attached = Arc::new(Notify::new());
         let core = Core::new(core_config(&config), now);
         let driver = Driver::new(
+            config.shard_id(),
             core,
             owner.clone(),
             deps.keys.clone(),

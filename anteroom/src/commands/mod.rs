@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Up(args) => up::run(args),
+        Command::Up(args) => up::run(&args),
         Command::Gateway(args) => gateway::run(&args),
         Command::Shard(args) => shard::run(&args),
         Command::Node(args) => node::run(&args),

@@ -26,7 +26,6 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         process::ignore_hangup("node")?;
         admin::spawn(file.admin.listen, admin::always_ready(), metrics, &shutdown).await?;
         let node = sfu::Node::bind(section)?;
-        tracing::info!(addresses = ?node.addresses(), "node listens for media");
         node.run_attached(cluster, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })

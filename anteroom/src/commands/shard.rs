@@ -1,11 +1,11 @@
 //! `anteroom shard`: signalling, rooms, and a pool of nodes in this or other processes.
 
 use crate::cli::RoleArgs;
+use crate::nodes::LocalNodes;
 use crate::{admin, config, process, telemetry};
 use anyhow::Context as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Runs until a signal.
@@ -22,17 +22,17 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         process::watch_signals(shutdown.clone())?;
         process::ignore_hangup("shard")?;
         let shard = bind(&file, section.clone()).await?;
-        let mut nodes = JoinSet::new();
+        let mut nodes = LocalNodes::new();
         for number in 1..=section.nodes {
-            let node = sfu::Node::bind(node_config(&file, &section.id, number))?;
-            tracing::info!(addresses = ?node.addresses(), "node {number} listens for media");
-            spawn_node(&mut nodes, node, &shard, &shutdown).await?;
+            let config = node_config(&file, &section.id, number);
+            let node = sfu::Node::bind(config.clone())?;
+            nodes.start(node, config, shard.node_sink());
         }
         admin::spawn(file.admin.listen, admin::always_ready(), metrics, &shutdown).await?;
         tracing::info!(address = %shard.address(), "shard {} listens", section.id);
-        shard.run(shutdown.clone()).await?;
-        shutdown.cancel();
-        while nodes.join_next().await.is_some() {}
+        let ended = shard.run(shutdown.clone()).await;
+        nodes.stop().await;
+        ended?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -58,26 +58,4 @@ fn node_config(file: &config::File, shard: &str, number: u32) -> sfu::Config {
     let mut config = file.node.clone().unwrap_or_default();
     config.id = format!("{shard}-n{number}");
     config
-}
-
-/// Attaches a node of this process to its shard and lets it run in `nodes`.
-pub(super) async fn spawn_node(
-    nodes: &mut JoinSet<()>,
-    node: sfu::Node,
-    shard: &shard::Shard,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
-    let (shard_end, node_end) = proto::link::pair();
-    shard
-        .node_sink()
-        .send(shard_end)
-        .await
-        .context("attach a node")?;
-    let shutdown = shutdown.clone();
-    nodes.spawn(async move {
-        if let Err(error) = node.run(node_end, shutdown).await {
-            tracing::error!("node ended: {error}");
-        }
-    });
-    Ok(())
 }

@@ -25,23 +25,23 @@ pub(crate) const DEV_API_SECRET: &str = "secret";
 const FIRST_ROOM: &str = "standup";
 
 /// Runs until a signal.
-pub(crate) fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     telemetry::init_logs();
     let metrics = telemetry::init_metrics()?;
     let runtime = process::runtime()?;
     let shutdown = CancellationToken::new();
     let (gateway, embedded) = runtime.block_on(async {
         process::watch_signals(shutdown.clone())?;
-        let secrets = Secrets::choose(&args)?;
+        let secrets = Secrets::choose(args)?;
         let directory = Arc::new(LateDirectory::default());
-        let embedded = Embedded::bind(&args, &secrets, directory.clone()).await?;
-        let gateway = build_gateway(&args, &secrets, &embedded)?;
+        let embedded = Embedded::bind(args, &secrets, directory.clone()).await?;
+        let gateway = build_gateway(args, &secrets, &embedded)?;
         directory.fill(gateway.directory());
         admin::spawn(Some(args.admin), gateway.admin_router(), metrics, &shutdown).await?;
         anyhow::Ok((gateway, embedded))
     })?;
 
-    print_welcome(&args, &embedded);
+    print_welcome(args, &embedded);
     let roles = runtime.spawn(embedded.run(shutdown.clone()));
     // Pingora brings its own runtimes and blocks this thread.
     gateway.run(shutdown.clone());
@@ -61,7 +61,8 @@ impl Secrets {
     /// From the file, else the published development key and a random cluster secret.
     fn choose(args: &UpArgs) -> anyhow::Result<Self> {
         if let Some(path) = &args.config {
-            let file = config::load(path)?;
+            // Where the embedded shards listen is not known yet, and matters to the topology alone.
+            let file = config::load_with(path, |file| file.gateway = None)?;
             return Ok(Self {
                 keys: file.api_keys()?,
                 cluster: file.cluster_key()?,

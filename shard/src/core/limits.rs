@@ -26,7 +26,7 @@ impl Default for Limits {
 
 /// Longest SDP taken from a client, bytes: 107 media sections need 117 KiB. Beyond: the client is
 /// told to start afresh, since an unanswered offer would stall it.
-pub const SDP_BYTES_MAX: usize = 512 * 1024;
+pub const SDP_BYTES_MAX: usize = 256 * 1024;
 /// Longest `candidateInit`, bytes. Beyond: dropped, as any candidate that cannot be used.
 pub const CANDIDATE_BYTES_MAX: usize = 2 * 1024;
 /// Longest client-side track id, name or stream name, bytes. Beyond: `INVALID_REQUEST`.

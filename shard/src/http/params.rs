@@ -21,13 +21,14 @@ use proto::media::PeerMode;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-/// Longest `join_request` or `attributes` as sent, bytes. An 18 KB offer is 2.4 KB here. Beyond: 400.
-const ENCODED_BYTES_MAX: usize = 256 * 1024;
+/// Longest `join_request` or `attributes` as sent, bytes. An 18 KB offer is 2.4 KB here; the request
+/// target as a whole ends at 64 KiB (crate `http`). Beyond: 400.
+const ENCODED_BYTES_MAX: usize = 64 * 1024;
 /// Largest join request after inflation, bytes (as LiveKit): an uncompressed offer of many sections
 /// has 45 KiB, and a zip bomb shall not get far. Beyond: 400.
 const INFLATED_BYTES_MAX: usize = 1024 * 1024;
 /// Tracks announced with the join. Beyond: 400. A participant may not have more anyway.
-const ADD_TRACKS_MAX: usize = 64;
+const ADD_TRACKS_MAX: usize = 32;
 
 /// The same on both paths.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use super::Secrets;
 use crate::cli::UpArgs;
-use crate::commands::shard::spawn_node;
+use crate::nodes::LocalNodes;
 use affinity::directory::Directory;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Shards with one node each, bound and not yet running.
 pub(super) struct Embedded {
-    shards: Vec<(shard::Shard, sfu::Node)>,
+    shards: Vec<shard::Shard>,
+    nodes: LocalNodes,
     addresses: Vec<(String, SocketAddr)>,
     media_ports: Vec<u16>,
 }
@@ -25,6 +26,7 @@ impl Embedded {
     ) -> anyhow::Result<Self> {
         let mut embedded = Self {
             shards: Vec::new(),
+            nodes: LocalNodes::new(),
             addresses: Vec::new(),
             media_ports: Vec::new(),
         };
@@ -59,13 +61,15 @@ impl Embedded {
             directory,
         };
         let shard = shard::Shard::bind(config, deps).await?;
-        let node = sfu::Node::bind(sfu::Config {
+        let config = sfu::Config {
             id: format!("n{number}"),
             ..sfu::Config::default()
-        })?;
+        };
+        let node = sfu::Node::bind(config.clone())?;
         self.addresses.push((id, shard.address()));
         self.media_ports.extend(node.udp_port());
-        self.shards.push((shard, node));
+        self.nodes.start(node, config, shard.node_sink());
+        self.shards.push(shard);
         Ok(())
     }
 
@@ -82,10 +86,7 @@ impl Embedded {
     /// Runs all of them until `shutdown`; one that fails ends the others.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let mut tasks = JoinSet::new();
-        for (shard, node) in self.shards {
-            if let Err(error) = spawn_node(&mut tasks, node, &shard, &shutdown).await {
-                tracing::error!("{error:#}");
-            }
+        for shard in self.shards {
             let shutdown = shutdown.clone();
             tasks.spawn(async move {
                 if let Err(error) = shard.run(shutdown.clone()).await {
@@ -95,5 +96,6 @@ impl Embedded {
             });
         }
         while tasks.join_next().await.is_some() {}
+        self.nodes.stop().await;
     }
 }
