@@ -4,19 +4,20 @@ use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::io::IsTerminal as _;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 const DEFAULT_FILTER: &str = "info";
-/// These stand whatever `ANTEROOM_LOG` says: below warning the HTTP libraries print whole URLs, with
-/// tokens in them, and Pingora reports every refused connection as an error, which is our clients'
-/// business.
-const FIXED_DIRECTIVES: [&str; 6] = [
-    "pingora_core=error",
-    "pingora_proxy=error",
-    "h2=warn",
-    "hyper=warn",
-    "hyper_util=warn",
-    "tungstenite=warn",
+/// These stand whatever `ANTEROOM_LOG` says: below these levels the HTTP libraries print whole URLs,
+/// with tokens in them, and Pingora reports every refused connection as an error, which is our
+/// clients' business. Prefixes of targets.
+const CEILINGS: [(&str, LevelFilter); 4] = [
+    ("pingora", LevelFilter::ERROR),
+    ("h2", LevelFilter::WARN),
+    ("hyper", LevelFilter::WARN),
+    ("tungstenite", LevelFilter::WARN),
 ];
 /// How often histograms are drained, so that an unscraped process does not grow.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,21 +29,21 @@ const DURATION_BUCKETS_S: [f64; 10] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5,
 pub(crate) fn init_logs() {
     let wanted =
         EnvFilter::try_from_env("ANTEROOM_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let fixed = FIXED_DIRECTIVES
-        .into_iter()
-        .filter_map(|text| text.parse().ok());
-    let filter = fixed.fold(wanted, EnvFilter::add_directive);
+    let ceilings = Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_targets(CEILINGS);
     let json = std::env::var("ANTEROOM_LOG_FORMAT").is_ok_and(|format| format == "json");
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    // A second subscriber can only exist in tests: the first one stays.
-    let _ = if json {
-        builder.json().try_init()
+    let layer = if json {
+        layer.json().boxed()
     } else {
-        builder.try_init()
+        layer.boxed()
     };
+    let registry = tracing_subscriber::registry().with(layer.with_filter(wanted.and(ceilings)));
+    // A second subscriber can only exist in tests: the first one stays.
+    let _ = registry.try_init();
 }
 
 /// Installs the process-wide metrics recorder.

@@ -1,6 +1,7 @@
 //! `anteroom check`.
 
 use crate::cli::CheckArgs;
+use crate::commands::up::EMBEDDED_URL;
 use crate::config;
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ const SECRET_BYTES_ADVISED: usize = 32;
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for path in &args.files {
-        match config::load(path) {
+        match config::load_with(path, stand_in_for_embedded) {
             Ok(file) => {
                 println!("{}: ok ({})", path.display(), roles(&file));
                 warn_of_short_secrets(&file);
@@ -24,6 +25,17 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
         }
     }
     code
+}
+
+/// A file for `anteroom up` may say `url: embedded`; where those shards listen is chosen at start.
+fn stand_in_for_embedded(file: &mut config::File) {
+    let shards = file
+        .gateway
+        .iter_mut()
+        .flat_map(|gateway| &mut gateway.shards);
+    for shard in shards.filter(|shard| shard.url == EMBEDDED_URL) {
+        "http://127.0.0.1:7880".clone_into(&mut shard.url);
+    }
 }
 
 fn roles(file: &config::File) -> String {

@@ -13,9 +13,11 @@ use late_directory::LateDirectory;
 use proto::context::ClusterKey;
 use proto::token::ApiKeys;
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+pub(crate) use topology::EMBEDDED_URL;
 
 /// API key of `anteroom up`, published: it protects nothing.
 pub(crate) const DEV_API_KEY: &str = "devkey";
@@ -41,12 +43,13 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
         anyhow::Ok((gateway, embedded))
     })?;
 
-    print_welcome(args, &embedded);
+    let bound = gateway.addresses().first().copied().unwrap_or(args.bind);
+    print_welcome(args, bound, &embedded);
     let roles = runtime.spawn(embedded.run(shutdown.clone()));
     // Pingora brings its own runtimes and blocks this thread.
     gateway.run(shutdown.clone());
     shutdown.cancel();
-    runtime.block_on(roles).context("wait for the shards")?;
+    runtime.block_on(roles).context("wait for the shards")??;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -100,37 +103,33 @@ fn build_gateway(
     Ok(gateway::Gateway::bind(first.config, deps)?)
 }
 
-fn print_welcome(args: &UpArgs, embedded: &Embedded) {
+fn print_welcome(args: &UpArgs, bound: SocketAddr, embedded: &Embedded) {
     let ports: Vec<String> = embedded.media_ports().iter().map(u16::to_string).collect();
+    // A wildcard is no address to connect to; this machine itself always is.
+    let mut shown = bound;
+    if bound.ip().is_unspecified() {
+        shown.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let keys = match args.config {
+        None => format!("API key {DEV_API_KEY}, secret {DEV_API_SECRET}"),
+        Some(_) => "API keys of your file".to_owned(),
+    };
     println!(
         "Anteroom is up: {} shards, media on UDP and TCP {}",
         ports.len(),
         ports.join(", ")
     );
     println!();
-    println!(
-        "  Join    http://{}/{FIRST_ROOM}   (open it in two tabs)",
-        args.bind
-    );
-    if args.config.is_none() {
-        println!(
-            "  SDKs    ws://{}   API key {DEV_API_KEY}, secret {DEV_API_SECRET}",
-            args.bind
-        );
-    } else {
-        println!("  SDKs    ws://{}   API keys of your file", args.bind);
-    }
+    println!("  Join    http://{shown}/{FIRST_ROOM}   (open it in two tabs)");
+    println!("  SDKs    ws://{shown}   {keys}");
     println!(
         "  Admin   http://{}   /v1/shards /v1/rooms /metrics",
         args.admin
     );
     println!();
-    if !args.bind.ip().is_loopback() {
-        println!(
-            "  {} is not loopback: anybody who reaches it can join every room,",
-            args.bind
-        );
-        println!("  and browsers give camera and microphone only to HTTPS or localhost pages.");
+    if !bound.ip().is_loopback() {
+        println!("  {bound} is not loopback: anybody who reaches it can join every room, and");
+        println!("  browsers give camera and microphone only to HTTPS or localhost pages.");
         println!();
     }
     println!("  Ctrl-C ends it.");

@@ -133,7 +133,7 @@ fn apply_overrides(
     let mut tree: Value =
         serde_saphyr::from_str(text).map_err(|error| yaml_mistake(path, &error))?;
     for (variable, dotted, value) in &overrides {
-        set(&mut tree, &dotted.to_lowercase(), value)
+        set(&mut tree, dotted, value)
             .map_err(|cause| mistake(path, None, format!("{variable}: {cause}")))?;
     }
     serde_json::from_value(tree).map_err(|error| {
@@ -145,18 +145,41 @@ fn apply_overrides(
     })
 }
 
+/// Sets `a__b` to `value`. Keys that exist are found whatever the case of the variable.
 fn set(tree: &mut Value, path: &str, value: &str) -> Result<(), String> {
     let mut place = tree;
-    for key in path.split("__") {
+    let mut under_keys = false;
+    for part in path.split("__") {
         if place.is_null() {
             *place = Value::Object(serde_json::Map::new());
         }
         let object = place
             .as_object_mut()
-            .ok_or_else(|| format!("'{key}' is not in a section"))?;
-        place = object.entry(key.to_owned()).or_insert(Value::Null);
+            .ok_or_else(|| format!("'{part}' is not in a section"))?;
+        let existing = object
+            .keys()
+            .find(|key| key.eq_ignore_ascii_case(part))
+            .cloned();
+        // Names of API keys are the operator's; all names of ours are in lower case.
+        let new = || {
+            if under_keys {
+                part.to_owned()
+            } else {
+                part.to_lowercase()
+            }
+        };
+        let key = existing.unwrap_or_else(new);
+        under_keys = key == "keys";
+        place = object.entry(key).or_insert(Value::Null);
     }
-    *place = serde_saphyr::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    let is_text = place.is_string() || path.to_lowercase().starts_with("keys__");
+    let text = || Value::String(value.to_owned());
+    let parsed = serde_saphyr::from_str(value).unwrap_or_else(|_| text());
+    *place = if is_text || path.to_lowercase().ends_with("secret") {
+        text()
+    } else {
+        parsed
+    };
     Ok(())
 }
 
@@ -217,6 +240,25 @@ gateway:
             "{version}"
         );
 
+        let admin =
+            mistake_in(&GATEWAY.replace("gateway:", "admin: {listen: 0.0.0.0:1}\ngateway:"));
+        assert!(
+            admin.contains("line 4") && admin.contains("not loopback"),
+            "{admin}"
+        );
+
+        let alone = mistake_in(&format!("{GATEWAY}node: {{id: n1}}\n"));
+        assert!(
+            alone.contains("line 9") && alone.contains("node.shard is missing"),
+            "{alone}"
+        );
+
+        let shard = mistake_in(&format!("{GATEWAY}shard: {{id: s1}}\n"));
+        assert!(
+            shard.contains("line 9") && shard.contains("shard.directory"),
+            "{shard}"
+        );
+
         let secret = mistake_in(&GATEWAY.replace("devkey: secret", "devkey: ''"));
         assert!(
             secret.contains("line 2") && secret.contains("empty secret"),
@@ -242,6 +284,10 @@ gateway:
         let good = environment(&[("ANTEROOM__ADMIN__LISTEN", "127.0.0.1:9999")]);
         let file = parse(Path::new("a.yaml"), GATEWAY, &good, |_| {}).expect("good");
         assert_eq!(file.admin.listen.map(|address| address.port()), Some(9999));
+        let rotated = environment(&[("ANTEROOM__KEYS__DEVKEY", "12345678")]);
+        let file = parse(Path::new("a.yaml"), GATEWAY, &rotated, |_| {}).expect("good");
+        assert_eq!(file.keys.len(), 1, "the key is replaced, not doubled");
+        assert_eq!(file.keys["devkey"], "12345678");
         let bad = environment(&[("ANTEROOM__VERSION__X", "1")]);
         let error = parse(Path::new("a.yaml"), GATEWAY, &bad, |_| {})
             .expect_err("a mistake")

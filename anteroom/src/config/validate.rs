@@ -21,6 +21,7 @@ struct Places {
     admin: Option<Spanned<serde_json::Value>>,
     gateway: Option<Spanned<GatewayPlaces>>,
     shard: Option<Spanned<serde_json::Value>>,
+    node: Option<Spanned<serde_json::Value>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,6 +55,14 @@ fn check(file: &File, places: &Places) -> Result<(), (Place, String)> {
         .map_err(|error| (place(places.keys.as_ref()), error.to_string()))?;
     check_common(file, places)?;
     check_gateway(file, places)?;
+    check_roles(file, places)?;
+    if let Some(admin) = file.admin.listen.filter(|admin| !admin.ip().is_loopback()) {
+        let message = format!(
+            "admin.listen {admin} is not loopback: the admin API has no login yet, so put it on \
+             127.0.0.1 and reach it through SSH or a proxy that authenticates"
+        );
+        return Err((place(places.admin.as_ref()), message));
+    }
     if let Some(shard) = &file.shard {
         shard
             .validate()
@@ -71,6 +80,26 @@ fn check_common(file: &File, places: &Places) -> Result<(), (Place, String)> {
     if (serves_clients || file.node.is_some()) && file.cluster.secret.is_empty() {
         let message = "cluster.secret is missing: the same random text in every program's file";
         return Err((place(places.cluster.as_ref()), message.to_owned()));
+    }
+    Ok(())
+}
+
+/// Whom a role must be able to reach.
+fn check_roles(file: &File, places: &Places) -> Result<(), (Place, String)> {
+    if file
+        .shard
+        .as_ref()
+        .is_some_and(|shard| shard.directory.is_none())
+    {
+        let message = "shard.directory is missing: name the gateway's internal listener, such as \
+                       http://127.0.0.1:7891";
+        return Err((place(places.shard.as_ref()), message.to_owned()));
+    }
+    let has_shard_here = file.shard.as_ref().is_some_and(|shard| shard.nodes > 0);
+    if !has_shard_here && file.node.as_ref().is_some_and(|node| node.shard.is_none()) {
+        let message = "node.shard is missing: name the shard's internal listener, such as \
+                       http://127.0.0.1:7911";
+        return Err((place(places.node.as_ref()), message.to_owned()));
     }
     Ok(())
 }

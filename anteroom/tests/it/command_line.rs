@@ -33,6 +33,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn every_sample_passes_check() {
     for sample in [
+        "deploy/up.yaml",
         "deploy/gateway.yaml",
         "deploy/shard.yaml",
         "deploy/node.yaml",

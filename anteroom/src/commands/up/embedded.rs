@@ -4,6 +4,7 @@ use super::Secrets;
 use crate::cli::UpArgs;
 use crate::nodes::LocalNodes;
 use affinity::directory::Directory;
+use anyhow::Context as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -83,19 +84,25 @@ impl Embedded {
         &self.media_ports
     }
 
-    /// Runs all of them until `shutdown`; one that fails ends the others.
-    pub(super) async fn run(self, shutdown: CancellationToken) {
+    /// Runs all of them until `shutdown`; one that fails ends the others, and its error is returned.
+    pub(super) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut tasks = JoinSet::new();
         for shard in self.shards {
             let shutdown = shutdown.clone();
             tasks.spawn(async move {
-                if let Err(error) = shard.run(shutdown.clone()).await {
-                    tracing::error!("shard ended: {error}");
-                    shutdown.cancel();
-                }
+                let ended = shard.run(shutdown.clone()).await;
+                shutdown.cancel();
+                ended
             });
         }
-        while tasks.join_next().await.is_some() {}
+        let mut result = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            let ended = ended
+                .context("a shard's task")
+                .and_then(|ended| ended.context("shard"));
+            result = result.and(ended);
+        }
         self.nodes.stop().await;
+        result
     }
 }

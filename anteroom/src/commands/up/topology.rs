@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The `url` of a shard in the file that `up` starts itself.
-const EMBEDDED_URL: &str = "embedded";
+pub(crate) const EMBEDDED_URL: &str = "embedded";
 
 /// Everything that a reload needs.
 pub(super) struct Source {
