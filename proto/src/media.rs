@@ -135,6 +135,9 @@ pub struct NewParticipant {
     pub mode: PeerMode,
     /// What the media path allows.
     pub permission: MediaPermission,
+    /// Others do not know of it: its data packets name no sender.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
 /// A message from the shard to a node.

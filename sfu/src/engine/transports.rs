@@ -210,6 +210,7 @@ mod tests {
         let mut engine = Engine::new(config, now);
         for name in names {
             let command = NodeCommand::AddParticipant(NewParticipant {
+                hidden: false,
                 room: RoomSid::new("RM_1"),
                 participant: ParticipantSid::new(*name),
                 identity: Identity::new(*name),

@@ -133,6 +133,7 @@ impl Room {
             identity: participant.identity.clone(),
             mode: participant.mode,
             permission: participant.permission.media(),
+            hidden: participant.permission.hidden,
         });
         turn.node(&self.node, command);
         if participant.is_visible() {

@@ -153,6 +153,7 @@ impl World {
             },
         );
         self.command(NodeCommand::AddParticipant(NewParticipant {
+            hidden: false,
             room: RoomSid::new(room),
             participant: sid,
             identity: Identity::new(name),

@@ -81,6 +81,7 @@ impl World {
     pub(super) fn join(&mut self, who: &'static str, via: Via) {
         let sid = sid(who);
         self.command(NodeCommand::AddParticipant(NewParticipant {
+            hidden: false,
             room: RoomSid::new("RM_room"),
             participant: sid.clone(),
             identity: Identity::new(who),
