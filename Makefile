@@ -44,8 +44,8 @@ run: build ## build, start everything and print a join URL
 
 test: setup check test-rust test-web e2e ## all that CI runs: set-up, lints, tests, end-to-end tests
 
-quick: setup-build ## unit tests of the pure crates only
-	cargo test --locked -p affinity -p proto
+quick: setup-build web ## unit tests of all crates, without integration and end-to-end tests
+	cargo test $(CARGO_FLAGS) --lib --bins
 
 check: setup web check-rust check-web check-python ## formatting and lints, no tests
 

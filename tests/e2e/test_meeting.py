@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from harness.browser import Page
+from harness.browser import NO_UDP, Chromium, Page
 from harness.peer import HEIGHT, WIDTH, Peer
 from harness.stage import Stage, Up
 from harness.wait import until
@@ -164,3 +164,16 @@ async def test_a_simulcast_picture_of_a_native_client_arrives(stage: Stage) -> N
     await bob.sees("ann")
     width, height = bob.incoming["ann"].size or (0, 1)
     assert abs(width / height - ASPECT) < 0.05
+
+
+async def test_browsers_meet_over_tcp_where_udp_is_blocked(stage: Stage) -> None:
+    up = await stage.up()
+    browser = Chromium(*NO_UDP)
+    try:
+        ada = await stage.page(meeting(up, "standup", "Ada"), browser=browser)
+        bob = await stage.page(meeting(up, "standup", "Bob"), browser=browser)
+        await both_ways(ada, bob)
+        over_tcp = await up.admin.metric("anteroom_node_tcp_connections")
+        assert over_tcp >= 2, "media went another way"
+    finally:
+        await browser.close()

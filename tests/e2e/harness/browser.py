@@ -39,10 +39,15 @@ FLAGS = [
 ]
 
 
-class Chromium:
-    """One browser process for the whole run, started when the first page is asked for."""
+# A network that lets no UDP out: media goes over TCP or not at all.
+NO_UDP = ("--webrtc-ip-handling-policy=disable_non_proxied_udp",)
 
-    def __init__(self) -> None:
+
+class Chromium:
+    """One browser process, started when the first page is asked for."""
+
+    def __init__(self, *flags: str) -> None:
+        self._flags = flags
         self._playwright: Playwright | None = None
         self._browser: Browser | None = None
         self._count = 0
@@ -62,7 +67,7 @@ class Chromium:
         if self._playwright is None:
             self._playwright = await async_playwright().start()
         self._browser = await self._playwright.chromium.launch(
-            executable_path=EXECUTABLE, headless=True, args=FLAGS
+            executable_path=EXECUTABLE, headless=True, args=[*FLAGS, *self._flags]
         )
 
     async def close(self) -> None:

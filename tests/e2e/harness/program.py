@@ -172,6 +172,13 @@ class Program:
         found = (await self.rooms()).get(room)
         return found["shard"] if found else None
 
+    async def metric(self, name: str) -> float:
+        """A metric, summed over its labels."""
+        lines = (await self.get("/metrics")).text.splitlines()
+        values = [line.rpartition(" ")[2] for line in lines if re.match(rf"{name}[{{ ]", line)]
+        assert values, f"{name} is not measured"
+        return sum(float(value) for value in values)
+
     async def _list(self, path: str, key: str) -> list[dict]:
         answer = await self.get(path)
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"

@@ -73,9 +73,9 @@ class Stage:
         await peer.join(url, **options)
         return peer
 
-    async def page(self, url: str, *, ready: bool = True) -> Page:
-        """A page of the web client in a fresh profile."""
-        page = await self._chromium.page()
+    async def page(self, url: str, *, ready: bool = True, browser: Chromium | None = None) -> Page:
+        """A page of the web client in a fresh profile, in the browser of the run or another."""
+        page = await (browser or self._chromium).page()
         self._pages.append(page)
         await page.open(url, joined=ready)
         return page
