@@ -41,7 +41,7 @@ impl Framing {
         }
         let colon = line.iter().position(|byte| *byte == b':');
         let (name, value) = line.split_at(colon.ok_or("a header field has no colon")?);
-        if name.last().is_none_or(|byte| matches!(byte, b' ' | b'\t')) || has_control(value) {
+        if name.is_empty() || !name.iter().all(is_token) || has_control(value) {
             return Err("a header field is malformed");
         }
         let value = value.get(1..).unwrap_or_default().trim_ascii();
@@ -70,6 +70,11 @@ impl Framing {
             _ => Err("both content-length and transfer-encoding are given"),
         }
     }
+}
+
+/// RFC 9110 section 5.6.2. A reader that bears more may take `transfer-encoding\r` for the field.
+fn is_token(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
 /// Tabs are allowed in values; a bare carriage return or a NUL ends a line for some readers.
@@ -123,6 +128,9 @@ mod tests {
             "transfer-encoding: gzip, chunked\r\n",
             "transfer-encoding: xchunked\r\n",
             "transfer-encoding : chunked\r\n",
+            "transfer-encoding\r: chunked\r\n",
+            "transfer-encoding\0: chunked\r\n",
+            "transfer encoding: chunked\r\n",
             "x: y\r\n transfer-encoding: chunked\r\n",
             "x: y\rtransfer-encoding: chunked\r\n",
             "x: \0\r\n",

@@ -18,6 +18,8 @@ mod edge;
 mod error;
 mod forward;
 mod framing;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod http2;
 mod listen;

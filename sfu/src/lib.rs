@@ -10,6 +10,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 
 mod addresses;
 mod config;

@@ -12,13 +12,17 @@ mod config;
 pub mod core;
 mod directory;
 mod driver;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod node_listener;
 mod nodes;
 mod ownership;
+mod ready;
 mod server;
 mod session;
 
 pub use config::{Config, ConfigError, WebConfig};
 pub use directory::RpcDirectory;
+pub use ready::ReadyHandle;
 pub use server::{Deps, Shard, ShardError};

@@ -164,11 +164,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Some(Ok(Message::Binary(bytes))) => {
                 self.encoding = Encoding::Protobuf;
-                SignalRequest::decode(bytes).map_err(|error| unreadable("protobuf", &error))?
+                read_binary(bytes).map_err(|error| unreadable("protobuf", &error))?
             }
             Some(Ok(Message::Text(text))) => {
                 self.encoding = Encoding::Json;
-                serde_json::from_str(&text).map_err(|error| unreadable("JSON", &error))?
+                read_text(&text).map_err(|error| unreadable("JSON", &error))?
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
                 self.allowance.take(self.heard);
@@ -285,6 +285,16 @@ fn shortened(reason: &str) -> String {
         end -= 1;
     }
     reason.get(..end).unwrap_or_default().to_owned()
+}
+
+/// A message in a binary frame: protobuf.
+pub(crate) fn read_binary(frame: Bytes) -> Result<SignalRequest, prost::DecodeError> {
+    SignalRequest::decode(frame)
+}
+
+/// A message in a text frame: protobuf's JSON form.
+pub(crate) fn read_text(frame: &str) -> Result<SignalRequest, serde_json::Error> {
+    serde_json::from_str(frame)
 }
 
 fn unreadable(form: &str, error: &dyn std::fmt::Display) -> End {

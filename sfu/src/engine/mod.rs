@@ -16,6 +16,7 @@ mod demux;
 mod events;
 mod factory;
 mod forward;
+pub(crate) mod fuzzing;
 mod guard;
 mod housekeeping;
 mod io;

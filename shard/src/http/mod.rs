@@ -14,6 +14,9 @@ mod token;
 mod upgrade;
 mod web;
 
+pub(crate) use params::JoinParams;
+pub(crate) use query::Query;
+
 use crate::config::WebConfig;
 use crate::driver::Input;
 use crate::ownership::Owner;

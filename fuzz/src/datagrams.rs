@@ -1,0 +1,74 @@
+//! Datagrams from strangers: counted, and never answered.
+
+use crate::records;
+use crate::world::{CLIENT, OFFER, World};
+use proto::media::{NodeEvent, PeerMode};
+use sfu::engine::Transport;
+use std::net::SocketAddr;
+
+/// Stands for the ufrag of a transport that waits for its client; both have 16 characters.
+const UFRAG_MARK: &[u8; 16] = b"UFRAGUFRAGUFRAGU";
+
+/// Datagrams as records. Flags: 1 by TCP, 2 from elsewhere, 4 the TCP connection ends before.
+pub fn datagrams(data: &[u8]) {
+    let mut world = World::new(PeerMode::Single);
+    let ufrag = world
+        .offer(1, OFFER)
+        .iter()
+        .find_map(our_ufrag)
+        .expect("an answer");
+    world.transmits();
+    for (flags, contents) in records(data) {
+        let contents = marked(contents, ufrag.as_bytes());
+        let transport = if flags & 1 == 0 {
+            Transport::Udp
+        } else {
+            Transport::Tcp
+        };
+        let port = if flags & 2 == 0 { CLIENT.port() } else { 2000 };
+        let remote = SocketAddr::new(CLIENT.ip(), port);
+        if flags & 4 != 0 {
+            world.engine.handle_tcp_closed(remote, world.now);
+        }
+        let before = world.engine.report();
+        world.datagram(transport, remote, &contents);
+        let after = world.engine.report();
+        assert_eq!(
+            after.stray_packets,
+            before.stray_packets + 1,
+            "believed: {contents:?}"
+        );
+        assert_eq!(after.bytes_in, before.bytes_in + contents.len() as u64);
+        assert_eq!(world.transmits(), [], "answered: {contents:?}");
+        assert_eq!(world.events(), []);
+    }
+    assert_eq!(world.engine.report().participants, 1);
+    world.leave();
+}
+
+fn our_ufrag(event: &NodeEvent) -> Option<String> {
+    let NodeEvent::Answer { sdp, .. } = event else {
+        return None;
+    };
+    let line = sdp
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))?;
+    let ufrag = line.trim().to_owned();
+    assert_eq!(ufrag.len(), UFRAG_MARK.len(), "the mark stands for it");
+    Some(ufrag)
+}
+
+fn marked(contents: &[u8], ufrag: &[u8]) -> Vec<u8> {
+    let mut contents = contents.to_vec();
+    let at = contents
+        .windows(UFRAG_MARK.len())
+        .position(|window| window == UFRAG_MARK);
+    for (byte, with) in contents
+        .iter_mut()
+        .skip(at.unwrap_or(usize::MAX))
+        .zip(ufrag)
+    {
+        *byte = *with;
+    }
+    contents
+}

@@ -1,0 +1,47 @@
+//! Doors for the fuzz targets into the engine's parsers. No stable interface.
+
+use super::data_packet::{Stamp, stamp};
+use super::vp8::Vp8Rewriter;
+
+/// A data packet as it is relayed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RelayedPacket {
+    /// The packet with the sender's true name.
+    pub bytes: Vec<u8>,
+    /// Its number, 0 if it has none.
+    pub sequence: u32,
+    /// Whether somebody of this name and sid gets it.
+    pub reaches: bool,
+}
+
+/// Stamps `packet` as coming from `sender` and asks whether it is for `receiver`, each an identity
+/// and a participant sid.
+///
+/// # Errors
+/// Why it is not relayed.
+pub fn relay(
+    packet: &[u8],
+    sender: (&str, &str),
+    receiver: (&str, &str),
+) -> Result<RelayedPacket, String> {
+    let (identity, sid) = sender;
+    let relayed = stamp(packet, Stamp { identity, sid }).map_err(|error| error.to_string())?;
+    Ok(RelayedPacket {
+        reaches: relayed.destinations.include(receiver.0, receiver.1),
+        bytes: relayed.bytes,
+        sequence: relayed.sequence,
+    })
+}
+
+/// Forwards VP8 payloads of one stream and says which of them were rewritten. `true`: a new source
+/// starts with this payload.
+pub fn rewrite_vp8(payloads: &[(bool, &[u8])]) -> Vec<bool> {
+    let mut rewriter = Vp8Rewriter::default();
+    let rewritten = payloads.iter().map(|(switch, payload)| {
+        if *switch {
+            rewriter.switch(payload);
+        }
+        rewriter.patch(payload, true).is_some()
+    });
+    rewritten.collect()
+}

@@ -1,0 +1,65 @@
+//! Doors for the fuzz targets into parsers that are private. No stable interface.
+
+use crate::core::Resume;
+use crate::http::{JoinParams, Query};
+use crate::session;
+use bytes::Bytes;
+use livekit_protocol::{AddTrackRequest, SessionDescription, SignalRequest};
+use proto::media::PeerMode;
+use std::collections::BTreeMap;
+
+/// What a client asks for when it joins.
+#[derive(Debug)]
+pub struct JoinParameters {
+    /// The session it wants back.
+    pub resume: Option<Resume>,
+    /// Its offer.
+    pub offer: Option<SessionDescription>,
+    /// Tracks announced with the join.
+    pub add_tracks: Vec<AddTrackRequest>,
+    /// Text of the application.
+    pub metadata: String,
+    /// Pairs of the application.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Reads the query of a join request.
+///
+/// # Errors
+/// Status and cause.
+pub fn join_parameters(mode: PeerMode, query: &str) -> Result<JoinParameters, (u16, String)> {
+    let read = Query::parse(query).and_then(|query| JoinParams::parse(mode, &query));
+    match read {
+        Ok(params) => Ok(JoinParameters {
+            resume: params.resume,
+            offer: params.offer,
+            add_tracks: params.add_tracks,
+            metadata: params.metadata,
+            attributes: params.attributes,
+        }),
+        Err(refusal) => Err((refusal.status.as_u16(), refusal.text)),
+    }
+}
+
+/// The access token that a shard reads out of a query. `None`: the query is refused.
+pub fn token_of_query(query: &str) -> Option<String> {
+    Query::parse(query)
+        .ok()
+        .map(|query| query.text("access_token"))
+}
+
+/// A binary signalling message.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn signal_binary(frame: &[u8]) -> Result<SignalRequest, String> {
+    session::read_binary(Bytes::copy_from_slice(frame)).map_err(|error| error.to_string())
+}
+
+/// A text signalling message.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn signal_text(frame: &str) -> Result<SignalRequest, String> {
+    session::read_text(frame).map_err(|error| error.to_string())
+}
