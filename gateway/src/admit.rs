@@ -6,7 +6,7 @@ use crate::directory::EmbeddedDirectory;
 use crate::routing::{is_cross_origin, split};
 use crate::snapshot::Snapshot;
 use affinity::{Headers, Refusal, RequestView, RoomKey, ShardId};
-use http::Method;
+use http::{HeaderValue, Method, header};
 use pingora::http::RequestHeader;
 use proto::context::ROOM_HEADER;
 
@@ -46,7 +46,7 @@ struct Fields<'a>(&'a RequestHeader);
 
 impl Headers for Fields<'_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
-        self.0.headers.get(name).map(http::HeaderValue::as_bytes)
+        self.0.headers.get(name).map(HeaderValue::as_bytes)
     }
 }
 
@@ -74,13 +74,30 @@ pub(crate) fn upgrade_of(request: &RequestHeader) -> Result<Upgrade, Refusal> {
             _ => refused(405, "CONNECT is taken for WebSockets over HTTP/2 only"),
         };
     }
-    let upgrades = request.version == http::Version::HTTP_11
-        && request.headers.contains_key(http::header::UPGRADE);
-    Ok(if upgrades {
+    Ok(if asks_for_websocket(request) {
         Upgrade::Http1
     } else {
         Upgrade::None
     })
+}
+
+/// Whether it is the GET of RFC 6455 section 4.1. Any other upgrade is ignored, which a server may
+/// always do (RFC 9110 section 7.8).
+fn asks_for_websocket(request: &RequestHeader) -> bool {
+    let headers = &request.headers;
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers
+            .get_all(header::CONTENT_LENGTH)
+            .iter()
+            .any(|length| length.as_bytes() != b"0");
+    let is_websocket = |value: &HeaderValue| {
+        let mut tokens = value.as_bytes().split(|byte| *byte == b',');
+        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+    };
+    request.version == http::Version::HTTP_11
+        && request.method == Method::GET
+        && !has_body
+        && headers.get_all(header::UPGRADE).iter().any(is_websocket)
 }
 
 /// Decides about one request. `target` is [`target_of`] it.

@@ -21,7 +21,7 @@ const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// Default of `headers_max`.
 const HEADERS_MAX: usize = 100;
 /// What the HTTP/1.1 parser underneath can hold.
-const HEADERS_CEILING: usize = 256;
+pub(crate) const HEADERS_CEILING: usize = 256;
 /// Default of `target_bytes_max`. A join URL with an SDP offer and a rich token is 2 to 20 KB.
 const TARGET_BYTES_MAX: usize = 60 * 1024;
 /// What the URI type underneath can hold is 65,534 bytes.
@@ -30,6 +30,9 @@ const TARGET_BYTES_CEILING: usize = 65_000;
 const HEADER_BYTES_CEILING: usize = 512 * 1024;
 /// Default of `upstream.connect_timeout_ms`.
 const CONNECT_TIMEOUT_MS: u64 = 2_000;
+/// Default of `upstream.answer_timeout_ms`. A shard itself waits up to 4 s: for the directory, then
+/// for a node.
+const ANSWER_TIMEOUT_MS: u64 = 5_000;
 /// Default of `upstream.read_timeout_ms` and `upstream.write_timeout_ms`.
 const TRANSFER_TIMEOUT_MS: u64 = 30_000;
 /// Default of `upstream.websocket_idle_ms`. LiveKit clients ping every 5 to 10 s and shards every
@@ -175,7 +178,9 @@ pub enum ShardStateConfig {
 pub struct UpstreamConfig {
     /// Time to connect, milliseconds.
     pub connect_timeout_ms: u64,
-    /// Longest silence while an answer is awaited or read, milliseconds.
+    /// Time for the head of an answer to a WebSocket handshake (HTTP/1.1), milliseconds.
+    pub answer_timeout_ms: u64,
+    /// Longest silence while any other answer is awaited or read, milliseconds.
     pub read_timeout_ms: u64,
     /// Longest wait for a write, milliseconds, on either side.
     pub write_timeout_ms: u64,
@@ -187,6 +192,7 @@ impl Default for UpstreamConfig {
     fn default() -> Self {
         Self {
             connect_timeout_ms: CONNECT_TIMEOUT_MS,
+            answer_timeout_ms: ANSWER_TIMEOUT_MS,
             read_timeout_ms: TRANSFER_TIMEOUT_MS,
             write_timeout_ms: TRANSFER_TIMEOUT_MS,
             websocket_idle_ms: WEBSOCKET_IDLE_MS,
@@ -263,6 +269,12 @@ impl UpstreamConfig {
             "upstream.connect_timeout_ms",
             self.connect_timeout_ms,
             10,
+            day,
+        )?;
+        within(
+            "upstream.answer_timeout_ms",
+            self.answer_timeout_ms,
+            100,
             day,
         )?;
         within("upstream.read_timeout_ms", self.read_timeout_ms, 100, day)?;

@@ -3,13 +3,16 @@
 //!
 //! Pingora limits the time of each read, not of a whole head, so that a client could send one byte
 //! a minute for hours. Heads are therefore read here and handed over when they are complete.
-//! Must not: look into a request; that is the proxy's.
+//! Must not: look into a request, but for whether it opens a WebSocket; the rest is the proxy's or
+//! the tunnel's.
 
+use crate::config::Config;
+use crate::farewell;
 use crate::framing;
 use crate::head::{HeadLimits, HeadScanner, Verdict};
+use crate::journey::Shared;
 use crate::proxy::EdgeProxy;
-use crate::snapshot::Snapshot;
-use arc_swap::ArcSwap;
+use crate::tunnel;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp as _, ServerApp};
@@ -21,23 +24,18 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 use tracing::debug;
 
 /// How much is read at once.
 const READ_BYTES: usize = 4 * 1024;
-/// After a refusal the rest of the request is read and dropped for this long, so that the client
-/// reads the answer before it learns of the closed connection.
-const LINGER: Duration = Duration::from_millis(500);
-/// Most that is read and dropped after a refusal, bytes.
-const LINGER_BYTES: usize = 256 * 1024;
 
 /// Serves the connections of one listener.
 pub(crate) struct Edge {
     pub(crate) proxy: Arc<HttpProxy<EdgeProxy>>,
     pub(crate) tls: Option<Arc<Acceptor>>,
-    pub(crate) state: Arc<ArcSwap<Snapshot>>,
+    pub(crate) shared: Shared,
 }
 
 /// What came instead of, or as, a request head.
@@ -60,7 +58,7 @@ impl ServerApp for Edge {
             None => stream,
         };
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            self.serve_http2(stream, shutdown).await;
+            Box::pin(self.serve_http2(stream, shutdown)).await;
         } else {
             self.serve_http1(stream, shutdown).await;
         }
@@ -74,7 +72,7 @@ impl ServerApp for Edge {
 
 impl Edge {
     async fn accept_tls(&self, acceptor: &Acceptor, stream: Stream) -> Option<Stream> {
-        let limit = Duration::from_millis(self.state.load().config().tls_handshake_ms);
+        let limit = Duration::from_millis(self.shared.state.load().config().tls_handshake_ms);
         let tcp = stream.into_any().downcast::<TcpStream>().ok()?;
         match tokio::time::timeout(limit, acceptor.tls_handshake(*tcp)).await {
             Ok(Ok(stream)) => Some(Box::new(stream)),
@@ -94,31 +92,32 @@ impl Edge {
         let mut carried: Option<HttpPersistentSettings> = None;
         let mut closing = shutdown.clone();
         loop {
-            let snapshot = self.state.load_full();
-            let config = snapshot.config();
-            let deadline = Duration::from_millis(config.header_deadline_ms);
-            let keepalive = Duration::from_millis(config.keepalive_ms);
+            let limits = ConnectionLimits::of(self.shared.state.load().config());
             let patience = if carried.is_some() {
-                keepalive
+                limits.keepalive
             } else {
-                deadline
+                limits.deadline
             };
-            let limits = head_limits(config);
             let head = tokio::select! {
                 biased;
-                head = read_head(&mut stream, &limits, patience, deadline) => head,
+                head = read_head(&mut stream, &limits, patience) => head,
                 () = shut_down(&mut closing) => return,
             };
-            let bytes = match head {
+            let mut bytes = match head {
                 Head::Request(bytes) => bytes,
-                Head::Http2(bytes) => return self.serve_preface(stream, &bytes, shutdown).await,
+                Head::Http2(bytes) => {
+                    return Box::pin(self.serve_preface(stream, &bytes, shutdown)).await;
+                }
                 Head::Refused(status, why) => return refuse(stream, status, why).await,
                 Head::Closed => return,
             };
+            if let Some(handshake) = tunnel::take_handshake(&mut bytes) {
+                return tunnel::serve(&self.shared, stream, handshake, bytes).await;
+            }
             let mut session = ServerSession::new_http1(stream);
             match carried.take() {
                 Some(settings) => settings.apply_to_session(&mut session),
-                None => session.set_keepalive(Some(keepalive.as_secs())),
+                None => session.set_keepalive(Some(limits.keepalive.as_secs())),
             }
             session.set_pipelined_prefix(bytes);
             let Some(reused) = self.proxy.process_new_http(session, shutdown).await else {
@@ -139,21 +138,29 @@ impl Edge {
     }
 }
 
-pub(crate) fn head_limits(config: &crate::config::Config) -> HeadLimits {
-    HeadLimits {
-        target_bytes: config.target_bytes_max,
-        header_bytes: config.header_bytes_max,
-        fields: config.headers_max,
+/// What of the configuration a connection needs between two requests.
+struct ConnectionLimits {
+    head: HeadLimits,
+    deadline: Duration,
+    keepalive: Duration,
+}
+
+impl ConnectionLimits {
+    fn of(config: &Config) -> Self {
+        Self {
+            head: HeadLimits {
+                target_bytes: config.target_bytes_max,
+                header_bytes: config.header_bytes_max,
+                fields: config.headers_max,
+            },
+            deadline: Duration::from_millis(config.header_deadline_ms),
+            keepalive: Duration::from_millis(config.keepalive_ms),
+        }
     }
 }
 
-/// Waits `patience` for the first byte, and from then on until `deadline` for the whole head.
-async fn read_head(
-    stream: &mut Stream,
-    limits: &HeadLimits,
-    patience: Duration,
-    deadline: Duration,
-) -> Head {
+/// Waits `patience` for the first byte, and from then on until the deadline for the whole head.
+async fn read_head(stream: &mut Stream, limits: &ConnectionLimits, patience: Duration) -> Head {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     let mut scanner = HeadScanner::default();
     let mut until = Instant::now() + patience;
@@ -161,13 +168,13 @@ async fn read_head(
         buffer.reserve(READ_BYTES);
         match tokio::time::timeout_at(until, stream.read_buf(&mut buffer)).await {
             Ok(Ok(0) | Err(_)) => return Head::Closed,
-            Ok(Ok(read)) if read == buffer.len() => until = Instant::now() + deadline,
+            Ok(Ok(read)) if read == buffer.len() => until = Instant::now() + limits.deadline,
             Ok(Ok(_)) => {}
             // A browser opens connections ahead of need: those are closed without a word.
             Err(_) if buffer.is_empty() => return Head::Closed,
             Err(_) => return Head::Refused(408, "the request head took too long"),
         }
-        match scanner.scan(&buffer, limits) {
+        match scanner.scan(&buffer, &limits.head) {
             Verdict::More => {}
             Verdict::Complete => {
                 return match framing::check(&buffer) {
@@ -193,22 +200,7 @@ async fn refuse(mut stream: Stream, status: u16, why: &'static str) {
          content-length: {}\r\nconnection: close\r\n\r\n{why}\n",
         why.len() + 1
     );
-    let farewell = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.flush().await?;
-        tokio::io::AsyncWriteExt::shutdown(&mut stream).await?;
-        let mut dropped = 0;
-        let mut scratch = [0; READ_BYTES];
-        while dropped < LINGER_BYTES {
-            match stream.read(&mut scratch).await? {
-                0 => break,
-                read => dropped += read,
-            }
-        }
-        Ok::<(), std::io::Error>(())
-    };
-    // A client that does not listen any more needs no farewell.
-    let _ = tokio::time::timeout(LINGER, farewell).await;
+    farewell::say(&mut stream, answer.as_bytes()).await;
 }
 
 /// Resolves when the service is told to stop.

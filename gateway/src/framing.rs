@@ -85,7 +85,7 @@ fn has_control(bytes: &[u8]) -> bool {
 }
 
 /// The lines of a head, without their ends.
-struct Lines<'a>(&'a [u8]);
+pub(crate) struct Lines<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];

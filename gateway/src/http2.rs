@@ -33,17 +33,20 @@ pub(crate) fn options(config: &Config) -> H2Options {
 
 impl Edge {
     pub(crate) async fn serve_http2(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        let snapshot = self.state.load_full();
-        let config = snapshot.config();
+        let (options, deadline, idle) = {
+            let snapshot = self.shared.state.load();
+            let config = snapshot.config();
+            let deadline = Duration::from_millis(config.header_deadline_ms);
+            let idle = Duration::from_millis(config.keepalive_ms);
+            (options(config), deadline, idle)
+        };
         let digest = Arc::new(Digest {
             ssl_digest: stream.get_ssl_digest(),
             timing_digest: stream.get_timing_digest(),
             proxy_digest: stream.get_proxy_digest(),
             socket_digest: stream.get_socket_digest(),
         });
-        let deadline = Duration::from_millis(config.header_deadline_ms);
-        let idle = Duration::from_millis(config.keepalive_ms);
-        let handshake = server::handshake(stream, Some(options(config)));
+        let handshake = server::handshake(stream, Some(options));
         let Ok(Ok(mut connection)) = tokio::time::timeout(deadline, handshake).await else {
             return count_refused_connection("http2_handshake");
         };

@@ -16,12 +16,14 @@ mod config;
 mod directory;
 mod edge;
 mod error;
+mod farewell;
 mod forward;
 mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
 mod http2;
+mod journey;
 mod listen;
 mod proxy;
 mod reload;
@@ -30,6 +32,7 @@ mod routing;
 mod server;
 mod snapshot;
 mod tls;
+mod tunnel;
 mod watch;
 
 pub use config::{

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::directory::EmbeddedDirectory;
 use crate::edge::Edge;
 use crate::error::GatewayError;
+use crate::journey::Shared;
 use crate::listen::{BoundService, bind, local_address};
 use crate::proxy::EdgeProxy;
 use crate::reload::{Dead, Reloader};
@@ -165,12 +166,17 @@ impl Gateway {
         let conf = server_conf(&self.config);
         let mut server = Server::new_with_opt_and_conf(None, conf);
         server.bootstrap();
-        let proxy = Arc::new(self.http_proxy(&server.configuration));
+        let shared = Shared {
+            state: self.state,
+            directory: Arc::clone(&self.directory),
+            cluster: self.cluster.clone(),
+        };
+        let proxy = Arc::new(http_proxy(shared.clone(), &server.configuration));
         for listener in self.listeners {
             let edge = Edge {
                 proxy: Arc::clone(&proxy),
                 tls: listener.acceptor,
-                state: Arc::clone(&self.state),
+                shared: shared.clone(),
             };
             server.add_service(BoundService::new(listener.socket, listener.address, edge));
         }
@@ -186,23 +192,21 @@ impl Gateway {
             shutdown_signal: Box::new(TokenWatch(shutdown)),
         });
     }
+}
 
-    fn http_proxy(&self, conf: &Arc<ServerConf>) -> HttpProxy<EdgeProxy> {
-        let edge_proxy = EdgeProxy {
-            state: Arc::clone(&self.state),
-            directory: Arc::clone(&self.directory),
-            cluster: self.cluster.clone(),
-            // 0 is the group of the shared connections.
-            serial: AtomicU64::new(1),
-        };
-        let mut proxy = HttpProxy::new(edge_proxy, Arc::clone(conf));
-        let mut options = HttpServerOptions::default();
-        // Plain CONNECT is refused by us; the extended one carries WebSockets (RFC 8441).
-        options.allow_connect_method_proxying = true;
-        proxy.server_options = Some(options);
-        proxy.handle_init_modules();
-        proxy
-    }
+fn http_proxy(shared: Shared, conf: &Arc<ServerConf>) -> HttpProxy<EdgeProxy> {
+    let edge_proxy = EdgeProxy {
+        shared,
+        // 0 is the group of the shared connections.
+        serial: AtomicU64::new(1),
+    };
+    let mut proxy = HttpProxy::new(edge_proxy, Arc::clone(conf));
+    let mut options = HttpServerOptions::default();
+    // Plain CONNECT is refused by us; the extended one carries WebSockets (RFC 8441).
+    options.allow_connect_method_proxying = true;
+    proxy.server_options = Some(options);
+    proxy.handle_init_modules();
+    proxy
 }
 
 fn server_conf(config: &Config) -> ServerConf {

@@ -28,7 +28,8 @@ pub(crate) struct Snapshot {
     pub(crate) topology: Arc<Topology>,
     /// Places rooms on the shards that are alive.
     pub(crate) routing: Arc<dyn Routing>,
-    pub(crate) upstreams: BTreeMap<ShardId, Upstream>,
+    /// Shared, so that a request can keep it without the rings.
+    pub(crate) upstreams: Arc<BTreeMap<ShardId, Upstream>>,
 }
 
 /// Where a shard listens.
@@ -101,7 +102,7 @@ impl Snapshot {
             loaded: loaded.clone(),
             topology,
             routing: Arc::new(routing),
-            upstreams,
+            upstreams: Arc::new(upstreams),
         })
     }
 

@@ -9,3 +9,4 @@ mod reload;
 mod routes;
 mod support;
 mod tls;
+mod tunnel;
