@@ -5,8 +5,11 @@
 //! lease nobody gets a room that was not his before, so every owner from the life before has either
 //! re-asserted its rooms or stopped them.
 
+mod ended;
+
 use super::{DirectoryIncarnation, Epoch, Holder, Incarnation, LEASE_MS, Reply, Request};
 use crate::{RoomKey, ShardId, ShardState};
+use ended::EndedLives;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -63,6 +66,8 @@ pub struct MemoryDirectory {
     generation: u64,
     known: BTreeMap<ShardId, ShardState>,
     leases: BTreeMap<ShardId, Lease>,
+    /// Lives that never get a lease again.
+    ended: EndedLives,
     bindings: BTreeMap<RoomKey, Binding>,
     /// Highest epoch issued or re-asserted.
     epoch: Epoch,
@@ -90,6 +95,7 @@ impl MemoryDirectory {
             generation: 0,
             known: BTreeMap::new(),
             leases: BTreeMap::new(),
+            ended: EndedLives::new(limits.shards_max),
             bindings: BTreeMap::new(),
             epoch: epoch_floor,
             grace_ends: grace.then(|| now + LEASE),
@@ -173,15 +179,20 @@ impl MemoryDirectory {
             self.grace_ends = None;
             self.stopped.clear();
         }
-        let leases_before = self.leases.len();
-        self.leases.retain(|_, lease| lease.ends > now);
-        if self.leases.len() < leases_before {
+        let lapsed: Vec<(ShardId, Lease)> = self
+            .leases
+            .extract_if(.., |_, lease| lease.ends <= now)
+            .collect();
+        if !lapsed.is_empty() {
             let leases = &self.leases;
             self.bindings.retain(|_, binding| {
                 leases
                     .get(&binding.shard)
                     .is_some_and(|lease| lease.incarnation == binding.incarnation)
             });
+        }
+        for (shard, lease) in lapsed {
+            self.ended.insert(shard, lease.incarnation);
         }
     }
 
@@ -222,15 +233,21 @@ impl MemoryDirectory {
         if holder.directory.is_some() && self.is_stale(&holder) {
             return self.stale();
         }
+        // Its bindings are gone, whatever it believes; and a renewal that was overtaken by its
+        // resignation must not keep the next life waiting.
+        if self.ended.contains(&holder.shard, holder.incarnation) {
+            return Reply::NoLease;
+        }
         match self.leases.get(&holder.shard) {
-            // Two lives of one shard: the older may still own rooms until its lease ends.
+            // Two lives of one shard: the older may still own rooms until its lease ends. No time in
+            // the text: the same cause has the same words, so that it is logged once.
             Some(lease) if lease.incarnation != holder.incarnation => {
-                let left_ms = lease.ends.saturating_duration_since(now).as_millis();
                 return Reply::Refused {
                     reason: format!(
-                        "shard `{}` is leased to another life for {left_ms} ms more: wait if it \
-                         was restarted, else give each process its own shard id",
-                        holder.shard
+                        "another process holds the lease of shard `{}`: wait {} s if it was \
+                         restarted, else give each process its own shard.id",
+                        holder.shard,
+                        LEASE.as_secs()
                     ),
                 };
             }
@@ -362,6 +379,7 @@ impl MemoryDirectory {
         if self.has_lease(holder) {
             self.leases.remove(&holder.shard);
             self.bindings.retain(|_, binding| !binding.is_of(holder));
+            self.ended.insert(holder.shard.clone(), holder.incarnation);
         }
         Reply::Released
     }

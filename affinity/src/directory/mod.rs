@@ -2,7 +2,8 @@
 //!
 //! A shard process has one random [`Incarnation`] and holds one lease, renewed by
 //! [`Request::Renew`]. Only shards claim rooms ([`Request::Claim`]). A binding is valid while the
-//! lease of its shard equals the incarnation that claimed it. Every request carries the
+//! lease of its shard equals the incarnation that claimed it. A lease that has ended does not come
+//! back: its bindings are gone, and the shard must take a new incarnation. Every request carries the
 //! [`DirectoryIncarnation`] that the shard knows; a stale one gets [`Reply::StaleDirectory`] and
 //! nothing is written.
 
@@ -29,7 +30,7 @@ const _: () = assert!(
     "one lost renewal must not end a lease"
 );
 
-/// One life of a shard process: random, never reused. A new one is taken after a self-fence.
+/// One life of a shard process: random, never reused. A new one is taken whenever the lease ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
@@ -60,7 +61,9 @@ pub struct Holder {
 /// What a shard, or a second gateway, asks of the directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// Take or prolong the lease. Answers: `Leased`, `StaleDirectory`, `Refused`.
+    /// Take or prolong the lease. Answers: `Leased`; `NoLease` if this life had a lease that has
+    /// lapsed or was resigned (it never gets another, its rooms are gone); `StaleDirectory`;
+    /// `Refused`.
     Renew {
         /// Who.
         holder: Holder,
@@ -145,7 +148,8 @@ pub enum Reply {
     },
     /// This shard is being drained or was removed: no new rooms.
     Draining,
-    /// Renew first.
+    /// This life holds no lease. To a renewal: it held one, which is over; whatever it owned it has
+    /// lost, and only a new incarnation can be leased. To anything else: the same, or renew first.
     NoLease,
     /// The caller's directory life is over; nothing was written.
     StaleDirectory {

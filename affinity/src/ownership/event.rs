@@ -2,6 +2,7 @@
 
 use crate::directory::{DirectoryIncarnation, Epoch};
 use crate::{RoomKey, ShardId};
+use thiserror::Error;
 
 /// News for the shard, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,40 @@ pub enum Event {
     },
     /// The lease ended: all rooms are lost (each was told before), a new incarnation was taken.
     Fenced,
+    /// There is no lease, and this is why. Said once for each change of the cause.
+    NotLeased {
+        /// Why.
+        why: NoLeaseWhy,
+    },
+}
+
+/// Why the shard has no lease. The texts are for the log and for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NoLeaseWhy {
+    /// Nothing has failed, the answer is on its way.
+    #[error("the directory has not answered yet")]
+    Pending,
+    /// The directory says no.
+    #[error("the directory refuses it: {reason}")]
+    Refused {
+        /// The directory's words.
+        reason: String,
+    },
+    /// No word from the directory, or one that cannot be believed.
+    #[error("{reason}")]
+    Unreachable {
+        /// What the call said.
+        reason: String,
+    },
+    /// The directory's clock says that the lease is over, ours does not.
+    #[error(
+        "the directory ended it: this process, or the machine it runs on, stood still for longer \
+         than a lease, or runs twice"
+    )]
+    Ended,
+    /// It was given back.
+    #[error("the shard is shutting down")]
+    Resigned,
 }
 
 /// Why a room was refused.
@@ -68,7 +103,7 @@ pub enum RefusedWhy {
 /// Why a room was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LostWhy {
-    /// The lease was not renewed in time.
+    /// The lease was not renewed in time, or the directory does not know it.
     LeaseEnded,
     /// Another shard owns it.
     TakenOver {

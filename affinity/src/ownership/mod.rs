@@ -11,14 +11,15 @@
 //!
 //! Time: the lease runs at the directory from some moment after the request was sent, so it ends
 //! no earlier than *send time* + ttl. The deadline here is that minus [`MARGIN_MS`]. Use a clock
-//! that counts suspend, if the platform has one.
+//! that counts suspend, if the platform has one. If the clock stood still the deadline is too late;
+//! the directory then answers the next renewal with `NoLease`, and everything ends with that.
 
 mod event;
 mod replies;
 mod requests;
 mod room;
 
-pub use event::{Event, LostWhy, RefusedWhy};
+pub use event::{Event, LostWhy, NoLeaseWhy, RefusedWhy};
 
 use crate::directory::{DirectoryIncarnation, Epoch, Incarnation, MARGIN_MS};
 use crate::{RoomKey, ShardId};
@@ -74,6 +75,8 @@ struct InFlight {
     sent_at: Instant,
     incarnation: Incarnation,
     directory: Option<DirectoryIncarnation>,
+    /// The sender held a lease under both.
+    leased: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +106,10 @@ pub struct Ownership {
     /// Deadline of the last lease, which may be of an earlier directory life while not `leased`.
     deadline: Option<Instant>,
     renew_at: Instant,
+    /// Why the last renewal failed, if it did.
+    trouble: Option<NoLeaseWhy>,
+    /// The last `trouble` that was an event since the last lease.
+    told: Option<NoLeaseWhy>,
     resignation: Resignation,
     rooms: BTreeMap<RoomKey, Room>,
     /// Rooms that may have something to send. Checked when taken out, so stale entries are fine.
@@ -126,6 +133,8 @@ impl Ownership {
             leased: false,
             deadline: None,
             renew_at: now,
+            trouble: None,
+            told: None,
             resignation: Resignation::No,
             rooms: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -251,9 +260,28 @@ impl Ownership {
         if self.resigned() { None } else { self.deadline }
     }
 
+    /// Whether the shard holds a lease of the present directory, else why not.
+    ///
+    /// # Errors
+    /// See [`NoLeaseWhy`].
+    pub fn lease(&self, now: Instant) -> Result<(), NoLeaseWhy> {
+        if self.resigned() {
+            return Err(NoLeaseWhy::Resigned);
+        }
+        if self.leased && self.deadline.is_some_and(|deadline| now < deadline) {
+            return Ok(());
+        }
+        Err(self.trouble.clone().unwrap_or(NoLeaseWhy::Pending))
+    }
+
     /// The directory life last heard of.
     pub fn directory(&self) -> Option<DirectoryIncarnation> {
         self.directory
+    }
+
+    /// The shard's id.
+    pub fn shard(&self) -> &ShardId {
+        &self.shard
     }
 
     /// This shard's present life.
@@ -364,6 +392,25 @@ impl Ownership {
         self.deadline = None;
         self.renew_at = now;
         self.events.push_back(Event::Fenced);
+        self.tell_trouble();
+    }
+
+    /// A renewal failed.
+    fn note_trouble(&mut self, why: NoLeaseWhy) {
+        self.trouble = Some(why);
+        self.tell_trouble();
+    }
+
+    /// One lost renewal does not end a lease: the cause is told when there is none left, not even
+    /// that of an earlier directory life.
+    fn tell_trouble(&mut self) {
+        if self.deadline.is_none()
+            && self.told != self.trouble
+            && let Some(why) = self.trouble.clone()
+        {
+            self.told = Some(why.clone());
+            self.events.push_back(Event::NotLeased { why });
+        }
     }
 
     fn refuse(&mut self, room: RoomKey, why: RefusedWhy) {

@@ -4,8 +4,8 @@
 //! present directory life.
 
 use super::{
-    Duration, Event, InFlight, Instant, LostWhy, MARGIN_MS, Ownership, Phase, RETRY, RefusedWhy,
-    RequestId, Resignation, Room, RoomKey, STRAYS_MAX, Step, Stray, Topic,
+    Duration, Event, InFlight, Instant, LostWhy, MARGIN_MS, NoLeaseWhy, Ownership, Phase, RETRY,
+    RefusedWhy, RequestId, Resignation, Room, RoomKey, STRAYS_MAX, Step, Stray, Topic,
 };
 use crate::directory::{DirectoryIncarnation, DirectoryUnreachable, Epoch, Incarnation, Reply};
 
@@ -36,7 +36,7 @@ impl Ownership {
             self.adopt(current, now);
         }
         match sent.topic.clone() {
-            Topic::Renew => self.renew_answered(&sent, &reply, now),
+            Topic::Renew => self.renew_answered(&sent, reply, fresh, now),
             Topic::Claim(room) => self.claim_answered(room, &sent, reply, fresh, now),
             Topic::Reassert(room) => self.reassert_answered(id, room, &sent, reply, fresh, now),
             Topic::Release(room) => self.release_answered(id, room, &reply, now),
@@ -49,7 +49,13 @@ impl Ownership {
         sent.incarnation == self.incarnation && sent.directory == self.directory && !self.resigned()
     }
 
-    fn renew_answered(&mut self, sent: &InFlight, reply: &Outcome, now: Instant) {
+    fn renew_answered(
+        &mut self,
+        sent: &InFlight,
+        reply: Outcome,
+        fresh: Incarnation,
+        now: Instant,
+    ) {
         if sent.incarnation != self.incarnation || self.resigned() {
             return;
         }
@@ -58,14 +64,47 @@ impl Ownership {
                 directory, ttl_ms, ..
             }) => {
                 // A first renewal names no directory and may meet any; a later word wins.
-                if self.directory.is_none_or(|known| known == *directory) {
-                    self.take_lease(*directory, *ttl_ms, sent.sent_at, now);
+                if self.directory.is_none_or(|known| known == directory) {
+                    self.take_lease(directory, ttl_ms, sent.sent_at, now);
                 }
             }
             // `adopt` has made the next renewal due.
             Ok(Reply::StaleDirectory { .. }) => {}
-            // Refused, or out of reach: again soon, the deadline limits it.
-            Ok(_) | Err(_) => self.renew_at = self.renew_at.min(now + RETRY),
+            Ok(Reply::NoLease) => {
+                self.renewal_failed(NoLeaseWhy::Ended, now);
+                self.end_life(fresh, now);
+            }
+            Ok(Reply::Refused { reason }) => {
+                self.renewal_failed(NoLeaseWhy::Refused { reason }, now);
+                // Nobody is refused what he holds: it is gone, even if the directory has forgotten.
+                if sent.leased && self.is_current(sent) {
+                    self.end_life(fresh, now);
+                }
+            }
+            // The deadline limits how long this goes on.
+            Ok(other) => {
+                let reason = format!("the directory answers a renewal with {other:?}");
+                self.renewal_failed(NoLeaseWhy::Unreachable { reason }, now);
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.renewal_failed(NoLeaseWhy::Unreachable { reason }, now);
+            }
+        }
+    }
+
+    fn renewal_failed(&mut self, why: NoLeaseWhy, now: Instant) {
+        self.renew_at = self.renew_at.min(now + RETRY);
+        self.note_trouble(why);
+    }
+
+    /// The directory will not lease anything to this life again.
+    fn end_life(&mut self, fresh: Incarnation, now: Instant) {
+        if self.deadline.is_some() {
+            self.fence(fresh, now);
+        } else {
+            // Nothing was held: no more than a new name is needed, and no hurry.
+            self.incarnation = fresh;
         }
     }
 
@@ -82,6 +121,8 @@ impl Ownership {
             return;
         }
         self.directory = Some(directory);
+        self.trouble = None;
+        self.told = None;
         if self.leased {
             self.deadline = self.deadline.max(Some(deadline));
             return;

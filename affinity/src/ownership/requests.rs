@@ -91,7 +91,7 @@ impl Ownership {
     fn send(&mut self, topic: Topic, request: Request, now: Instant) -> (RequestId, Request) {
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let (incarnation, directory) = (self.incarnation, self.directory);
+        let (incarnation, directory, leased) = (self.incarnation, self.directory, self.leased);
         self.in_flight.insert(
             id,
             InFlight {
@@ -99,6 +99,7 @@ impl Ownership {
                 sent_at: now,
                 incarnation,
                 directory,
+                leased,
             },
         );
         (id, request)

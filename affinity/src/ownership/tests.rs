@@ -32,6 +32,10 @@ fn lost(name: &str, epoch: u64, why: LostWhy) -> Event {
     }
 }
 
+fn not_leased(why: NoLeaseWhy) -> Event {
+    Event::NotLeased { why }
+}
+
 fn leased(directory: DirectoryIncarnation) -> Reply {
     Reply::Leased {
         directory,
@@ -472,7 +476,13 @@ fn the_old_deadline_ends_everything_if_the_new_directory_gives_no_lease() {
     let id = script.renewal();
     script.fail(id);
     script.at(4_500).timeout();
-    script.events(&[lost("standup", 7, LostWhy::LeaseEnded), Event::Fenced]);
+    script.events(&[
+        lost("standup", 7, LostWhy::LeaseEnded),
+        Event::Fenced,
+        not_leased(NoLeaseWhy::Unreachable {
+            reason: "directory unreachable: timeout".to_owned(),
+        }),
+    ]);
 }
 
 #[test]
@@ -528,6 +538,109 @@ fn a_directory_that_does_not_know_our_lease_ends_everything() {
     ]);
     script.renewal();
     script.silent();
+}
+
+#[test]
+fn a_renewal_that_finds_no_lease_ends_everything_under_a_new_life() {
+    let mut script = Script::owning();
+    let id = script.at(2_000).renewal();
+    script.at(2_010).reply(id, Reply::NoLease);
+    assert_eq!(script.owned("standup"), None);
+    script.events(&[
+        lost("standup", 7, LostWhy::LeaseEnded),
+        Event::Fenced,
+        not_leased(NoLeaseWhy::Ended),
+    ]);
+    assert_ne!(script.machine.incarnation(), FIRST);
+    let id = script.renewal();
+    script.reply(id, leased(D1));
+    script.events(&[Event::Leased { directory: D1 }]);
+    assert_eq!(script.machine.lease(script.now), Ok(()));
+}
+
+#[test]
+fn a_life_that_the_directory_has_ended_before_it_was_leased_takes_another_name_without_haste() {
+    let mut script = Script::new();
+    let id = script.renewal();
+    script.reply(id, Reply::NoLease);
+    script.events(&[not_leased(NoLeaseWhy::Ended)]);
+    assert_ne!(script.machine.incarnation(), FIRST);
+    script.silent().at(300).renewal();
+}
+
+#[test]
+fn who_is_refused_a_renewal_does_not_hold_the_lease() {
+    let mut script = Script::new();
+    let early = script.renewal();
+    let id = script.at(2_000).renewal();
+    script.reply(id, leased(D1));
+    let taken = || Reply::Refused {
+        reason: "taken".to_owned(),
+    };
+    // Asked before the lease was granted: says nothing about it.
+    script.reply(early, taken());
+    script.events(&[Event::Leased { directory: D1 }]);
+    let id = script.at(2_300).renewal();
+    script.reply(id, taken());
+    let why = NoLeaseWhy::Refused {
+        reason: "taken".to_owned(),
+    };
+    script.events(&[Event::Fenced, not_leased(why.clone())]);
+    assert_eq!(script.machine.lease(script.now), Err(why));
+}
+
+#[test]
+fn the_cause_of_having_no_lease_is_told_once_for_each_change() {
+    let mut script = Script::new();
+    assert_eq!(script.machine.lease(script.now), Err(NoLeaseWhy::Pending));
+    let refused = |reason: &str| NoLeaseWhy::Refused {
+        reason: reason.to_owned(),
+    };
+    let unreachable = NoLeaseWhy::Unreachable {
+        reason: "directory unreachable: timeout".to_owned(),
+    };
+    for (at, outcome, told) in [
+        (0, None, Some(unreachable.clone())),
+        (300, None, None),
+        (600, Some("taken"), Some(refused("taken"))),
+        (900, Some("taken"), None),
+        (1_200, None, Some(unreachable.clone())),
+    ] {
+        let id = script.at(at).renewal();
+        match outcome {
+            None => script.fail(id),
+            Some(reason) => script.reply(
+                id,
+                Reply::Refused {
+                    reason: reason.to_owned(),
+                },
+            ),
+        }
+        let events: Vec<Event> = std::iter::from_fn(|| script.machine.poll_event()).collect();
+        let expected: Vec<Event> = told.map(not_leased).into_iter().collect();
+        assert_eq!(events, expected, "at {at} ms");
+    }
+    assert_eq!(script.machine.lease(script.now), Err(unreachable));
+    let id = script.at(1_500).renewal();
+    script.reply(id, leased(D1));
+    script.events(&[Event::Leased { directory: D1 }]);
+    assert_eq!(script.machine.lease(script.now), Ok(()));
+}
+
+#[test]
+fn a_failed_renewal_is_told_when_the_lease_has_ended_and_not_before() {
+    let mut script = Script::leased();
+    let id = script.at(2_000).renewal();
+    script.fail(id);
+    script.events(&[]);
+    assert_eq!(script.machine.lease(script.now), Ok(()));
+    let why = NoLeaseWhy::Unreachable {
+        reason: "directory unreachable: timeout".to_owned(),
+    };
+    script
+        .at(4_500)
+        .timeout()
+        .events(&[Event::Fenced, not_leased(why)]);
 }
 
 #[test]

@@ -1,12 +1,18 @@
 //! Three shards, one directory, a bad network: no room is ever live on two shards.
 //!
 //! One seed is one run. Messages are delayed, lost, reordered and delivered after their caller gave
-//! up; shards are cut off, stall, crash, and have clocks that run wrong; the directory loses its
-//! data. What is asserted at every step does not come from the code under test.
+//! up; shards are cut off, stall, crash, stand still with their clocks, and have clocks that run
+//! wrong; the directory loses its data. What is asserted at every step does not come from the code
+//! under test.
+//!
+//! A shard that stood still with its clock cannot know that its lease has lapsed until it hears so,
+//! or until the rest of its lease is over by its own clock. For that long it may be wrong; then it
+//! may not. (It also may not be wrong while the directory loses its data: with both faults at once
+//! nobody is left who knows.)
 
 use affinity::directory::{
-    DirectoryIncarnation, DirectoryUnreachable, Epoch, Incarnation, MemoryDirectory, MemoryLimits,
-    Reply, Request,
+    DirectoryIncarnation, DirectoryUnreachable, Epoch, Incarnation, LEASE_MS, MARGIN_MS,
+    MemoryDirectory, MemoryLimits, Reply, Request,
 };
 use affinity::ownership::{Event, LostWhy, Ownership, RequestId};
 use affinity::{RoomCase, RoomKey, ShardId, ShardState};
@@ -52,8 +58,14 @@ impl Random {
 
 struct Shard {
     machine: Ownership,
-    /// Its clock runs this many thousandths of true time.
+    /// Its clock runs this many thousandths of true time,
     clock_permille: u64,
+    /// shows this,
+    clock_us: u64,
+    /// and stands still until then, with everything else in it.
+    frozen_until_ms: u64,
+    /// By its own clock: how long it may be wrong after that.
+    unaware_until_us: u64,
     cut_until_ms: u64,
     stalled_until_ms: u64,
     /// Calls without an answer yet: when the driver gives up.
@@ -83,6 +95,7 @@ struct Counts {
     fenced: u64,
     not_reasserted: u64,
     kept_over_directory_loss: u64,
+    wrong_after_freeze: u64,
 }
 
 struct World {
@@ -122,10 +135,13 @@ impl World {
         };
         for index in 0..SHARDS {
             let clock_permille = 900 + world.random.below(200);
-            let machine = world.machine(index, clock_permille);
+            let machine = world.machine(index, start);
             world.shards.push(Shard {
                 machine,
                 clock_permille,
+                clock_us: 0,
+                frozen_until_ms: 0,
+                unaware_until_us: 0,
                 cut_until_ms: 0,
                 stalled_until_ms: 0,
                 calls: BTreeMap::new(),
@@ -135,18 +151,32 @@ impl World {
         world
     }
 
-    fn machine(&mut self, index: usize, clock_permille: u64) -> Ownership {
-        let incarnation = Incarnation(self.random.next());
-        Ownership::new(shard_id(index), incarnation, self.clock(clock_permille))
+    fn machine(&mut self, index: usize, now: Instant) -> Ownership {
+        Ownership::new(shard_id(index), Incarnation(self.random.next()), now)
     }
 
-    fn clock(&self, permille: u64) -> Instant {
-        self.start + Duration::from_micros(self.now_ms * permille)
+    /// The directory's.
+    fn clock(&self) -> Instant {
+        self.start + Duration::from_millis(self.now_ms)
+    }
+
+    fn clock_of(&self, index: usize) -> Instant {
+        self.start + Duration::from_micros(self.shards[index].clock_us)
+    }
+
+    fn is_frozen(&self, index: usize) -> bool {
+        self.shards[index].frozen_until_ms > self.now_ms
+    }
+
+    fn may_be_wrong(&self, index: usize) -> bool {
+        let shard = &self.shards[index];
+        self.is_frozen(index) || shard.clock_us < shard.unaware_until_us
     }
 
     fn run(mut self) -> Counts {
         while self.now_ms < RUN_MS {
             self.now_ms += STEP_MS;
+            self.tick();
             self.trouble();
             self.deliver();
             for index in 0..SHARDS {
@@ -158,10 +188,20 @@ impl World {
         self.counts
     }
 
+    fn tick(&mut self) {
+        let now_ms = self.now_ms;
+        for shard in &mut self.shards {
+            if shard.frozen_until_ms <= now_ms {
+                shard.clock_us += STEP_MS * shard.clock_permille;
+            }
+        }
+    }
+
     fn trouble(&mut self) {
-        if self.random.once_in(700) {
+        let all_aware = (0..SHARDS).all(|index| !self.may_be_wrong(index));
+        if self.random.once_in(700) && all_aware {
             self.directory_lives += 1;
-            let now = self.clock(1_000);
+            let now = self.clock();
             self.directory = directory(self.directory_lives, true, now);
         }
         let index = self.random.below(SHARDS as u64) as usize;
@@ -171,15 +211,22 @@ impl World {
         if self.random.once_in(400) {
             self.shards[index].stalled_until_ms = self.now_ms + self.random.below(7_000);
         }
+        if self.random.once_in(800) {
+            let shard = &mut self.shards[index];
+            shard.frozen_until_ms = self.now_ms + self.random.below(15_000);
+            shard.unaware_until_us = shard.clock_us + (LEASE_MS - MARGIN_MS) * 1_000;
+        }
         if self.random.once_in(1_500) {
-            let machine = self.machine(index, self.shards[index].clock_permille);
+            let machine = self.machine(index, self.clock_of(index));
             let shard = &mut self.shards[index];
             shard.machine = machine;
+            shard.frozen_until_ms = 0;
+            shard.unaware_until_us = 0;
             shard.calls.clear();
             shard.life += 1;
         }
         if self.random.once_in(50) {
-            let now = self.clock(1_000);
+            let now = self.clock();
             self.directory.expire(now);
         }
     }
@@ -198,7 +245,7 @@ impl World {
                     id,
                     request,
                 } => {
-                    let now = self.clock(1_000);
+                    let now = self.clock();
                     let reply = self.directory.handle_request(request, now);
                     self.post(
                         shard,
@@ -215,7 +262,20 @@ impl World {
                     life,
                     id,
                     reply,
-                } => self.answer(shard, life, id, Ok(reply)),
+                } => {
+                    let frozen_until_ms = self.shards[shard].frozen_until_ms;
+                    if frozen_until_ms > self.now_ms {
+                        let message = Message::Reply {
+                            shard,
+                            life,
+                            id,
+                            reply,
+                        };
+                        self.network.push((frozen_until_ms, message));
+                    } else {
+                        self.answer(shard, life, id, Ok(reply));
+                    }
+                }
             }
         }
     }
@@ -237,7 +297,7 @@ impl World {
         outcome: Result<Reply, DirectoryUnreachable>,
     ) {
         let fresh = Incarnation(self.random.next());
-        let now = self.clock(self.shards[index].clock_permille);
+        let now = self.clock_of(index);
         let shard = &mut self.shards[index];
         if shard.life == life && shard.calls.remove(&id).is_some() {
             shard.machine.handle_reply(id, outcome, fresh, now);
@@ -246,12 +306,12 @@ impl World {
 
     /// Somebody joins or the last one leaves.
     fn wish(&mut self, index: usize) {
-        if !self.random.once_in(25) {
+        if !self.random.once_in(25) || self.is_frozen(index) {
             return;
         }
         let room = self.rooms[self.random.below(ROOMS as u64) as usize].clone();
         let leave = self.random.once_in(6);
-        let now = self.clock(self.shards[index].clock_permille);
+        let now = self.clock_of(index);
         let machine = &mut self.shards[index].machine;
         if leave {
             machine.release(&room, now);
@@ -261,7 +321,7 @@ impl World {
     }
 
     fn drive(&mut self, index: usize) {
-        if self.shards[index].stalled_until_ms > self.now_ms {
+        if self.shards[index].stalled_until_ms > self.now_ms || self.is_frozen(index) {
             return;
         }
         let (life, now_ms) = (self.shards[index].life, self.now_ms);
@@ -274,7 +334,7 @@ impl World {
             let outcome = Err(DirectoryUnreachable("timeout".to_owned()));
             self.answer(index, life, id, outcome);
         }
-        let now = self.clock(self.shards[index].clock_permille);
+        let now = self.clock_of(index);
         let fresh = Incarnation(self.random.next());
         self.shards[index].machine.handle_timeout(fresh, now);
         while let Some((id, request)) = self.shards[index].machine.poll_request(now) {
@@ -298,26 +358,37 @@ impl World {
                     why: LostWhy::NotReasserted,
                     ..
                 } => self.counts.not_reasserted += 1,
-                Event::Lost { .. } | Event::Refused { .. } | Event::Leased { .. } => {}
+                Event::Lost { .. }
+                | Event::Refused { .. }
+                | Event::Leased { .. }
+                | Event::NotLeased { .. } => {}
             }
         }
     }
 
     fn check(&mut self) {
         for (number, room) in self.rooms.iter().enumerate() {
-            let owners: Vec<(usize, Epoch)> = (0..SHARDS)
-                .filter_map(|index| {
-                    let shard = &self.shards[index];
-                    let now = self.clock(shard.clock_permille);
-                    shard.machine.owned(room, now).map(|epoch| (index, epoch))
-                })
-                .collect();
+            let mut owners = self.owners(room);
+            if owners.len() > 1 {
+                // Whoever may be wrong is, unless all may be: then the last claim is right.
+                let right = owners
+                    .iter()
+                    .copied()
+                    .max_by_key(|(index, epoch)| (!self.may_be_wrong(*index), *epoch));
+                owners.retain(|owner| Some(*owner) == right || !self.may_be_wrong(owner.0));
+                self.counts.wrong_after_freeze += 1;
+            }
             let (seed, now_ms) = (self.seed, self.now_ms);
             assert!(
                 owners.len() <= 1,
                 "seed {seed}, {now_ms} ms: {room} is live on {owners:?}"
             );
-            let owner = owners.first().copied();
+            // The only one may be wrong too: the room was claimed and given back meanwhile.
+            let owner = owners.first().copied().filter(|owner| {
+                self.live[number] == Some(*owner)
+                    || owner.1 > self.epoch_max[number]
+                    || !self.may_be_wrong(owner.0)
+            });
             if let Some((index, epoch)) = owner {
                 self.counts.live_steps += 1;
                 if self.live[number] == owner {
@@ -336,6 +407,14 @@ impl World {
             }
             self.live[number] = owner;
         }
+    }
+
+    fn owners(&self, room: &RoomKey) -> Vec<(usize, Epoch)> {
+        let owned = |index: usize| {
+            let epoch = self.shards[index].machine.owned(room, self.clock_of(index));
+            epoch.map(|epoch| (index, epoch))
+        };
+        (0..SHARDS).filter_map(owned).collect()
     }
 
     fn epoch_of_life(&self, epoch: Epoch) -> u64 {
@@ -368,13 +447,14 @@ fn no_room_is_ever_live_on_two_shards() {
         sum.fenced += counts.fenced;
         sum.not_reasserted += counts.not_reasserted;
         sum.kept_over_directory_loss += counts.kept_over_directory_loss;
+        sum.wrong_after_freeze += counts.wrong_after_freeze;
     }
     // A protocol that never lets anybody own anything would pass the check above.
     let steps = SEEDS * RUN_MS / STEP_MS * ROOMS as u64;
     assert!(sum.live_steps * 3 > steps, "{sum:?} of {steps}");
     assert!(sum.granted > 10 * SEEDS && sum.fenced > SEEDS, "{sum:?}");
     assert!(
-        sum.not_reasserted > 0 && sum.kept_over_directory_loss > 0,
+        sum.not_reasserted > 0 && sum.kept_over_directory_loss > 0 && sum.wrong_after_freeze > 0,
         "{sum:?}"
     );
 }

@@ -160,14 +160,40 @@ fn a_room_is_free_when_the_lease_of_its_owner_ends_and_not_before() {
 }
 
 #[test]
-fn a_lease_that_comes_back_after_its_end_does_not_bring_rooms_back() {
+fn a_life_whose_lease_lapsed_gets_no_other_and_its_successor_does() {
+    let mut script = Script::new(false);
+    let (a, b) = (holder("a", 1), holder("b", 2));
+    script.leased(&a);
+    script.claim(&a, "standup");
+    script.at(5_999).leased(&b);
+    script.at(6_000);
+    assert_eq!(script.renew(a.clone()), Reply::NoLease);
+    assert_eq!(script.owner("standup"), None);
+    assert_eq!(
+        script.claim(&b, "standup"),
+        Reply::Granted { epoch: Epoch(2) }
+    );
+    assert_eq!(script.renew(a.clone()), Reply::NoLease);
+    script.leased(&holder("a", 3));
+    // Not even after its successor is gone.
+    script.at(20_000);
+    assert_eq!(script.renew(a), Reply::NoLease);
+    assert_eq!(script.renew(holder("a", 3)), Reply::NoLease);
+}
+
+#[test]
+fn a_late_renewal_of_a_resigned_life_takes_no_lease() {
     let mut script = Script::new(false);
     let a = holder("a", 1);
     script.leased(&a);
-    script.claim(&a, "standup");
-    script.at(6_000).leased(&a);
-    assert_eq!(script.owner("standup"), None);
-    assert_eq!(script.directory.live_bindings(script.now).count(), 0);
+    script.send(Request::Resign { holder: a.clone() });
+    assert_eq!(script.renew(a.clone()), Reply::NoLease);
+    let first = Holder {
+        directory: None,
+        ..a
+    };
+    assert_eq!(script.renew(first), Reply::NoLease);
+    script.leased(&holder("a", 2));
 }
 
 #[test]
