@@ -6,6 +6,7 @@
 use crate::clock;
 use crate::core::{Core, Join, JoinRefusal, Output, RoomStatus, SessionId};
 use crate::ownership::{Hosting, LostRoom, Owner, Pin, sleep_until};
+use crate::ready::Condition;
 use affinity::{RoomKey, ShardId};
 use livekit_protocol::{DisconnectReason, LeaveRequest, leave_request};
 use livekit_protocol::{signal_request, signal_response};
@@ -97,6 +98,19 @@ struct NodeLink {
     commands: mpsc::Sender<NodeCommand>,
 }
 
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) shard: ShardId,
+    pub(crate) core: Core,
+    pub(crate) owner: Owner,
+    pub(crate) keys: ApiKeys,
+    /// Told when a node can take participants.
+    pub(crate) attached: Arc<Notify>,
+    pub(crate) condition: Arc<Condition>,
+    /// The shard ends.
+    pub(crate) shutdown: CancellationToken,
+}
+
 /// The loop around the [`Core`].
 pub(crate) struct Driver {
     shard: ShardId,
@@ -105,29 +119,26 @@ pub(crate) struct Driver {
     keys: ApiKeys,
     sessions: HashMap<SessionId, SessionEntry>,
     nodes: HashMap<NodeId, NodeLink>,
-    /// Told when a node can take participants.
     attached: Arc<Notify>,
+    condition: Arc<Condition>,
+    shutdown: CancellationToken,
     stopping: bool,
     /// Joins that ended before they began, since the last look.
     turned_away: u64,
 }
 
 impl Driver {
-    pub(crate) fn new(
-        shard: ShardId,
-        core: Core,
-        owner: Owner,
-        keys: ApiKeys,
-        attached: Arc<Notify>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            shard,
-            core,
-            owner,
-            keys,
+            shard: parts.shard,
+            core: parts.core,
+            owner: parts.owner,
+            keys: parts.keys,
             sessions: HashMap::new(),
             nodes: HashMap::new(),
-            attached,
+            attached: parts.attached,
+            condition: parts.condition,
+            shutdown: parts.shutdown,
             stopping: false,
             turned_away: 0,
         }
@@ -169,6 +180,11 @@ impl Driver {
     }
 
     fn handle_input(&mut self, input: Input, now: Instant) {
+        // First: a node may end with the process, and its end may be here before `Shutdown`. Clients
+        // shall not take that for a failure.
+        if self.shutdown.is_cancelled() {
+            self.begin_shutdown(now);
+        }
         match input {
             Input::Arrived(arrival) => self.handle_arrival(*arrival, now),
             Input::Signal { session, message } => {
@@ -203,11 +219,19 @@ impl Driver {
             Input::Rooms(answer) => {
                 let _ = answer.send(self.core.rooms());
             }
-            Input::Shutdown => {
-                self.stopping = true;
-                self.core.handle_shutdown(now);
-            }
+            Input::Shutdown => self.begin_shutdown(now),
         }
+        self.drain(now);
+    }
+
+    /// Sends everybody away.
+    fn begin_shutdown(&mut self, now: Instant) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        self.condition.set_stopping();
+        self.core.handle_shutdown(now);
         self.drain(now);
     }
 
@@ -259,6 +283,7 @@ impl Driver {
         }
         tracing::info!(%node, "node attached");
         self.nodes.insert(node.clone(), link);
+        self.condition.set_nodes(self.nodes.len());
         self.core.handle_node_attached(node, now);
         self.attached.notify_waiters();
     }
@@ -269,6 +294,7 @@ impl Driver {
 
     fn lose_node(&mut self, node: &NodeId, now: Instant) {
         if self.nodes.remove(node).is_some() {
+            self.condition.set_nodes(self.nodes.len());
             metrics::counter!("anteroom_shard_nodes_lost_total").increment(1);
             self.core.handle_node_lost(node, now);
         }
@@ -385,3 +411,6 @@ fn turn_away(outbound: &mpsc::Sender<Outbound>) {
     let _ = outbound.try_send(message);
     let _ = outbound.try_send(Outbound::Close("the room moved: join again"));
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,9 +18,11 @@ mod http;
 mod node_listener;
 mod nodes;
 mod ownership;
+mod ready;
 mod server;
 mod session;
 
 pub use config::{Config, ConfigError, WebConfig};
 pub use directory::RpcDirectory;
+pub use ready::ReadyHandle;
 pub use server::{Deps, Shard, ShardError};

@@ -6,7 +6,7 @@
 
 use affinity::directory::{Directory, DirectoryIncarnation, DirectoryUnreachable, Epoch};
 use affinity::directory::{Incarnation, Reply, Request};
-use affinity::ownership::{Event, Ownership, RefusedWhy, RequestId};
+use affinity::ownership::{Event, NoLeaseWhy, Ownership, RefusedWhy, RequestId};
 use affinity::{RoomKey, ShardId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,9 @@ use tokio::task::JoinSet;
 
 /// How long a request waits for a room before it is told to come again.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a request waits after "no lease" before it asks again. A first lease wakes it earlier, but
+/// not everything that refuses ends with one: a single room may be between two claims.
+const LEASE_RETRY: Duration = Duration::from_millis(100);
 /// How long one call to the directory may take; afterwards its outcome is unknown. Longer than the
 /// RPC's own limit, so that the RPC's better error text wins.
 const CALL_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -99,19 +102,19 @@ impl Owner {
             epoch: Epoch::default(),
         };
         let deadline = tokio::time::Instant::now() + ACQUIRE_TIMEOUT;
+        let mut late = RefusedWhy::Unknown;
         loop {
             let leased = self.leased.notified();
             let answer = tokio::time::timeout_at(deadline, self.ask(&pin.room)).await;
-            match answer.unwrap_or(Err(RefusedWhy::Unknown)) {
+            match answer.unwrap_or_else(|_| Err(late.clone())) {
                 Ok(epoch) => {
                     pin.epoch = epoch;
                     return Ok(pin);
                 }
-                // Right after start: the first lease is a round trip away.
-                Err(RefusedWhy::NoLease) => {
-                    if tokio::time::timeout_at(deadline, leased).await.is_err() {
-                        return Err(RefusedWhy::NoLease);
-                    }
+                Err(RefusedWhy::NoLease) if tokio::time::Instant::now() < deadline => {
+                    late = RefusedWhy::NoLease;
+                    // Right after start: the first lease is a round trip away.
+                    let _ = tokio::time::timeout(LEASE_RETRY, leased).await;
                 }
                 Err(why) => return Err(why),
             }
@@ -163,6 +166,11 @@ impl Owner {
         shared.release_unneeded(room, Instant::now());
         drop(shared);
         self.work.notify_one();
+    }
+
+    /// Whether this shard holds a lease, else why not.
+    pub(crate) fn lease(&self, now: Instant) -> Result<(), NoLeaseWhy> {
+        self.lock().ownership.lease(now)
     }
 
     /// The directory life under which this shard holds its lease.
@@ -303,6 +311,8 @@ impl OwnershipDriver {
 
     fn drain_events(&mut self, shared: &mut Shared, now: Instant) -> Vec<LostRoom> {
         let mut lost = Vec::new();
+        // Several shards may share a process.
+        let shard = shared.ownership.shard().clone();
         while let Some(event) = shared.ownership.poll_event() {
             match event {
                 Event::Granted { room, epoch } => {
@@ -316,13 +326,14 @@ impl OwnershipDriver {
                     lost.push(LostRoom { room, epoch });
                 }
                 Event::Leased { directory } => {
-                    tracing::debug!(directory = directory.0, "lease held");
+                    tracing::info!(%shard, directory = directory.0, "lease held");
                     self.owner.leased.notify_waiters();
                 }
                 Event::Fenced => {
-                    tracing::warn!(
-                        "no word from the directory for a whole lease: all rooms given up"
-                    );
+                    tracing::warn!(%shard, "the lease has ended: all rooms given up");
+                }
+                Event::NotLeased { why } => {
+                    tracing::warn!(%shard, %why, "no lease: this shard takes nobody in");
                 }
             }
         }
@@ -347,3 +358,6 @@ pub(crate) async fn sleep_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

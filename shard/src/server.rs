@@ -3,10 +3,11 @@
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::core::{Core, CoreConfig};
-use crate::driver::{Driver, INPUT_QUEUE, Input};
+use crate::driver::{self, Driver, INPUT_QUEUE, Input};
 use crate::http::{self, App};
 use crate::nodes::{self, ATTACH_QUEUE};
 use crate::ownership::{Owner, OwnershipDriver};
+use crate::ready::{Condition, ReadyHandle};
 use crate::{accept, node_listener};
 use affinity::RoomCase;
 use affinity::directory::Directory;
@@ -76,6 +77,8 @@ pub struct Shard {
     internal: Option<(TcpListener, SocketAddr)>,
     node_sink: mpsc::Sender<ShardEnd>,
     attached: mpsc::Receiver<ShardEnd>,
+    owner: Owner,
+    condition: Arc<Condition>,
 }
 
 impl Shard {
@@ -92,6 +95,7 @@ impl Shard {
             None => None,
         };
         let (node_sink, attached) = mpsc::channel(ATTACH_QUEUE);
+        let owner = Owner::new(config.shard_id(), Instant::now());
         Ok(Self {
             config,
             deps,
@@ -100,6 +104,8 @@ impl Shard {
             internal,
             node_sink,
             attached,
+            owner,
+            condition: Arc::default(),
         })
     }
 
@@ -117,6 +123,11 @@ impl Shard {
     /// must be its Hello.
     pub fn node_sink(&self) -> mpsc::Sender<ShardEnd> {
         self.node_sink.clone()
+    }
+
+    /// Tells whether this shard can take participants; of use while it runs.
+    pub fn readiness(&self) -> ReadyHandle {
+        ReadyHandle::new(self.owner.clone(), Arc::clone(&self.condition))
     }
 
     /// Serves until `shutdown`. Then tells all clients to come back elsewhere, gives up the lease and
@@ -148,25 +159,26 @@ impl Shard {
             internal,
             node_sink,
             attached,
+            owner,
+            condition,
             ..
         } = self;
-        let now = Instant::now();
         let stop = CancellationToken::new();
         let (inputs, received) = mpsc::channel(INPUT_QUEUE);
         let (lost_sender, lost) = mpsc::channel(LOST_QUEUE);
 
-        let owner = Owner::new(config.shard_id(), now);
         let resign = Arc::new(Notify::new());
         let ownership = OwnershipDriver::new(owner.clone(), deps.directory, lost_sender);
         let node_attached = Arc::new(Notify::new());
-        let core = Core::new(core_config(&config), now);
-        let driver = Driver::new(
-            config.shard_id(),
-            core,
-            owner.clone(),
-            deps.keys.clone(),
-            Arc::clone(&node_attached),
-        );
+        let driver = Driver::new(driver::Parts {
+            shard: config.shard_id(),
+            core: Core::new(core_config(&config), Instant::now()),
+            owner: owner.clone(),
+            keys: deps.keys.clone(),
+            attached: Arc::clone(&node_attached),
+            condition,
+            shutdown: shutdown.clone(),
+        });
         let sessions_max = usize::try_from(SESSIONS_MAX).unwrap_or(usize::MAX);
         let permits = Arc::new(Semaphore::new(sessions_max));
         let untold = Arc::new(Semaphore::new(sessions_max));

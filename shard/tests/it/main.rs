@@ -6,5 +6,6 @@
 mod guard;
 mod nodes;
 mod pages;
+mod readiness;
 mod signalling;
 mod support;

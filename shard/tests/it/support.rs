@@ -10,10 +10,10 @@ use livekit_protocol::{SignalRequest, SignalResponse, signal_request, signal_res
 use prost::Message as _;
 use proto::context::{CONTEXT_HEADER, ClusterKey, RoomContext};
 use proto::id::NodeId;
-use proto::link::{NodeEnd, pair};
+use proto::link::{NodeEnd, ShardEnd, pair};
 use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent, PeerMode};
 use proto::token::{ApiKeys, Claims, VideoGrant};
-use shard::{Config, Deps, Shard, ShardError, WebConfig};
+use shard::{Config, Deps, ReadyHandle, Shard, ShardError, WebConfig};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,6 +123,8 @@ pub(crate) struct TestShard {
     /// What the scripted node was told.
     pub(crate) commands: mpsc::UnboundedReceiver<NodeCommand>,
     pub(crate) node: Option<JoinHandle<()>>,
+    pub(crate) node_sink: mpsc::Sender<ShardEnd>,
+    pub(crate) ready: ReadyHandle,
     pub(crate) stop: CancellationToken,
     pub(crate) running: JoinHandle<Result<(), ShardError>>,
 }
@@ -131,6 +133,8 @@ pub(crate) struct Options {
     pub(crate) node: bool,
     pub(crate) internal: bool,
     pub(crate) web: WebConfig,
+    /// In place of one of its own.
+    pub(crate) directory: Option<Arc<dyn Directory>>,
 }
 
 impl Default for Options {
@@ -142,6 +146,7 @@ impl Default for Options {
                 enabled: true,
                 tokens: true,
             },
+            directory: None,
         }
     }
 }
@@ -167,14 +172,17 @@ pub(crate) async fn start_with(options: Options) -> TestShard {
         keys: keys.clone(),
         cluster: cluster.clone(),
         rooms: RoomCase::Sensitive,
-        directory: Arc::clone(&directory) as Arc<dyn Directory>,
+        directory: options
+            .directory
+            .unwrap_or_else(|| Arc::clone(&directory) as Arc<dyn Directory>),
     };
     let shard = Shard::bind(config, deps).await.unwrap();
     let (address, internal) = (shard.address(), shard.internal_address());
+    let (ready, node_sink) = (shard.readiness(), shard.node_sink());
     let (heard, commands) = mpsc::unbounded_channel();
     let node = if options.node {
         let (shard_end, node_end) = pair();
-        shard.node_sink().send(shard_end).await.unwrap();
+        node_sink.send(shard_end).await.unwrap();
         Some(tokio::spawn(scripted_node("n1", node_end, heard)))
     } else {
         None
@@ -189,6 +197,8 @@ pub(crate) async fn start_with(options: Options) -> TestShard {
         keys,
         commands,
         node,
+        node_sink,
+        ready,
         stop,
         running,
     }
@@ -241,6 +251,24 @@ pub(crate) async fn scripted_node(
 }
 
 impl TestShard {
+    /// Waits until the shard is ready, or until it is not and says `cause`.
+    pub(crate) async fn ready_is(&self, expected: Result<(), &str>) {
+        let start = Instant::now();
+        loop {
+            let state = self.ready.state();
+            let reached = match (&state, expected) {
+                (Ok(()), Ok(())) => true,
+                (Err(why), Err(cause)) => why.contains(cause),
+                _ => false,
+            };
+            if reached {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{state:?} is not {expected:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(crate) fn claims(&self, room: &str, identity: &str) -> Claims {
         Claims {
             iss: "devkey".into(),

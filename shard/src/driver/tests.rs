@@ -1,0 +1,135 @@
+use super::*;
+use crate::core::CoreConfig;
+use affinity::directory::Epoch;
+use livekit_protocol::ClientInfo;
+use proto::media::PeerMode;
+use proto::token::VideoGrant;
+use std::collections::BTreeMap;
+
+fn join(room: &RoomKey, epoch: Epoch) -> Join {
+    let claims = Claims {
+        sub: "ann".to_owned(),
+        video: VideoGrant {
+            room: room.as_str().to_owned(),
+            room_join: true,
+            ..VideoGrant::default()
+        },
+        ..Claims::default()
+    };
+    Join {
+        session: SessionId(1),
+        room: room.clone(),
+        epoch,
+        claims,
+        mode: PeerMode::Single,
+        client: ClientInfo::default(),
+        auto_subscribe: true,
+        adaptive_stream: false,
+        resume: None,
+        offer: None,
+        add_tracks: Vec::new(),
+        metadata: String::new(),
+        attributes: BTreeMap::new(),
+    }
+}
+
+struct Script {
+    driver: Driver,
+    shutdown: CancellationToken,
+    outbound: mpsc::Receiver<Outbound>,
+    /// Keeps the link open.
+    _commands: mpsc::Receiver<NodeCommand>,
+    now: Instant,
+}
+
+const NODE: &str = "n1";
+const LINK: LinkId = LinkId(1);
+
+/// A driver with one participant on one node.
+fn with_participant() -> Script {
+    let now = Instant::now();
+    let (owner, pin) = Owner::of_room("standup", now);
+    let shutdown = CancellationToken::new();
+    let secrets = BTreeMap::from([("key".to_owned(), "secret".to_owned())]);
+    let mut driver = Driver::new(Parts {
+        shard: ShardId::new("s1"),
+        core: Core::new(CoreConfig::default(), now),
+        owner,
+        keys: ApiKeys::new(secrets).unwrap(),
+        attached: Arc::default(),
+        condition: Arc::default(),
+        shutdown: shutdown.clone(),
+    });
+    let (commands, received) = mpsc::channel(64);
+    let attached = Input::NodeAttached {
+        node: NodeId::new(NODE),
+        link: LINK,
+        commands,
+    };
+    driver.handle_input(attached, now);
+    let (sender, outbound) = mpsc::channel(64);
+    let arrival = Arrival {
+        join: join(&pin.room, pin.epoch),
+        outbound: sender,
+        overflow: CancellationToken::new(),
+        pin,
+    };
+    driver.handle_input(Input::Arrived(Box::new(arrival)), now);
+    Script {
+        driver,
+        shutdown,
+        outbound,
+        _commands: received,
+        now,
+    }
+}
+
+impl Script {
+    fn node_gone(&mut self) {
+        let gone = Input::NodeGone {
+            node: NodeId::new(NODE),
+            link: LINK,
+        };
+        self.driver.handle_input(gone, self.now);
+    }
+
+    /// The reasons of all farewells.
+    fn farewells(&mut self) -> Vec<DisconnectReason> {
+        let mut reasons = Vec::new();
+        while let Ok(outbound) = self.outbound.try_recv() {
+            if let Outbound::Message(message) = outbound
+                && let signal_response::Message::Leave(leave) = *message
+            {
+                assert_eq!(leave.action(), leave_request::Action::Reconnect);
+                reasons.push(leave.reason());
+            }
+        }
+        reasons
+    }
+}
+
+#[test]
+fn the_end_of_a_node_is_a_media_failure() {
+    let mut script = with_participant();
+    script.node_gone();
+    assert_eq!(script.farewells(), [DisconnectReason::MediaFailure]);
+}
+
+#[test]
+fn the_end_of_a_node_while_the_shard_ends_is_a_shutdown_even_if_it_is_heard_first() {
+    let mut script = with_participant();
+    script.shutdown.cancel();
+    script.node_gone();
+    assert_eq!(script.farewells(), [DisconnectReason::ServerShutdown]);
+    script.driver.handle_input(Input::Shutdown, script.now);
+    assert_eq!(script.farewells(), []);
+}
+
+#[test]
+fn the_end_of_a_node_after_the_farewells_adds_nothing() {
+    let mut script = with_participant();
+    script.shutdown.cancel();
+    script.driver.handle_input(Input::Shutdown, script.now);
+    script.node_gone();
+    assert_eq!(script.farewells(), [DisconnectReason::ServerShutdown]);
+}

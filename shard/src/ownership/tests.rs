@@ -1,0 +1,93 @@
+use super::*;
+use affinity::RoomCase;
+use affinity::directory::DirectoryFuture;
+
+const D1: DirectoryIncarnation = DirectoryIncarnation(101);
+const D2: DirectoryIncarnation = DirectoryIncarnation(102);
+
+pub(crate) fn room(name: &str) -> RoomKey {
+    RoomKey::from_claim(name, RoomCase::Sensitive).unwrap()
+}
+
+/// Answers without a directory.
+impl Owner {
+    fn next_request(&self, at: Instant) -> (RequestId, Request) {
+        self.lock().ownership.poll_request(at).expect("a request")
+    }
+
+    fn renew(&self, reply: Reply, at: Instant) {
+        let (id, request) = self.next_request(at);
+        assert!(matches!(request, Request::Renew { .. }), "{request:?}");
+        self.reply(id, reply, at);
+    }
+
+    fn reply(&self, id: RequestId, reply: Reply, at: Instant) {
+        let mut shared = self.lock();
+        shared.ownership.handle_reply(id, Ok(reply), fresh(), at);
+        while shared.ownership.poll_event().is_some() {}
+    }
+
+    /// A shard that holds a lease since `at`, and in it `name` under epoch 7.
+    pub(crate) fn of_room(name: &str, at: Instant) -> (Self, Pin) {
+        let owner = Self::new(ShardId::new("s1"), at);
+        owner.renew(leased(D1), at);
+        let room = room(name);
+        let epoch = Epoch(7);
+        owner.lock().pin(&room);
+        owner.lock().ownership.acquire(room.clone(), at);
+        let (id, _) = owner.next_request(at);
+        owner.reply(id, Reply::Granted { epoch }, at);
+        let pin = Pin {
+            owner: owner.clone(),
+            room,
+            epoch,
+        };
+        (owner, pin)
+    }
+}
+
+fn leased(directory: DirectoryIncarnation) -> Reply {
+    Reply::Leased {
+        directory,
+        ttl_ms: 6_000,
+        generation: 1,
+        grace_ms: 0,
+    }
+}
+
+/// Grants everything, and confirms nothing.
+struct Generous;
+
+impl Directory for Generous {
+    fn call(&self, request: Request) -> DirectoryFuture<'_> {
+        let reply = match request {
+            Request::Renew { .. } => Ok(leased(D2)),
+            Request::Claim { .. } => Ok(Reply::Granted { epoch: Epoch(8) }),
+            Request::Reassert { .. } => Err(DirectoryUnreachable("lost".to_owned())),
+            _ => Ok(Reply::Released),
+        };
+        Box::pin(std::future::ready(reply))
+    }
+}
+
+#[tokio::test]
+async fn a_join_to_a_room_that_was_not_confirmed_waits_for_a_claim_and_not_for_a_lease() {
+    // The directory's data was lost at 2 s, the room's time is over at 4.5 s, the lease goes on to
+    // 8.5 s; now it is 5 s, and the timer has not fired yet.
+    let start = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
+    let at = |s| start + Duration::from_secs(s);
+    let (owner, _pin) = Owner::of_room("standup", start);
+    owner.renew(Reply::StaleDirectory { current: D2 }, at(2));
+    owner.renew(leased(D2), at(2));
+    owner.renew(leased(D2), at(4));
+
+    let (lost, mut lost_rooms) = mpsc::channel(8);
+    let driver = OwnershipDriver::new(owner.clone(), Arc::new(Generous), lost);
+    let pin = tokio::select! {
+        biased;
+        pin = owner.acquire(room("standup")) => pin,
+        () = driver.run(Arc::new(Notify::new())) => panic!("the driver ended"),
+    };
+    assert_eq!(pin.map(|pin| pin.epoch).ok(), Some(Epoch(8)));
+    assert_eq!(lost_rooms.try_recv().unwrap().epoch, Epoch(7));
+}
