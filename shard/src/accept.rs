@@ -23,9 +23,12 @@ const CONNECTIONS_MAX: usize = 50_000;
 /// Until the headers of a request are complete, counted from the end of the one before: it also ends
 /// idle connections, so it is longer than a gateway keeps them.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
-/// Headers of one request, bytes: a join request line alone may be 20 KiB, with metadata in the token
-/// more.
-const HEADER_BYTES_MAX: u32 = 128 * 1024;
+/// Head of one request, bytes. Whatever the gateway lets in at its highest settings (512 KiB of
+/// headers, 64 KiB of target) must pass here, and what it adds (its statement, the client's address):
+/// else it would be refused where nobody has set a limit. The buffer starts small and grows.
+const HEAD_BYTES_MAX: u32 = (512 + 64 + 16) * 1024;
+/// Headers of one request: the gateway's highest setting is 256, and it adds a few.
+const HEADERS_MAX: usize = 300;
 /// HTTP/2 streams per connection.
 const STREAMS_MAX: u32 = 10_000;
 /// Wait after a failed accept (no file descriptors left): nothing else helps.
@@ -71,11 +74,12 @@ async fn serve_connection(stream: TcpStream, router: Router, stop: CancellationT
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(usize::try_from(HEADER_BYTES_MAX).unwrap_or(usize::MAX));
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(usize::try_from(HEAD_BYTES_MAX).unwrap_or(usize::MAX));
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(HEADER_BYTES_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .enable_connect_protocol();

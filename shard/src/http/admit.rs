@@ -88,19 +88,18 @@ fn permit(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
     })
 }
 
-/// `Authorization: Bearer` first, then the query.
+/// `Authorization: Bearer` first, then the query. Another scheme is not meant for us (a site behind
+/// HTTP Basic), as the gateway sees it.
 fn access_token<'a>(headers: &'a HeaderMap, query: &'a Query) -> Result<&'a str, TokenError> {
-    let bearer = headers.get(header::AUTHORIZATION).map(|value| {
-        let value = value.to_str().map_err(|_| TokenError::Malformed)?;
-        match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-            _ => Err(TokenError::Malformed),
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let value = std::str::from_utf8(value.as_bytes()).map_err(|_| TokenError::Malformed)?;
+        if let Some((scheme, token)) = value.split_once(' ')
+            && scheme.eq_ignore_ascii_case("bearer")
+        {
+            return Ok(token.trim());
         }
-    });
-    match bearer {
-        Some(token) => token,
-        None => query.get("access_token").ok_or(TokenError::Missing),
     }
+    query.get("access_token").ok_or(TokenError::Missing)
 }
 
 fn allowed_room(app: &App, claims: &Claims) -> Result<RoomKey, Refusal> {
@@ -150,8 +149,7 @@ fn not_owner(app: &App, why: &RefusedWhy) -> Refusal {
             Refusal::unavailable("the directory did not answer in time: try again")
         }
         RefusedWhy::NoLease => Refusal::unavailable(
-            "this shard has no lease: it is not in the gateway's list of shards, or cannot reach \
-             the directory",
+            "this shard has no lease from the directory: try again; its log says why",
         ),
         RefusedWhy::Limit => {
             Refusal::unavailable("as many rooms as there may be are open: add a shard")

@@ -1,8 +1,10 @@
 //! Who may speak to a shard, and how each refusal says what is wrong.
 
-use crate::support::{TestShard, now_s, start};
+use crate::support::{PATIENCE, TestShard, now_s, start};
 use proto::context::{CONTEXT_HEADER, ClusterKey, OWNER_HEADER, RoomContext};
 use proto::token::{Claims, VideoGrant};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 fn join_target(token: &str) -> String {
     format!("/rtc/v1?access_token={token}")
@@ -223,16 +225,74 @@ async fn a_bearer_token_works_as_well_as_the_query() {
 }
 
 #[tokio::test]
-async fn oversized_headers_are_refused() {
+async fn credentials_that_are_meant_for_the_site_do_not_hide_the_token_in_the_query() {
     let shard = start().await;
-    let context = shard.context(None);
-    let huge = "x".repeat(200 * 1024);
+    let context = shard.context(Some("standup"));
+    let validate = "/rtc/v1/validate";
+    let with_token = format!("{validate}?access_token={}", shard.token("standup", "ann"));
+    for foreign in ["Basic dXNlcjpwYXNz", "Negotiate", "Basic bücher"] {
+        let headers = [
+            (CONTEXT_HEADER, context.as_str()),
+            ("authorization", foreign),
+        ];
+        let answer = shard.request_with("GET", &with_token, &headers, "").await;
+        assert_eq!(answer.status, 200, "{foreign}: {}", answer.body);
+        let answer = shard.request_with("GET", validate, &headers, "").await;
+        assert_eq!(answer.status, 401, "{foreign}: {}", answer.body);
+        assert!(answer.body.contains("access_token"), "{}", answer.body);
+    }
+    // A bearer is meant for us, also a bad one.
     let headers = [
         (CONTEXT_HEADER, context.as_str()),
-        ("x-huge", huge.as_str()),
+        ("authorization", "Bearer x.y.z"),
     ];
-    assert_eq!(
-        shard.request_with("GET", "/", &headers, "").await.status,
-        431
-    );
+    let answer = shard.request_with("GET", &with_token, &headers, "").await;
+    assert_eq!(answer.status, 401);
+}
+
+#[tokio::test]
+async fn whatever_the_gateway_lets_in_at_its_highest_settings_is_taken() {
+    let shard = start().await;
+    let context = shard.context(Some("standup"));
+    let token = shard.token("standup", "ann");
+    let padding = "p".repeat(60_000);
+    let target = format!("/rtc/v1/validate?access_token={token}&padding={padding}");
+    let names: Vec<String> = (0..256).map(|number| format!("x-{number}")).collect();
+    let value = "v".repeat(512 * 1024 / 256 - 10);
+    let mut headers: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (name.as_str(), value.as_str()))
+        .collect();
+    headers.push((CONTEXT_HEADER, &context));
+    let answer = shard.request_with("GET", &target, &headers, "").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn more_headers_than_any_gateway_lets_in_are_refused() {
+    let shard = start().await;
+    let context = shard.context(None);
+    let names: Vec<String> = (0..400).map(|number| format!("x-{number}")).collect();
+    let mut headers: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+    headers.push((CONTEXT_HEADER, &context));
+    let answer = shard.request_with("GET", "/", &headers, "").await;
+    assert_eq!(answer.status, 431);
+}
+
+#[tokio::test]
+async fn a_head_without_an_end_is_not_read_for_ever() {
+    let shard = start().await;
+    let mut stream = TcpStream::connect(shard.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let line = format!("x-endless: {}\r\n", "x".repeat(16 * 1024));
+    let mut sent = 0;
+    let refused = async {
+        while stream.write_all(line.as_bytes()).await.is_ok() {
+            sent += line.len();
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, refused).await;
+    in_time.expect("the shard closes the connection");
+    // What the kernel holds in between comes on top of the shard's limit.
+    assert!(sent < 64 * 1024 * 1024, "{sent} bytes");
 }
