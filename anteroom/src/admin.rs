@@ -61,9 +61,18 @@ async fn serve(
         .context("admin listener")
 }
 
-/// `/readyz` of a role that is ready as soon as it listens.
-pub(crate) fn always_ready() -> Router {
-    Router::new().route("/readyz", get(|| async { "ok\n" }))
+/// `/readyz`: 200 while `state` says yes, else 503 with its words.
+pub(crate) fn ready_when<F>(state: F) -> Router
+where
+    F: Fn() -> Result<(), String> + Clone + Send + Sync + 'static,
+{
+    let answer = move || async move {
+        match state() {
+            Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+            Err(cause) => (StatusCode::SERVICE_UNAVAILABLE, format!("{cause}\n")),
+        }
+    };
+    Router::new().route("/readyz", get(answer))
 }
 
 async fn render_metrics(State(handle): State<PrometheusHandle>) -> Response {

@@ -24,7 +24,13 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         let shutdown = CancellationToken::new();
         process::watch_signals(shutdown.clone())?;
         process::ignore_hangup("node")?;
-        admin::spawn(file.admin.listen, admin::always_ready(), metrics, &shutdown).await?;
+        admin::spawn(
+            file.admin.listen,
+            admin::ready_when(|| Ok(())),
+            metrics,
+            &shutdown,
+        )
+        .await?;
         let node = sfu::Node::bind(section)?;
         node.run_attached(cluster, shutdown).await?;
         Ok(ExitCode::SUCCESS)

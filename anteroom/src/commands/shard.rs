@@ -28,7 +28,9 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
             let node = sfu::Node::bind(config.clone())?;
             nodes.start(node, config, shard.node_sink());
         }
-        admin::spawn(file.admin.listen, admin::always_ready(), metrics, &shutdown).await?;
+        let readiness = shard.readiness();
+        let router = admin::ready_when(move || readiness.state());
+        admin::spawn(file.admin.listen, router, metrics, &shutdown).await?;
         tracing::info!(address = %shard.address(), "shard {} listens", section.id);
         let ended = shard.run(shutdown.clone()).await;
         nodes.stop().await;
