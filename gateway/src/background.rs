@@ -22,6 +22,9 @@ use tracing::{error, warn};
 /// How often leases are looked at: a dead shard's rooms can be claimed this much later than at the
 /// earliest.
 const TICK: Duration = Duration::from_millis(250);
+/// A shard that vanished without a word holds its connection for this long, and the next.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Background {
     pub(crate) directory: Arc<EmbeddedDirectory>,
@@ -35,18 +38,16 @@ pub(crate) struct Background {
 #[async_trait]
 impl BackgroundService for Background {
     async fn start(&self, mut shutdown: ShutdownWatch) {
+        let directory = self.serve_directory(shutdown.clone());
         let work = async {
-            tokio::join!(
-                self.tick(),
-                self.reload_on_signal(),
-                self.reload_on_change(),
-                self.serve_directory()
-            )
+            tokio::select! {
+                _ = async {
+                    tokio::join!(self.tick(), self.reload_on_signal(), self.reload_on_change())
+                } => {}
+                () = shut_down(&mut shutdown) => {}
+            }
         };
-        tokio::select! {
-            _ = work => {}
-            () = shut_down(&mut shutdown) => {}
-        }
+        tokio::join!(work, directory);
     }
 }
 
@@ -99,7 +100,8 @@ impl Background {
         }
     }
 
-    async fn serve_directory(&self) {
+    /// Serves until the order to stop, and then until the last connection is closed.
+    async fn serve_directory(&self, mut shutdown: ShutdownWatch) {
         let taken = self
             .internal
             .lock()
@@ -111,14 +113,23 @@ impl Background {
         let directory = Arc::clone(&self.directory);
         let service =
             DirectoryService::<Request, Reply>::new(self.cluster.clone(), move |request| {
-                std::future::ready(directory.handle(request))
+                let outcome = directory.handle(request);
+                async move {
+                    match outcome {
+                        Ok(reply) => reply,
+                        // Whoever asks learns it from the end of the connection.
+                        Err(_) => std::future::pending().await,
+                    }
+                }
             });
         let served = async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             tonic::transport::Server::builder()
+                .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
                 .add_service(service)
-                .serve_with_incoming(incoming)
+                .serve_with_incoming_shutdown(incoming, shut_down(&mut shutdown))
                 .await
                 .map_err(std::io::Error::other)
         };

@@ -5,8 +5,8 @@
 //! Must not: decide who owns a room; that is the engine's.
 
 use affinity::directory::{
-    Binding, Directory, DirectoryFuture, DirectoryIncarnation, Epoch, LEASE_MS, MemoryDirectory,
-    MemoryLimits, Reply, Request,
+    Binding, Directory, DirectoryFuture, DirectoryIncarnation, DirectoryUnreachable, Epoch,
+    LEASE_MS, MemoryDirectory, MemoryLimits, Reply, Request,
 };
 use affinity::{RoomKey, ShardId, Topology};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,8 @@ struct Inner {
     memory: MemoryDirectory,
     /// One entry for each shard of the topology.
     seen: BTreeMap<ShardId, Seen>,
+    /// The gateway ends: nothing is granted any more.
+    closed: bool,
 }
 
 struct Seen {
@@ -57,6 +59,7 @@ impl EmbeddedDirectory {
             inner: Mutex::new(Inner {
                 memory,
                 seen: BTreeMap::new(),
+                closed: false,
             }),
             incarnation,
         }
@@ -66,8 +69,21 @@ impl EmbeddedDirectory {
         self.incarnation
     }
 
-    pub(crate) fn handle(&self, request: Request) -> Reply {
-        self.lock().memory.handle_request(request, Instant::now())
+    /// Answers one request, until [`Self::close`].
+    pub(crate) fn handle(&self, request: Request) -> Result<Reply, DirectoryUnreachable> {
+        let mut inner = self.lock();
+        let gives_back = matches!(request, Request::Release { .. } | Request::Resign { .. });
+        if inner.closed && !gives_back {
+            return Err(DirectoryUnreachable("the gateway ends".to_owned()));
+        }
+        Ok(inner.memory.handle_request(request, Instant::now()))
+    }
+
+    /// From now on no lease is prolonged and no room is granted; giving back is still heard. A
+    /// successor lets one lease pass before it grants anything, and counts from its start: whatever
+    /// this life granted later would outlast that.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
     }
 
     /// Who owns the room now.
@@ -129,7 +145,7 @@ impl EmbeddedDirectory {
     pub(crate) fn dead_shards(&self) -> BTreeSet<ShardId> {
         let mut inner = self.lock();
         let now = Instant::now();
-        let Inner { memory, seen } = &mut *inner;
+        let Inner { memory, seen, .. } = &mut *inner;
         let mut dead = BTreeSet::new();
         for (id, seen) in seen {
             if memory.lease_remaining(id, now).is_some() {
@@ -148,8 +164,7 @@ impl EmbeddedDirectory {
 
 impl Directory for EmbeddedDirectory {
     fn call(&self, request: Request) -> DirectoryFuture<'_> {
-        let reply = self.handle(request);
-        Box::pin(std::future::ready(Ok(reply)))
+        Box::pin(std::future::ready(self.handle(request)))
     }
 }
 
@@ -159,4 +174,35 @@ fn epoch_floor() -> Epoch {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     let ms = since_epoch.unwrap_or_default().as_millis();
     Epoch(u64::try_from(ms).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use affinity::directory::{Holder, Incarnation};
+
+    #[test]
+    fn a_closed_directory_takes_back_and_grants_nothing() {
+        let directory = EmbeddedDirectory::new(true);
+        let holder = Holder {
+            shard: ShardId::new("s1"),
+            incarnation: Incarnation(1),
+            directory: Some(directory.incarnation()),
+        };
+        let renew = || Request::Renew {
+            holder: holder.clone(),
+        };
+        assert!(matches!(
+            directory.handle(renew()),
+            Ok(Reply::Leased { .. })
+        ));
+        directory.close();
+        assert!(directory.handle(renew()).is_err());
+        let left = directory.lease(&holder.shard).remaining.unwrap();
+        assert!(left <= Duration::from_millis(LEASE_MS));
+        let resign = Request::Resign {
+            holder: holder.clone(),
+        };
+        assert_eq!(directory.handle(resign), Ok(Reply::Released));
+    }
 }

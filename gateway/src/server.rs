@@ -181,7 +181,7 @@ impl Gateway {
             server.add_service(BoundService::new(listener.socket, listener.address, edge));
         }
         let background = Background {
-            directory: self.directory,
+            directory: Arc::clone(&self.directory),
             reloader: self.reloader,
             cluster: self.cluster,
             watch: self.watch,
@@ -189,7 +189,10 @@ impl Gateway {
         };
         server.add_service(background_service("gateway", background));
         server.run(RunArgs {
-            shutdown_signal: Box::new(TokenWatch(shutdown)),
+            shutdown_signal: Box::new(TokenWatch {
+                token: shutdown,
+                directory: self.directory,
+            }),
         });
     }
 }
@@ -287,12 +290,17 @@ fn ask_to_attach(address: &str, cluster: &ClusterKey) -> GatewayError {
 }
 
 /// Ends the server when the token is cancelled. Signals stay with the caller.
-struct TokenWatch(CancellationToken);
+struct TokenWatch {
+    token: CancellationToken,
+    directory: Arc<EmbeddedDirectory>,
+}
 
 #[async_trait]
 impl ShutdownSignalWatch for TokenWatch {
     async fn recv(&self) -> ShutdownSignal {
-        self.0.cancelled().await;
+        self.token.cancelled().await;
+        // Before anything else ends: see there.
+        self.directory.close();
         ShutdownSignal::GracefulTerminate
     }
 }

@@ -192,6 +192,35 @@ async fn a_second_gateway_is_refused_in_the_directorys_own_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_ends_prolongs_no_lease_on_either_door() {
+    let one = FakeShard::start("s1").await;
+    let mut ending = config(vec![one.config()]);
+    ending.internal = Some("127.0.0.1:0".parse().unwrap());
+    ending.shutdown_grace_s = 3;
+    let gateway = TestGateway::start(ending);
+    let address = format!("http://{}", gateway.internal.unwrap());
+    let cluster = crate::support::cluster();
+    let client = DirectoryClient::<Request, Reply>::new(&address, "shard/s1".into(), cluster);
+    let client = client.unwrap();
+    let renew = || Request::Renew {
+        holder: Holder {
+            shard: ShardId::new("s1"),
+            incarnation: Incarnation(1),
+            directory: None,
+        },
+    };
+    assert!(matches!(
+        client.call(renew()).await,
+        Ok(Reply::Leased { .. })
+    ));
+    gateway.begin_stop();
+    // The order takes a moment to arrive; the grace has not ended then.
+    until(|| async { gateway.directory.call(renew()).await.is_err() }).await;
+    assert!(client.call(renew()).await.is_err());
+    assert!(gateway.is_running(), "the grace is not over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_taken_is_named_with_its_cause() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

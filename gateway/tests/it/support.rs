@@ -245,6 +245,8 @@ pub(crate) struct TestGateway {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) admin: Router,
     reload: Box<dyn Fn() -> Result<ReloadReport, String> + Send + Sync>,
+    /// How often each shard has ended: a lease that is over is for a new life only.
+    lives: Mutex<BTreeMap<String, u64>>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -288,6 +290,7 @@ impl TestGateway {
             directory: gateway.directory(),
             admin: gateway.admin_router(),
             reload: Box::new(gateway.reload_handle()),
+            lives: Mutex::default(),
             stop: stop.clone(),
             thread: Some(std::thread::spawn(move || gateway.run(stop))),
         }
@@ -300,6 +303,17 @@ impl TestGateway {
     pub(crate) fn reload_with(&self, config: &Config) -> Result<ReloadReport, String> {
         self.loader.set(config);
         self.reload()
+    }
+
+    /// Orders the end without waiting for it.
+    pub(crate) fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 
     pub(crate) fn stop(mut self) -> Duration {
@@ -338,11 +352,16 @@ impl TestGateway {
         }
     }
 
+    fn incarnation(&self, shard: &str) -> Incarnation {
+        let ended = self.lives.lock().unwrap().get(shard).copied();
+        Incarnation(7 + ended.unwrap_or(0))
+    }
+
     /// Owns `room` on `shard` in the directory's eyes.
     pub(crate) async fn claim(&self, shard: &str, room: &str) {
         let mut holder = Holder {
             shard: ShardId::new(shard),
-            incarnation: Incarnation(7),
+            incarnation: self.incarnation(shard),
             directory: None,
         };
         let renew = Call::Renew {
@@ -367,7 +386,7 @@ impl TestGateway {
     pub(crate) async fn resign(&self, shard: &str) {
         let holder = Holder {
             shard: ShardId::new(shard),
-            incarnation: Incarnation(7),
+            incarnation: self.incarnation(shard),
             directory: None,
         };
         let renew = Call::Renew {
@@ -383,6 +402,12 @@ impl TestGateway {
             ..holder
         };
         self.directory.call(Call::Resign { holder }).await.unwrap();
+        *self
+            .lives
+            .lock()
+            .unwrap()
+            .entry(shard.to_owned())
+            .or_default() += 1;
     }
 }
 
