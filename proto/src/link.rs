@@ -6,9 +6,11 @@
 use crate::media::{NodeCommand, NodeEvent};
 use tokio::sync::mpsc;
 
-/// Messages that may wait on a link, each way. A join needs about ten, so this is a burst of 400
-/// joins. A full queue means the other side has stalled: the sender treats the link as lost, since
-/// dropping a message silently would leave the two sides with different rooms.
+/// Messages that may wait on a link, each way. Neither side drops a message, which would leave the
+/// two with different rooms. Commands come in bursts, one for each participant and track: the shard
+/// keeps what the queue cannot hold, in order, and gives the link up only when the node takes none
+/// for a while. Events are few (a join causes about ten): if they fill the queue the shard has
+/// stalled, and the node gives the link up.
 pub const LINK_QUEUE_MESSAGES: usize = 4096;
 
 /// The shard's end.

@@ -1,7 +1,10 @@
 //! The task that owns the [`Core`]: inputs come in by one queue, outputs go to sessions and nodes.
 //!
 //! Owns: which session and which node link is reachable how. Must not: wait for any of them: a
-//! session or node whose queue is full is given up, so that one slow reader cannot hold up the rest.
+//! session whose queue is full is given up, and what a node has not taken waits in its [`Outbox`], so
+//! that one slow reader cannot hold up the rest.
+
+mod outbox;
 
 use crate::clock;
 use crate::core::{Core, Join, JoinRefusal, Output, RoomStatus, SessionId};
@@ -10,6 +13,7 @@ use crate::ready::Condition;
 use affinity::{RoomKey, ShardId};
 use livekit_protocol::{DisconnectReason, LeaveRequest, leave_request};
 use livekit_protocol::{signal_request, signal_response};
+use outbox::{LinkLost, Outbox};
 use proto::id::NodeId;
 use proto::media::{NodeCommand, NodeEvent};
 use proto::token::{ApiKeys, Claims};
@@ -95,7 +99,7 @@ struct SessionEntry {
 
 struct NodeLink {
     link: LinkId,
-    commands: mpsc::Sender<NodeCommand>,
+    outbox: Outbox,
 }
 
 /// What a driver is made of.
@@ -152,7 +156,13 @@ impl Driver {
     ) {
         let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
         loop {
-            let wake = self.core.poll_timeout().map(|(at, _)| at);
+            let overdue = self
+                .nodes
+                .values()
+                .filter_map(|node| node.outbox.overdue_at());
+            let wake = overdue
+                .chain(self.core.poll_timeout().map(|(at, _)| at))
+                .min();
             tokio::select! {
                 input = inputs.recv() => {
                     let Some(input) = input else { return };
@@ -163,6 +173,7 @@ impl Driver {
                         self.handle_input(input, Instant::now());
                     }
                 }
+                node = room_for_more(&self.nodes) => self.flush(&node, Instant::now()),
                 Some(room) = lost.recv() => self.handle_lost_room(&room, Instant::now()),
                 () = sleep_until(wake) => {}
                 _ = gauges.tick() => self.set_gauges(),
@@ -176,6 +187,14 @@ impl Driver {
             self.core.set_clock(clock::unix_ms_signed(), now);
             self.core.handle_timeout(now);
             self.drain(now);
+        }
+        let overdue = self.nodes.iter().filter(|(_, node)| {
+            let at = node.outbox.overdue_at();
+            at.is_some_and(|at| at <= now)
+        });
+        let overdue: Vec<NodeId> = overdue.map(|(node, _)| node.clone()).collect();
+        for node in &overdue {
+            self.flush(node, now);
         }
     }
 
@@ -199,7 +218,8 @@ impl Driver {
                 link,
                 commands,
             } => {
-                self.handle_node_attached(node, NodeLink { link, commands }, now);
+                let outbox = Outbox::new(commands);
+                self.handle_node_attached(node, NodeLink { link, outbox }, now);
             }
             Input::NodeEvent { node, link, event } => {
                 if self.is_current(&node, link) {
@@ -347,11 +367,24 @@ impl Driver {
     }
 
     fn command(&mut self, node: &NodeId, command: NodeCommand, now: Instant) {
-        let Some(link) = self.nodes.get(node) else {
-            return;
-        };
-        if link.commands.try_send(command).is_err() {
-            tracing::warn!(%node, "the node's link is full or closed: given up");
+        if let Some(link) = self.nodes.get_mut(node) {
+            let pushed = link.outbox.push(command, now);
+            self.lose_if(node, pushed, now);
+        }
+    }
+
+    /// Hands a node the commands that it has room for.
+    fn flush(&mut self, node: &NodeId, now: Instant) {
+        if let Some(link) = self.nodes.get_mut(node) {
+            let flushed = link.outbox.flush(now);
+            self.lose_if(node, flushed, now);
+            self.drain(now);
+        }
+    }
+
+    fn lose_if(&mut self, node: &NodeId, outcome: Result<(), LinkLost>, now: Instant) {
+        if let Err(error) = outcome {
+            tracing::warn!(%node, %error, "node given up");
             self.lose_node(node, now);
         }
     }
@@ -378,6 +411,22 @@ impl Driver {
         gauge("anteroom_shard_sessions", &self.shard, self.sessions.len());
         gauge("anteroom_shard_nodes", &self.shard, self.nodes.len());
     }
+}
+
+/// The node for which commands wait and whose link has room for some, or is closed.
+async fn room_for_more(nodes: &HashMap<NodeId, NodeLink>) -> NodeId {
+    let waiting = nodes.iter().filter(|(_, node)| node.outbox.is_waiting());
+    let room = waiting.map(|(node, link)| {
+        Box::pin(async move {
+            link.outbox.room().await;
+            node.clone()
+        })
+    });
+    let room: Vec<_> = room.collect();
+    if room.is_empty() {
+        return std::future::pending().await;
+    }
+    futures::future::select_all(room).await.0
 }
 
 /// Several shards may share a process: each has a label.

@@ -23,8 +23,9 @@ use tonic::{Request, Status};
 
 /// Metadata key of the signed statement.
 const PEER_METADATA: &str = "x-anteroom-peer";
-/// Largest message. SDP of a 100-section offer is 120 KiB; nothing legitimate comes near this.
-const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest message. SDP comes from strangers, up to 2 MiB of it, and JSON writes some characters with
+/// six bytes. A larger message would end the link for everybody, so none may come.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long one call or a connection attempt may take. Below a lease's margin, so that a stuck
 /// directory costs a retry and not the lease.
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);

@@ -37,8 +37,8 @@ struct Script {
     driver: Driver,
     shutdown: CancellationToken,
     outbound: mpsc::Receiver<Outbound>,
-    /// Keeps the link open.
-    _commands: mpsc::Receiver<NodeCommand>,
+    /// The node's end of the link.
+    commands: mpsc::Receiver<NodeCommand>,
     now: Instant,
 }
 
@@ -47,6 +47,11 @@ const LINK: LinkId = LinkId(1);
 
 /// A driver with one participant on one node.
 fn with_participant() -> Script {
+    with_link(64)
+}
+
+/// The same, with a link that holds this many commands until they are read.
+fn with_link(room: usize) -> Script {
     let now = Instant::now();
     let (owner, pin) = Owner::of_room("standup", now);
     let shutdown = CancellationToken::new();
@@ -60,7 +65,7 @@ fn with_participant() -> Script {
         condition: Arc::default(),
         shutdown: shutdown.clone(),
     });
-    let (commands, received) = mpsc::channel(64);
+    let (commands, received) = mpsc::channel(room);
     let attached = Input::NodeAttached {
         node: NodeId::new(NODE),
         link: LINK,
@@ -79,12 +84,25 @@ fn with_participant() -> Script {
         driver,
         shutdown,
         outbound,
-        _commands: received,
+        commands: received,
         now,
     }
 }
 
 impl Script {
+    /// The participant says something that its node shall know.
+    fn trickle(&mut self) {
+        let candidate_init = r#"{"candidate":"candidate:1 1 udp"}"#.to_owned();
+        let trickle = livekit_protocol::TrickleRequest {
+            candidate_init,
+            ..Default::default()
+        };
+        let message = Box::new(signal_request::Message::Trickle(trickle));
+        let session = SessionId(1);
+        self.driver
+            .handle_input(Input::Signal { session, message }, self.now);
+    }
+
     fn node_gone(&mut self) {
         let gone = Input::NodeGone {
             node: NodeId::new(NODE),
@@ -132,4 +150,33 @@ fn the_end_of_a_node_after_the_farewells_adds_nothing() {
     script.driver.handle_input(Input::Shutdown, script.now);
     script.node_gone();
     assert_eq!(script.farewells(), [DisconnectReason::ServerShutdown]);
+}
+
+#[tokio::test]
+async fn a_burst_that_the_link_cannot_hold_costs_no_node_and_arrives() {
+    let mut script = with_link(1);
+    for _ in 0..9 {
+        script.trickle();
+    }
+    assert_eq!(script.farewells(), []);
+    for _ in 0..9 {
+        script.commands.recv().await.unwrap();
+        let node = room_for_more(&script.driver.nodes).await;
+        script.driver.flush(&node, script.now);
+    }
+    script.commands.try_recv().unwrap();
+    script.commands.try_recv().unwrap_err();
+    assert_eq!(script.farewells(), []);
+}
+
+#[test]
+fn a_node_that_takes_nothing_for_long_is_given_up() {
+    let mut script = with_link(1);
+    script.trickle();
+    script.now += Duration::from_secs(9);
+    script.driver.handle_due_timers(script.now);
+    assert_eq!(script.farewells(), []);
+    script.now += Duration::from_secs(1);
+    script.driver.handle_due_timers(script.now);
+    assert_eq!(script.farewells(), [DisconnectReason::MediaFailure]);
 }
