@@ -4,19 +4,13 @@ and then looks whether one of them panicked or was left behind."""
 import contextlib
 from pathlib import Path
 
-import websockets
 import yaml
 
 from .browser import Chromium, Page
 from .peer import Peer
 from .ports import free_port
 from .program import Program, routes
-from .signalling import LEAVE, v0_target
-from .tokens import KEY, SECRET, token
-from .wait import until
-
-# The room by which is found out whether rooms can be opened.
-PROBE = "probe"
+from .tokens import KEY, SECRET
 
 
 class Stage:
@@ -57,7 +51,6 @@ class Stage:
         for name, program in (*cluster.shards.items(), *cluster.nodes.items()):
             if name not in standby:
                 await program.ready()
-        await until("rooms can be opened", lambda: opens_rooms(cluster.ws), every=0.3)
         return cluster
 
     def program(self, name: str, arguments: list[str], *, admin: str | None) -> Program:
@@ -111,18 +104,6 @@ class Stage:
         sections += [(f"peer {peer.identity}", peer.story()) for peer in self._peers]
         sections += [(f"console of {page.name}", page.story()) for page in self._pages]
         return sections
-
-
-async def opens_rooms(ws: str) -> bool:
-    """Whether new rooms can be opened: for one lease after its start, a gateway's directory waits
-    for shards that may own rooms."""
-    try:
-        async with websockets.connect(f"{ws}{v0_target(token(PROBE, 'probe'))}") as socket:
-            await socket.recv()
-            await socket.send(LEAVE)
-            return True
-    except (OSError, websockets.WebSocketException):
-        return False
 
 
 class Up:
