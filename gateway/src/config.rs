@@ -217,6 +217,12 @@ impl Config {
         within("shutdown_grace_s", self.shutdown_grace_s, 0, 86_400)?;
         within("threads", self.threads, 0, 1_024)?;
         self.upstream.check()?;
+        if let Some(address) = &self.directory {
+            return Err(format!(
+                "gateway.directory is '{address}': the directory lives in one gateway and is not \
+                 shared. Run one gateway only and remove `gateway.directory`"
+            ));
+        }
         self.check_listen()?;
         self.check_shards()
     }
@@ -226,6 +232,13 @@ impl Config {
             return Err("gateway.listen is empty: name at least one address".to_owned());
         }
         for listen in &self.listen {
+            if !is_host_and_port(&listen.address) {
+                return Err(format!(
+                    "gateway.listen '{}' is not of the form host:port, such as 0.0.0.0:7880 or \
+                     [::]:7880",
+                    listen.address
+                ));
+            }
             if let Some(tls) = &listen.tls
                 && tls.certificates.is_empty()
             {
@@ -260,6 +273,18 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// An IP address or a name, and a port. Whether the name exists is seen when it is bound.
+fn is_host_and_port(address: &str) -> bool {
+    let is_name = |host: &str| {
+        let mut bytes = host.bytes();
+        !host.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    let named = address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok());
+    named || address.parse::<SocketAddr>().is_ok()
 }
 
 impl UpstreamConfig {
@@ -316,6 +341,35 @@ mod tests {
     }
 
     #[test]
+    fn a_listen_address_is_host_and_port() {
+        for right in [
+            "127.0.0.1:7880",
+            "[::]:0",
+            "localhost:80",
+            "my-host.local:1",
+        ] {
+            assert!(is_host_and_port(right), "{right}");
+        }
+        for wrong in [
+            "",
+            "7880",
+            ":7880",
+            "localhost",
+            "localhost:",
+            "::1:80:x",
+            "a:70000",
+            "http://a:1",
+            "a b:1",
+            "[::1]",
+        ] {
+            let mut config = Config::default();
+            wrong.clone_into(&mut config.listen[0].address);
+            let error = config.check().unwrap_err();
+            assert!(error.contains("host:port"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
     fn each_value_out_of_range_is_refused_by_name() {
         let with = |change: fn(&mut Config)| {
             let mut config = Config::default();
@@ -325,6 +379,7 @@ mod tests {
         assert!(with(|c| c.header_deadline_ms = 0).contains("header_deadline_ms"));
         assert!(with(|c| c.target_bytes_max = 70_000).contains("target_bytes_max"));
         assert!(with(|c| c.listen.clear()).contains("listen"));
+        assert!(with(|c| c.directory = Some("http://a:1".to_owned())).contains("one gateway"));
         let shard = |id: &str, weight| ShardConfig {
             id: id.to_owned(),
             url: "http://127.0.0.1:1".to_owned(),

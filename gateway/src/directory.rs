@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a shard may take to show up after it became known, before idle rooms are placed
-/// elsewhere.
+/// elsewhere; and to name its rooms after it has a lease.
 const ARRIVAL: Duration = Duration::from_millis(LEASE_MS);
 
 /// The memory engine behind a lock. Every call is short and none waits.
@@ -27,6 +27,8 @@ struct Inner {
     memory: MemoryDirectory,
     /// One entry for each shard of the topology.
     seen: BTreeMap<ShardId, Seen>,
+    /// Since when each lease is held. One entry for each lease of the engine, which limits them.
+    leased_since: BTreeMap<ShardId, Instant>,
     /// The gateway ends: nothing is granted any more.
     closed: bool,
 }
@@ -59,6 +61,7 @@ impl EmbeddedDirectory {
             inner: Mutex::new(Inner {
                 memory,
                 seen: BTreeMap::new(),
+                leased_since: BTreeMap::new(),
                 closed: false,
             }),
             incarnation,
@@ -76,7 +79,20 @@ impl EmbeddedDirectory {
         if inner.closed && !gives_back {
             return Err(DirectoryUnreachable("the gateway ends".to_owned()));
         }
-        Ok(inner.memory.handle_request(request, Instant::now()))
+        let now = Instant::now();
+        let new_lease = match &request {
+            Request::Renew { holder }
+                if inner.memory.lease_remaining(&holder.shard, now).is_none() =>
+            {
+                Some(holder.shard.clone())
+            }
+            _ => None,
+        };
+        let reply = inner.memory.handle_request(request, now);
+        if let (Some(shard), Reply::Leased { .. }) = (new_lease, &reply) {
+            inner.leased_since.insert(shard, now);
+        }
+        Ok(reply)
     }
 
     /// From now on no lease is prolonged and no room is granted; giving back is still heard. A
@@ -137,7 +153,26 @@ impl EmbeddedDirectory {
 
     /// Lets leases run out. Call it at least once a second.
     pub(crate) fn tick(&self) {
-        self.lock().memory.expire(Instant::now());
+        let mut inner = self.lock();
+        let now = Instant::now();
+        let Inner {
+            memory,
+            leased_since,
+            ..
+        } = &mut *inner;
+        memory.expire(now);
+        leased_since.retain(|shard, _| memory.lease_remaining(shard, now).is_some());
+    }
+
+    /// Whether the shard may have live rooms that are not known here yet: it, or we, have just
+    /// started, and rooms are named one after the other.
+    pub(crate) fn is_settling(&self, shard: &ShardId) -> bool {
+        let inner = self.lock();
+        let now = Instant::now();
+        let leased = inner.memory.lease_remaining(shard, now).is_some();
+        let since = inner.leased_since.get(shard).filter(|_| leased);
+        !inner.memory.grace_remaining(now).is_zero()
+            || since.is_some_and(|since| now.duration_since(*since) < ARRIVAL)
     }
 
     /// Shards that had a lease and lost it, or did not show up in time: idle rooms go elsewhere.
@@ -181,14 +216,35 @@ mod tests {
     use super::*;
     use affinity::directory::{Holder, Incarnation};
 
-    #[test]
-    fn a_closed_directory_takes_back_and_grants_nothing() {
-        let directory = EmbeddedDirectory::new(true);
-        let holder = Holder {
+    fn holder(directory: &EmbeddedDirectory) -> Holder {
+        Holder {
             shard: ShardId::new("s1"),
             incarnation: Incarnation(1),
             directory: Some(directory.incarnation()),
+        }
+    }
+
+    #[test]
+    fn a_shard_may_have_unknown_rooms_in_grace_and_while_its_lease_is_young() {
+        let shard = ShardId::new("s1");
+        assert!(EmbeddedDirectory::new(false).is_settling(&shard));
+        let directory = EmbeddedDirectory::new(true);
+        assert!(!directory.is_settling(&shard));
+        let holder = holder(&directory);
+        let renew = Request::Renew {
+            holder: holder.clone(),
         };
+        directory.handle(renew).unwrap();
+        directory.tick();
+        assert!(directory.is_settling(&shard));
+        directory.handle(Request::Resign { holder }).unwrap();
+        assert!(!directory.is_settling(&shard));
+    }
+
+    #[test]
+    fn a_closed_directory_takes_back_and_grants_nothing() {
+        let directory = EmbeddedDirectory::new(true);
+        let holder = holder(&directory);
         let renew = || Request::Renew {
             holder: holder.clone(),
         };

@@ -44,3 +44,4 @@ pub use report::{ReloadReport, Reweighed};
 pub use routing::NativeRouting;
 pub use server::{Deps, Gateway, Loader};
 pub use snapshot::{Loaded, routing};
+pub use tls::check_files;

@@ -11,8 +11,9 @@ use crate::snapshot::{Loaded, Snapshot, configured_shards};
 use crate::tls::{self, Certificates};
 use affinity::{Shard, ShardId};
 use arc_swap::ArcSwap;
+use proto::token::{ApiKeys, Claims};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use tracing::{error, info, warn};
 
 /// Reloads, one at a time.
@@ -20,11 +21,22 @@ pub(crate) struct Reloader {
     pub(crate) loader: Loader,
     pub(crate) state: Arc<ArcSwap<Snapshot>>,
     pub(crate) directory: Arc<EmbeddedDirectory>,
-    /// One for each listener; `None` for plain HTTP.
-    pub(crate) certificates: Vec<Option<Arc<Certificates>>>,
+    /// One for each listener.
+    pub(crate) listeners: Vec<RunningListener>,
     /// What cannot be changed without a restart is compared with this.
-    pub(crate) started: Config,
-    pub(crate) busy: Mutex<Dead>,
+    pub(crate) started: Loaded,
+    /// Held for a whole reload, while files are read too.
+    pub(crate) reloading: Mutex<()>,
+    /// Held while the running configuration is swapped, which waits for nothing.
+    pub(crate) swapping: Mutex<Dead>,
+}
+
+/// A listener that a reload may give other certificates.
+pub(crate) struct RunningListener {
+    /// As configured at the start.
+    pub(crate) address: String,
+    /// `None` for plain HTTP.
+    pub(crate) certificates: Option<Arc<Certificates>>,
 }
 
 /// The shards that get no idle rooms at the moment because they are dead.
@@ -49,18 +61,26 @@ impl Reloader {
     }
 
     fn attempt(&self) -> Result<ReloadReport, String> {
-        let mut dead = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = (self.loader)()?;
+        let _one_at_a_time = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = (self.loader)()?;
         loaded.config.check()?;
+        let needs_restart = restart_list(&self.started, &loaded);
+        // Two readings of one name would be two rooms, and the shards keep theirs.
+        loaded.rooms = self.started.rooms;
         let entries = self.read_certificates(&loaded.config)?;
+
+        let mut dead = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.state.load_full();
         let leaving = removed_shards(&before, &loaded.config);
         let generation = next_generation(&before, &loaded, &leaving);
         let after = Snapshot::build(&loaded, generation, &leaving, &dead.0)?;
 
         // From here on nothing can fail.
-        for (certificates, entries) in self.certificates.iter().zip(entries) {
-            if let (Some(certificates), Some(entries)) = (certificates, entries) {
+        for (listener, entries) in self.listeners.iter().zip(entries) {
+            if let (Some(certificates), Some(entries)) = (&listener.certificates, entries) {
                 certificates.replace(entries);
             }
         }
@@ -71,14 +91,19 @@ impl Reloader {
         report.generation_after = after.topology.generation();
         report.live_rooms = self.directory.bindings().len();
         report.shards_leaving = leaving_ids(&after);
-        report.needs_restart = restart_list(&self.started, &loaded.config);
+        report.needs_restart = needs_restart;
         Ok(report)
     }
 
     /// Drops the shards that have left and places idle rooms on the shards that are alive. Called
-    /// several times a second; changes nothing most of the time.
+    /// several times a second; changes nothing most of the time, and leaves it to the next time if a
+    /// reload is at it.
     pub(crate) fn prune(&self) {
-        let mut dead = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dead = match self.swapping.try_lock() {
+            Ok(dead) => dead,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         self.refresh(&mut dead);
     }
 
@@ -120,23 +145,26 @@ impl Reloader {
             .collect();
         let shards = snapshot.topology.shards().iter();
         let stays = |shard: &&Shard| {
-            leaving.iter().any(|id| id == shard.id.as_str()) && owners.contains(&shard.id)
+            leaving.iter().any(|id| id == shard.id.as_str())
+                && (owners.contains(&shard.id) || self.directory.is_settling(&shard.id))
         };
         shards.filter(stays).cloned().collect()
     }
 
+    /// New certificates for the listeners that the configuration still names; the others keep what
+    /// they have.
     fn read_certificates(&self, config: &Config) -> Result<Vec<Option<Vec<tls::Entry>>>, String> {
-        let entries = self
-            .certificates
-            .iter()
-            .enumerate()
-            .map(|(index, running)| {
-                let listen = running.as_ref().and_then(|_| config.listen.get(index));
-                listen
-                    .and_then(|listen| listen.tls.as_ref())
-                    .map(tls::load)
-                    .transpose()
-            });
+        let entries = self.listeners.iter().enumerate().map(|(index, listener)| {
+            let same = |address: &str| address == listener.address;
+            // Port 0 may be there more than once: the first is the first, and so on.
+            let before = self.listeners.iter().take(index);
+            let nth = before.filter(|other| same(&other.address)).count();
+            let mut named = config.listen.iter().filter(|listen| same(&listen.address));
+            match (&listener.certificates, named.nth(nth)) {
+                (Some(_), Some(listen)) => tls::load_listener(listen),
+                _ => Ok(None),
+            }
+        });
         entries.collect()
     }
 }
@@ -182,25 +210,65 @@ fn log_deaths(before: &BTreeSet<ShardId>, after: &BTreeSet<ShardId>) {
 }
 
 /// Settings of `now` that take effect only after a restart.
-fn restart_list(started: &Config, now: &Config) -> Vec<String> {
+fn restart_list(started: &Loaded, now: &Loaded) -> Vec<String> {
     let sockets = |config: &Config| -> Vec<(String, bool)> {
         let listen = config.listen.iter();
         listen
             .map(|ListenConfig { address, tls }| (address.clone(), tls.is_some()))
             .collect()
     };
+    let (old, new) = (&started.config, &now.config);
     let changes = [
-        ("listen", sockets(started) != sockets(now)),
-        ("internal", started.internal != now.internal),
-        ("directory", started.directory != now.directory),
-        ("threads", started.threads != now.threads),
+        ("gateway.listen", sockets(old) != sockets(new)),
+        ("gateway.internal", old.internal != new.internal),
+        ("gateway.threads", old.threads != new.threads),
         (
-            "shutdown_grace_s",
-            started.shutdown_grace_s != now.shutdown_grace_s,
+            "gateway.shutdown_grace_s",
+            old.shutdown_grace_s != new.shutdown_grace_s,
+        ),
+        ("rooms.case", started.rooms != now.rooms),
+        (
+            "keys (in use here; shards read them at their start)",
+            !same_keys(&started.keys, &now.keys),
         ),
     ];
     let changed = changes.into_iter().filter(|(_, changed)| *changed);
-    changed
-        .map(|(field, _)| format!("gateway.{field}"))
-        .collect()
+    changed.map(|(field, _)| field.to_owned()).collect()
+}
+
+/// Secrets cannot be looked at, but what they sign can.
+fn same_keys(one: &ApiKeys, other: &ApiKeys) -> bool {
+    let signed = |keys: &ApiKeys, name: &str| {
+        let claims = Claims {
+            iss: name.to_owned(),
+            ..Claims::default()
+        };
+        keys.mint(&claims).ok()
+    };
+    one.names().eq(other.names())
+        && one
+            .names()
+            .all(|name| signed(one, name) == signed(other, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn keys(pairs: &[(&str, &str)]) -> ApiKeys {
+        let pairs = pairs
+            .iter()
+            .map(|(name, secret)| ((*name).to_owned(), (*secret).to_owned()));
+        ApiKeys::new(pairs.collect::<BTreeMap<_, _>>()).unwrap()
+    }
+
+    #[test]
+    fn keys_are_the_same_if_names_and_secrets_are() {
+        let one = keys(&[("a", "1"), ("b", "2")]);
+        assert!(same_keys(&one, &keys(&[("b", "2"), ("a", "1")])));
+        assert!(!same_keys(&one, &keys(&[("a", "1"), ("b", "3")])));
+        assert!(!same_keys(&one, &keys(&[("a", "1")])));
+        assert!(!same_keys(&one, &keys(&[("a", "1"), ("c", "2")])));
+    }
 }

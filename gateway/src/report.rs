@@ -144,7 +144,7 @@ impl fmt::Display for ReloadReport {
             self.live_rooms_moved, self.live_rooms
         )?;
         if !self.needs_restart.is_empty() {
-            write!(f, ", needs a restart: {}", self.needs_restart.join(" "))?;
+            write!(f, ", needs a restart: {}", self.needs_restart.join("; "))?;
         }
         Ok(())
     }

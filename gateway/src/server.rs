@@ -9,7 +9,7 @@ use crate::error::GatewayError;
 use crate::journey::Shared;
 use crate::listen::{BoundService, bind, local_address};
 use crate::proxy::EdgeProxy;
-use crate::reload::{Dead, Reloader};
+use crate::reload::{Dead, Reloader, RunningListener};
 use crate::report::ReloadReport;
 use crate::snapshot::{Loaded, Snapshot};
 use crate::tls::{self, Certificates};
@@ -75,9 +75,19 @@ pub struct Gateway {
 
 struct Listener {
     socket: TcpListener,
+    configured: String,
     address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
     acceptor: Option<Arc<Acceptor>>,
+}
+
+impl Listener {
+    fn running(&self) -> RunningListener {
+        RunningListener {
+            address: self.configured.clone(),
+            certificates: self.certificates.clone(),
+        }
+    }
 }
 
 impl Gateway {
@@ -96,20 +106,21 @@ impl Gateway {
         };
         let snapshot =
             Snapshot::build(&loaded, 1, &[], &BTreeSet::new()).map_err(GatewayError::Config)?;
-        let config = loaded.config;
         let directory = Arc::new(EmbeddedDirectory::new(deps.first_start));
         directory.set_topology(&snapshot.topology);
         let state = Arc::new(ArcSwap::from_pointee(snapshot));
 
-        let listeners = take_listeners(&config)?;
-        let internal = take_internal(&config)?;
+        let listeners = take_listeners(&loaded.config)?;
+        let internal = take_internal(&loaded.config)?;
+        let config = loaded.config.clone();
         let reloader = Arc::new(Reloader {
             loader: deps.loader,
             state: Arc::clone(&state),
             directory: Arc::clone(&directory),
-            certificates: listeners.iter().map(|l| l.certificates.clone()).collect(),
-            started: config.clone(),
-            busy: Mutex::new(Dead::default()),
+            listeners: listeners.iter().map(Listener::running).collect(),
+            started: loaded,
+            reloading: Mutex::new(()),
+            swapping: Mutex::new(Dead::default()),
         });
         Ok(Self {
             config,
@@ -231,14 +242,15 @@ fn take_listeners(config: &Config) -> Result<Vec<Listener>, GatewayError> {
     let listeners = config.listen.iter().map(|listen| {
         let invalid =
             |cause| GatewayError::Config(format!("gateway.listen '{}': {cause}", listen.address));
-        let entries = listen.tls.as_ref().map(tls::load).transpose();
+        let entries = tls::load_listener(listen);
         let certificates = entries
-            .map_err(invalid)?
+            .map_err(GatewayError::Config)?
             .map(|entries| Arc::new(Certificates::new(entries)));
         let acceptor = certificates.clone().map(tls::acceptor).transpose();
         let socket = bind(&listen.address, "gateway.listen")?;
         Ok(Listener {
             address: local_address(&socket, "gateway.listen")?,
+            configured: listen.address.clone(),
             socket,
             certificates,
             acceptor: acceptor.map_err(invalid)?.map(Arc::new),

@@ -1,6 +1,6 @@
 //! Certificates: read from files, chosen by name, swapped at a reload.
 
-use crate::config::TlsConfig;
+use crate::config::{Config, ListenConfig, TlsConfig};
 use arc_swap::ArcSwap;
 use pingora::listeners::tls::Acceptor;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -68,8 +68,23 @@ fn matches_name(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Reads the files of a listener. The error names the file and the cause.
-pub(crate) fn load(config: &TlsConfig) -> Result<Vec<Entry>, String> {
+/// Reads every file that the section names, as a start does, without opening a listener.
+///
+/// # Errors
+/// A text that names the address, the file and the cause: unreadable, no PEM, or a key that is not
+/// the certificate's.
+pub fn check_files(config: &Config) -> Result<(), String> {
+    let loaded = config.listen.iter().map(load_listener);
+    loaded.map(|entries| entries.map(drop)).collect()
+}
+
+/// Reads the files of a listener, if it has any. The error names the address, the file and the cause.
+pub(crate) fn load_listener(listen: &ListenConfig) -> Result<Option<Vec<Entry>>, String> {
+    let entries = listen.tls.as_ref().map(load).transpose();
+    entries.map_err(|cause| format!("gateway.listen '{}': {cause}", listen.address))
+}
+
+fn load(config: &TlsConfig) -> Result<Vec<Entry>, String> {
     let provider = aws_lc_rs::default_provider();
     let entries = config.certificates.iter().map(|certificate| {
         let key = load_key(&certificate.cert, &certificate.key, &provider)?;

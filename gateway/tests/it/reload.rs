@@ -4,8 +4,9 @@ use crate::support::{FakeShard, TestGateway, config, until};
 use affinity::directory::{Holder, Incarnation, Reply, Request};
 use affinity::{RoomCase, ShardId};
 use futures::{SinkExt as _, StreamExt as _};
-use gateway::{Deps, Gateway, GatewayError, ShardStateConfig};
+use gateway::{Deps, Gateway, GatewayError, Loaded, ShardStateConfig};
 use proto::rpc::DirectoryClient;
+use proto::token::ApiKeys;
 use std::sync::Arc;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -116,6 +117,45 @@ async fn a_draining_shard_gets_no_new_rooms_and_restart_settings_are_named() {
         (answer.status, answer.header("retry-after")),
         (503, Some("1"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_shard_is_kept_while_its_lease_is_so_young_that_its_rooms_may_be_unknown() {
+    let (one, two) = (FakeShard::start("s1").await, FakeShard::start("s2").await);
+    let gateway = TestGateway::start(config(vec![one.config(), two.config()]));
+    gateway.renew("s2").await;
+    let mut narrower = gateway.config.clone();
+    narrower.shards.pop();
+    let report = gateway.reload_with(&narrower).unwrap();
+    assert_eq!(report.shards_leaving, ["s2"], "{report}");
+    gateway.resign("s2").await;
+    let report = gateway.reload().unwrap();
+    assert!(report.shards_leaving.is_empty(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_keys_are_used_at_once_and_the_case_of_rooms_stays() {
+    let one = FakeShard::start("s1").await;
+    let gateway = TestGateway::start(config(vec![one.config()]));
+    let other = [("devkey".to_owned(), "changed".to_owned())];
+    gateway.loader.set_loaded(Loaded {
+        config: gateway.config.clone(),
+        keys: ApiKeys::new(other.into()).unwrap(),
+        rooms: RoomCase::Fold,
+    });
+    let target = format!(
+        "/rtc/validate?access_token={}",
+        crate::support::token("Standup")
+    );
+    assert_eq!(gateway.get(&target).await.status, 200);
+    let report = gateway.reload().unwrap();
+    assert_eq!(report.needs_restart.len(), 2, "{report}");
+    assert_eq!(report.needs_restart[0], "rooms.case");
+    assert!(report.needs_restart[1].starts_with("keys (in use here; shards"));
+    assert_eq!(gateway.get(&target).await.status, 401);
+    assert_eq!(gateway.get("/Standup").await.status, 200);
+    let seen = one.seen().pop().unwrap();
+    assert_eq!(seen.context.room.as_deref(), Some("Standup"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

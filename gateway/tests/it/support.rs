@@ -223,6 +223,10 @@ impl TestLoader {
         *self.0.lock().unwrap() = Ok(loaded(config));
     }
 
+    pub(crate) fn set_loaded(&self, loaded: Loaded) {
+        *self.0.lock().unwrap() = Ok(loaded);
+    }
+
     pub(crate) fn set_broken(&self, error: &str) {
         *self.0.lock().unwrap() = Err(error.to_owned());
     }
@@ -357,8 +361,8 @@ impl TestGateway {
         Incarnation(7 + ended.unwrap_or(0))
     }
 
-    /// Owns `room` on `shard` in the directory's eyes.
-    pub(crate) async fn claim(&self, shard: &str, room: &str) {
+    /// Prolongs the lease of `shard`, or takes one.
+    pub(crate) async fn renew(&self, shard: &str) -> Holder {
         let mut holder = Holder {
             shard: ShardId::new(shard),
             incarnation: self.incarnation(shard),
@@ -367,16 +371,16 @@ impl TestGateway {
         let renew = Call::Renew {
             holder: holder.clone(),
         };
-        let reply = self.directory.call(renew).await.unwrap();
-        holder.directory = match reply {
+        holder.directory = match self.directory.call(renew).await.unwrap() {
             Reply::Leased { directory, .. } => Some(directory),
-            Reply::StaleDirectory { current } => Some(current),
             other => panic!("{other:?}"),
         };
-        let renew = Call::Renew {
-            holder: holder.clone(),
-        };
-        self.directory.call(renew).await.unwrap();
+        holder
+    }
+
+    /// Owns `room` on `shard` in the directory's eyes.
+    pub(crate) async fn claim(&self, shard: &str, room: &str) {
+        let holder = self.renew(shard).await;
         let room = RoomKey::from_claim(room, RoomCase::Sensitive).unwrap();
         let reply = self.directory.call(Call::Claim { holder, room }).await;
         assert!(matches!(reply, Ok(Reply::Granted { .. })), "{reply:?}");
@@ -384,23 +388,7 @@ impl TestGateway {
 
     /// The life of a shard ends in good order: it gives up its lease and its rooms.
     pub(crate) async fn resign(&self, shard: &str) {
-        let holder = Holder {
-            shard: ShardId::new(shard),
-            incarnation: self.incarnation(shard),
-            directory: None,
-        };
-        let renew = Call::Renew {
-            holder: holder.clone(),
-        };
-        let current = match self.directory.call(renew).await.unwrap() {
-            Reply::Leased { directory, .. } => directory,
-            Reply::StaleDirectory { current } => current,
-            other => panic!("{other:?}"),
-        };
-        let holder = Holder {
-            directory: Some(current),
-            ..holder
-        };
+        let holder = self.renew(shard).await;
         self.directory.call(Call::Resign { holder }).await.unwrap();
         *self
             .lives

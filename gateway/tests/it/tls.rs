@@ -145,6 +145,91 @@ async fn the_certificate_is_chosen_by_name_and_swapped_at_a_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_goes_through_tls_in_both_directions() {
+    let folder = Folder::new("tls-websocket");
+    let a = issue(&folder.0, "a.test");
+    issue(&folder.0, "*.b.test");
+    let shard = FakeShard::start("s1").await;
+    let gateway = TestGateway::start(tls_config(&folder.0, &shard));
+    let address = gateway.address;
+    tokio::task::spawn_blocking(move || {
+        let mut stream = connect(address, "a.test", &[&a], &[b"http/1.1"]);
+        let handshake = b"GET /r/standup/rtc HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\n\
+            upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+            sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        stream.write_all(handshake).unwrap();
+        // A final text frame with an all-zero mask (RFC 6455 section 5.2).
+        stream.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
+        let mut heard = Vec::new();
+        let mut byte = [0; 1];
+        while !heard.ends_with(b"\r\n\r\n\x81\x02s1\x81\x02hi") {
+            stream.read_exact(&mut byte).unwrap();
+            heard.push(byte[0]);
+        }
+        assert!(heard.starts_with(b"HTTP/1.1 101 "));
+    })
+    .await
+    .unwrap();
+    let seen = shard.seen().pop().unwrap();
+    assert_eq!(seen.headers["x-forwarded-proto"], "https");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_is_gone_from_the_file_keeps_its_own_certificate() {
+    let folder = Folder::new("tls-gone");
+    let a = issue(&folder.0, "a.test");
+    issue(&folder.0, "other.test");
+    let shard = FakeShard::start("s1").await;
+    let mut both = config(vec![shard.config()]);
+    both.listen = [("127.0.0.1:0", "a.test"), ("localhost:0", "other.test")]
+        .map(|(address, file)| ListenConfig {
+            address: address.to_owned(),
+            tls: Some(TlsConfig {
+                certificates: vec![certificate(&folder.0, file)],
+            }),
+        })
+        .into();
+    let gateway = TestGateway::start(both);
+    let mut second_only = gateway.config.clone();
+    second_only.listen.remove(0);
+    let report = gateway.reload_with(&second_only).unwrap();
+    assert_eq!(report.needs_restart, ["gateway.listen"]);
+    let address = gateway.address;
+    tokio::task::spawn_blocking(move || {
+        let mut stream = connect(address, "a.test", &[&a], &[b"http/1.1"]);
+        assert_eq!(ask(&mut stream).unwrap().1, a);
+    })
+    .await
+    .unwrap();
+}
+
+#[test]
+fn a_check_of_the_files_finds_what_a_start_would() {
+    let folder = Folder::new("tls-check");
+    issue(&folder.0, "a.test");
+    issue(&folder.0, "b.test");
+    let with = |cert: &str, key: &str| {
+        let certificate = CertificateConfig {
+            cert: folder.0.join(cert),
+            key: folder.0.join(key),
+            names: Vec::new(),
+        };
+        let mut config = Config::default();
+        config.listen[0].tls = Some(TlsConfig {
+            certificates: vec![certificate],
+        });
+        gateway::check_files(&config)
+    };
+    assert_eq!(gateway::check_files(&Config::default()), Ok(()));
+    assert_eq!(with("a.test.crt", "a.test.key"), Ok(()));
+    let error = with("a.test.crt", "b.test.key").unwrap_err();
+    assert!(error.contains("do not fit together"), "{error}");
+    assert!(error.contains("gateway.listen '127.0.0.1:7880'"), "{error}");
+    let error = with("a.test.crt", "none.key").unwrap_err();
+    assert!(error.contains("none.key"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_finish_its_handshake_is_let_go() {
     let folder = Folder::new("tls-slow");
     issue(&folder.0, "a.test");
