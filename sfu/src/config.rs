@@ -1,12 +1,16 @@
-//! Section `node:` of the configuration file. Plain data: checking it against the machine is
-//! `addresses.rs` and `ports.rs`.
+//! Section `node:` of the configuration file, and what can be told of it without a machine: checking
+//! it against one is `addresses.rs` and `ports.rs`.
 
+use crate::node::NodeError;
+use proto::rpc::RpcError;
 use schemars::JsonSchema;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 
+/// Longest name of a node. It is a metrics label and part of logs.
+const ID_CHARS_MAX: usize = 64;
 /// First port for media if nothing is configured.
 pub(crate) const DEFAULT_PORT: u16 = 7882;
 
@@ -47,6 +51,54 @@ impl Default for Config {
             shard: None,
         }
     }
+}
+
+impl Config {
+    /// Finds what is wrong whatever the machine: no socket is opened and no interface looked at.
+    ///
+    /// # Errors
+    /// [`NodeError::Id`], [`NodeError::PublicAddress`] and [`NodeError::Shard`].
+    pub fn validate(&self) -> Result<(), NodeError> {
+        if !is_id(&self.id) {
+            return Err(NodeError::Id(self.id.clone()));
+        }
+        // Without `bind` the machine's addresses decide.
+        let reachable = |public: &IpAddr| {
+            self.bind.is_empty() || self.bind.iter().any(|ip| ip.is_ipv4() == public.is_ipv4())
+        };
+        if let Some(public) = self.public_ip.iter().find(|public| !reachable(public)) {
+            return Err(NodeError::PublicAddress(*public));
+        }
+        match &self.shard {
+            Some(shard) if !is_shard(shard) => {
+                Err(NodeError::Shard(RpcError::Address(shard.clone())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !id.is_empty() && id.len() <= ID_CHARS_MAX && id.chars().all(allowed)
+}
+
+/// `http://host` or `http://host:port`, as far as it can be told without asking for the host.
+fn is_shard(address: &str) -> bool {
+    let Some(authority) = address.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let port = match authority.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((_, after)) if after.ends_with(']') => None,
+        Some((_, port)) => Some(port),
+        None => None,
+    };
+    let host = authority.split(':').next().unwrap_or_default();
+    !host.is_empty()
+        && authority.chars().all(|c| c.is_ascii_graphic() && c != '/')
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// The two ways to write `public_ip`, for the schema only.
@@ -131,6 +183,60 @@ mod tests {
             ..Config::default()
         };
         assert_eq!(read(&serde_json::to_string(&config).unwrap()), Ok(config));
+    }
+
+    #[test]
+    fn a_name_that_would_break_a_label_or_a_log_is_refused() {
+        for id in ["", "a b", "n\"1", "ü", &"n".repeat(65)] {
+            let config = Config {
+                id: id.to_owned(),
+                ..Config::default()
+            };
+            assert!(matches!(config.validate(), Err(NodeError::Id(_))), "{id}");
+        }
+        assert!(Config::default().validate().is_ok());
+    }
+
+    #[test]
+    fn a_public_address_needs_an_address_of_its_version() {
+        let mut config = Config {
+            bind: vec!["127.0.0.1".parse().unwrap()],
+            public_ip: vec!["2001:db8::7".parse().unwrap()],
+            ..Config::default()
+        };
+        let refused = config.validate();
+        assert!(matches!(refused, Err(NodeError::PublicAddress(_))));
+        config.bind.push("::".parse().unwrap());
+        assert!(config.validate().is_ok());
+        config.bind.clear();
+        assert!(config.validate().is_ok(), "the machine decides");
+    }
+
+    #[test]
+    fn the_shards_address_has_a_scheme_a_host_and_perhaps_a_port() {
+        let validate = |shard: &str| {
+            let config = Config {
+                shard: Some(shard.to_owned()),
+                ..Config::default()
+            };
+            config.validate()
+        };
+        for good in ["http://s1:7980", "http://10.0.0.1", "http://[::1]:7980/"] {
+            assert!(validate(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "s1:7980",
+            "https://s1:1",
+            "http://",
+            "http://:1",
+            "http://s1:",
+            "http://s 1",
+            "http://s1:70000",
+            "http://s1:1/path",
+        ] {
+            assert!(matches!(validate(bad), Err(NodeError::Shard(_))), "{bad}");
+        }
     }
 
     #[test]

@@ -59,16 +59,30 @@ impl Label {
     }
 }
 
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It is on its way.
+    Yes,
+    /// There is no room for it now.
+    Full,
+    /// It can never be written: longer than the peer takes, or the channel is closing.
+    Never,
+}
+
 /// The channels of a transport.
 #[derive(Default)]
 pub(super) struct Channels {
     open: Vec<(ChannelId, Label)>,
+    /// The client has the reliable channel open, but this transport is not there yet.
+    expected: bool,
     backlog: VecDeque<Vec<u8>>,
     backlog_bytes: usize,
 }
 
 impl Channels {
     pub(super) fn opened(&mut self, id: ChannelId, label: Label) {
+        self.expected &= label != Label::Reliable;
         self.open.retain(|(_, known)| *known != label);
         self.open.push((id, label));
     }
@@ -93,6 +107,28 @@ impl Channels {
             .iter()
             .find(|(_, known)| *known == label)
             .map(|(id, _)| *id)
+    }
+
+    /// True if reliable packets are kept until their channel opens.
+    pub(super) fn is_expected(&self) -> bool {
+        self.expected
+    }
+
+    /// What the transport that takes this one's place begins with: no channel, but all that waits.
+    pub(super) fn leave(&mut self) -> Self {
+        let reliable = self.expected || self.id_of(Label::Reliable).is_some();
+        let left = std::mem::take(self);
+        Self {
+            open: Vec::new(),
+            expected: reliable,
+            ..left
+        }
+    }
+
+    /// Takes what the transport before left. `expected`: the client says that the reliable channel
+    /// is open.
+    pub(super) fn inherit(&mut self, left: Self, expected: bool) {
+        *self = Self { expected, ..left };
     }
 
     /// True if a packet for the reliable channel must wait its turn.
@@ -124,10 +160,19 @@ impl Channels {
     }
 }
 
-/// Writes one message; false if there is no room for it now.
-pub(super) fn write(rtc: &mut Rtc, id: ChannelId, packet: &[u8]) -> bool {
-    rtc.channel(id)
-        .is_some_and(|mut channel| channel.write(true, packet).unwrap_or(false))
+/// Writes one message.
+pub(super) fn write(rtc: &mut Rtc, id: ChannelId, packet: &[u8]) -> Written {
+    let Some(mut channel) = rtc.channel(id) else {
+        return Written::Full;
+    };
+    match channel.write(true, packet) {
+        Ok(true) => Written::Yes,
+        Ok(false) => Written::Full,
+        Err(error) => {
+            tracing::debug!(%error, bytes = packet.len(), "data packet cannot be written");
+            Written::Never
+        }
+    }
 }
 
 #[cfg(test)]
@@ -149,6 +194,24 @@ mod tests {
             assert!(channels.push_backlog(&[0; 64 * 1024]));
         }
         assert!(!channels.push_backlog(&[0]));
+    }
+
+    #[test]
+    fn what_waits_is_left_to_the_next_transport_and_kept_until_its_channel_opens() {
+        let mut first = Channels {
+            expected: true,
+            ..Channels::default()
+        };
+        assert!(first.push_backlog(&[1]));
+        let left = first.leave();
+        assert!(!first.has_backlog() && !first.is_expected());
+        assert!(left.is_expected());
+        let mut second = Channels::default();
+        second.inherit(left, true);
+        assert!(second.is_expected());
+        assert_eq!(second.front(), Some(&[1][..]));
+        assert_eq!(second.backlog_bytes, 1);
+        assert!(!Channels::default().leave().is_expected());
     }
 
     #[test]

@@ -141,6 +141,7 @@ impl Engine {
         let key = self.participants.insert(Participant {
             sid: sid.clone(),
             identity: command.identity,
+            hidden: command.hidden,
             room,
             mode: command.mode,
             permission: command.permission,

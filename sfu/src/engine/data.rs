@@ -1,6 +1,6 @@
 //! Data packets from one participant to the others of its room.
 
-use super::channels::{Label, write};
+use super::channels::{Label, Written, write};
 use super::data_packet::{Destinations, MAX_DATA_PACKET, Relayed, Stamp, stamp};
 use super::{Engine, ParticipantKey, TransportKey};
 use proto::media::PeerMode;
@@ -33,9 +33,13 @@ impl Engine {
                 destinations: Destinations::default(),
             });
         }
-        let who = Stamp {
-            identity: participant.identity.as_str(),
-            sid: participant.sid.as_str(),
+        let who = if participant.hidden {
+            Stamp::NOBODY
+        } else {
+            Stamp {
+                identity: participant.identity.as_str(),
+                sid: participant.sid.as_str(),
+            }
         };
         let relayed = stamp(data, who)
             .inspect_err(|problem| {
@@ -57,23 +61,37 @@ impl Engine {
         let Some(room) = room.and_then(|room| self.rooms.get(room)) else {
             return;
         };
-        let receivers: Vec<TransportKey> = room
-            .participants
-            .iter()
-            .filter(|key| **key != sender)
-            .filter_map(|key| self.participants.get(*key))
-            .filter(|other| {
-                relayed
-                    .destinations
-                    .include(other.identity.as_str(), other.sid.as_str())
+        let others = room.participants.iter().filter(|key| **key != sender);
+        let meant = |key: &&ParticipantKey| {
+            self.participants.get(**key).is_some_and(|other| {
+                let (identity, sid) = (other.identity.as_str(), other.sid.as_str());
+                relayed.destinations.include(identity, sid)
             })
-            .filter_map(|other| match other.mode {
-                PeerMode::Single => other.publisher,
-                PeerMode::Dual => other.subscriber,
-            })
-            .collect();
+        };
+        let receivers: Vec<ParticipantKey> = others.filter(meant).copied().collect();
         for receiver in receivers {
-            self.send(receiver, label, &relayed.bytes, now);
+            self.hand(receiver, label, &relayed.bytes, now);
+        }
+    }
+
+    fn hand(&mut self, receiver: ParticipantKey, label: Label, packet: &[u8], now: Instant) {
+        let Some(other) = self.participants.get_mut(receiver) else {
+            return;
+        };
+        let transport = match other.mode {
+            PeerMode::Single => other.publisher,
+            PeerMode::Dual if other.permission.subscribe => other.subscriber,
+            // Without the permission the client has no subscriber connection.
+            PeerMode::Dual => other.publisher,
+        };
+        if let Some(transport) = transport {
+            self.send(transport, label, packet, now);
+        } else if label == Label::Reliable {
+            // The transport is lost; the client may resume.
+            let channels = &mut other.kept.channels;
+            if channels.is_expected() && !channels.push_backlog(packet) {
+                self.outbox.counters.strays += 1;
+            }
         }
     }
 
@@ -81,18 +99,23 @@ impl Engine {
         let Some(transport) = self.transports.get_mut(to) else {
             return;
         };
-        // A client that has not opened the channel yet gets nothing, as from any LiveKit server.
-        let Some(id) = transport.channels.id_of(label) else {
-            return;
-        };
         let reliable = label == Label::Reliable;
-        let must_wait = reliable && transport.channels.has_backlog();
-        let written = !must_wait
-            && transport
+        let written = match transport.channels.id_of(label) {
+            Some(_) if reliable && transport.channels.has_backlog() => Written::Full,
+            Some(id) => transport
                 .call(|rtc| write(rtc, id, packet))
-                .unwrap_or(false);
-        let kept = written || (reliable && transport.channels.push_backlog(packet));
-        if !kept {
+                .unwrap_or(Written::Never),
+            // Resuming: the channel is about to open.
+            None if reliable && transport.channels.is_expected() => Written::Full,
+            // A client that has not opened the channel yet gets nothing, as from any LiveKit server.
+            None => return,
+        };
+        let served = match written {
+            Written::Yes => true,
+            Written::Full => reliable && transport.channels.push_backlog(packet),
+            Written::Never => false,
+        };
+        if !served {
             self.outbox.counters.strays += 1;
         }
         self.drain(to, now);
@@ -112,12 +135,14 @@ impl Engine {
             };
             let written = transport
                 .call(|rtc| write(rtc, id, &packet))
-                .unwrap_or(false);
-            if written {
+                .unwrap_or(Written::Never);
+            if written != Written::Full {
                 transport.channels.pop_front();
             }
+            // One that can never be written must not stop those behind it.
+            self.outbox.counters.strays += u64::from(written == Written::Never);
             self.drain(key, now);
-            if !written {
+            if written == Written::Full {
                 return;
             }
         }

@@ -5,7 +5,8 @@
 
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
 
-/// Largest packet relayed, in bytes: clients cut theirs at 64,000. Larger ones are refused.
+/// Largest packet relayed, in bytes, with the sender's name in it: clients cut theirs at 64,000, and
+/// a peer that names no limit takes 65,536 (RFC 8841, section 6.1). Larger ones are refused.
 pub(super) const MAX_DATA_PACKET: usize = 64 * 1024;
 /// Most destinations honoured in one packet. More are refused: no room is this large.
 const MAX_DESTINATIONS: usize = 1024;
@@ -30,7 +31,7 @@ mod user_field {
 /// Why a packet is not relayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadPacket {
-    /// Longer than [`MAX_DATA_PACKET`].
+    /// Longer than [`MAX_DATA_PACKET`], before or after it was stamped.
     #[error("the data packet is longer than 64 KiB: split it into a data stream")]
     TooLong,
     /// No protobuf message.
@@ -41,13 +42,21 @@ pub(super) enum BadPacket {
     TooManyDestinations,
 }
 
-/// Who sent a packet, by the server's knowledge.
+/// Who sent a packet, by the server's knowledge. What is empty is left out of the packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp<'a> {
     /// `participant_identity`.
     pub(super) identity: &'a str,
     /// `participant_sid`.
     pub(super) sid: &'a str,
+}
+
+impl Stamp<'static> {
+    /// For participants that others do not know of.
+    pub(super) const NOBODY: Self = Self {
+        identity: "",
+        sid: "",
+    };
 }
 
 /// A packet ready to be relayed.
@@ -117,16 +126,12 @@ pub(super) fn stamp(packet: &[u8], sender: Stamp<'_>) -> Result<Relayed, BadPack
         }
         relayed.bytes.extend_from_slice(found.raw);
     }
-    put_bytes(
-        field::PARTICIPANT_IDENTITY,
-        sender.identity.as_bytes(),
-        &mut relayed.bytes,
-    );
-    put_bytes(
-        field::PARTICIPANT_SID,
-        sender.sid.as_bytes(),
-        &mut relayed.bytes,
-    );
+    let bytes = &mut relayed.bytes;
+    put_name(field::PARTICIPANT_IDENTITY, sender.identity, bytes);
+    put_name(field::PARTICIPANT_SID, sender.sid, bytes);
+    if bytes.len() > MAX_DATA_PACKET {
+        return Err(BadPacket::TooLong);
+    }
     Ok(relayed)
 }
 
@@ -151,12 +156,8 @@ fn stamp_user(
         }
         out.extend_from_slice(found.raw);
     }
-    put_bytes(user_field::PARTICIPANT_SID, sender.sid.as_bytes(), &mut out);
-    put_bytes(
-        user_field::PARTICIPANT_IDENTITY,
-        sender.identity.as_bytes(),
-        &mut out,
-    );
+    put_name(user_field::PARTICIPANT_SID, sender.sid, &mut out);
+    put_name(user_field::PARTICIPANT_IDENTITY, sender.identity, &mut out);
     Ok(out)
 }
 
@@ -211,6 +212,13 @@ fn split<'a>(cursor: &mut &'a [u8], length: u64) -> Result<&'a [u8], BadPacket> 
         .ok_or(BadPacket::Malformed)?;
     *cursor = tail;
     Ok(head)
+}
+
+/// An empty string is the same as none (proto3), and shorter.
+fn put_name(number: u32, name: &str, out: &mut Vec<u8>) {
+    if !name.is_empty() {
+        put_bytes(number, name.as_bytes(), out);
+    }
 }
 
 fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
@@ -291,6 +299,42 @@ mod tests {
         assert_eq!(user.participant_identity, "alice");
         assert_eq!(user.payload, b"hi");
         assert_eq!(user.topic.as_deref(), Some("chat"));
+    }
+
+    #[test]
+    fn a_sender_that_nobody_knows_of_is_not_named() {
+        let packet = DataPacket {
+            user: Some(UserPacket {
+                participant_sid: "PA_mallory".into(),
+                participant_identity: "bob".into(),
+                ..UserPacket::default()
+            }),
+            participant_identity: "bob".into(),
+            participant_sid: "PA_bob".into(),
+            sequence: 7,
+            ..DataPacket::default()
+        };
+        let relayed = stamp(&packet.encode_to_vec(), Stamp::NOBODY).unwrap();
+        let expected = DataPacket {
+            user: Some(UserPacket::default()),
+            sequence: 7,
+            ..DataPacket::default()
+        };
+        let mut fields = relayed.bytes.as_slice();
+        while !fields.is_empty() {
+            let number = Field::take(&mut fields).unwrap().number;
+            assert!([field::USER, field::SEQUENCE].contains(&number), "{number}");
+        }
+        assert_eq!(DataPacket::decode(relayed.bytes.as_slice()), Ok(expected));
+    }
+
+    #[test]
+    fn a_packet_that_the_stamp_makes_too_long_is_refused() {
+        let mut packet = Vec::new();
+        put_bytes(13, &vec![0; MAX_DATA_PACKET - 4], &mut packet);
+        assert_eq!(packet.len(), MAX_DATA_PACKET);
+        assert_eq!(stamp(&packet, ALICE), Err(BadPacket::TooLong));
+        assert!(stamp(&packet, Stamp::NOBODY).is_ok());
     }
 
     #[test]

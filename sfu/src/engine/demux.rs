@@ -9,6 +9,9 @@ use super::config::{LocalCandidate, Transport};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
+/// Most ufrags in force per transport: the newest, and the one before for checks that are on their
+/// way. Older ones are forgotten.
+const MAX_UFRAGS: usize = 2;
 /// Most addresses known per transport; a client roams over a few. The oldest is forgotten.
 const MAX_REMOTES: usize = 20;
 
@@ -54,18 +57,36 @@ pub(super) struct Demux {
 /// What must be forgotten with a transport.
 #[derive(Default)]
 struct Known {
+    /// In force, newest last.
     ufrags: Vec<String>,
+    /// Of our own offer to restart ICE, until the client answers.
+    offered: Option<String>,
     remotes: Vec<(Transport, SocketAddr)>,
 }
 
 impl Demux {
-    /// Requests for this ufrag are for this transport.
+    /// Requests for this ufrag are for this transport; those for the ones before will cease.
     pub(super) fn learn_ufrag(&mut self, ufrag: &str, key: TransportKey) {
         let known = self.known.entry(key).or_default();
         if known.ufrags.iter().any(|before| before == ufrag) {
             return;
         }
+        known.offered.take_if(|offered| offered == ufrag);
         known.ufrags.push(ufrag.to_owned());
+        if known.ufrags.len() > MAX_UFRAGS {
+            let oldest = known.ufrags.remove(0);
+            self.ufrags.remove(&oldest);
+        }
+        self.ufrags.insert(ufrag.to_owned(), key);
+    }
+
+    /// Requests for this ufrag may come once the client has our offer. Until its answer is here
+    /// ([`Demux::learn_ufrag`]) those in force stay.
+    pub(super) fn offer_ufrag(&mut self, ufrag: &str, key: TransportKey) {
+        let known = self.known.entry(key).or_default();
+        if let Some(unanswered) = known.offered.replace(ufrag.to_owned()) {
+            self.ufrags.remove(&unanswered);
+        }
         self.ufrags.insert(ufrag.to_owned(), key);
     }
 
@@ -110,7 +131,7 @@ impl Demux {
         let Some(known) = self.known.remove(&key) else {
             return;
         };
-        for ufrag in known.ufrags {
+        for ufrag in known.ufrags.into_iter().chain(known.offered) {
             self.ufrags.remove(&ufrag);
         }
         for remote in known.remotes {
@@ -166,6 +187,29 @@ mod tests {
         assert_eq!(demux.by_ufrag("0000abcd"), Some(key));
         demux.forget(key);
         assert_eq!(demux.by_ufrag("0000abcd"), None);
+    }
+
+    #[test]
+    fn restarts_leave_no_ufrags_behind_but_the_one_before() {
+        let mut demux = Demux::default();
+        let key = Arena::key_for_tests();
+        for ufrag in ["a", "b", "c"] {
+            demux.learn_ufrag(ufrag, key);
+        }
+        assert_eq!(demux.by_ufrag("a"), None);
+        assert_eq!(demux.by_ufrag("b"), Some(key));
+        for ufrag in ["d", "e"] {
+            demux.offer_ufrag(ufrag, key);
+        }
+        assert_eq!(demux.by_ufrag("c"), Some(key), "in force until the answer");
+        assert_eq!(demux.by_ufrag("d"), None, "never answered");
+        demux.learn_ufrag("e", key);
+        assert_eq!(demux.by_ufrag("b"), None);
+        assert_eq!(demux.by_ufrag("c"), Some(key));
+        demux.offer_ufrag("f", key);
+        assert_eq!(demux.ufrags.len(), 3);
+        demux.forget(key);
+        assert!(demux.ufrags.is_empty());
     }
 
     #[test]

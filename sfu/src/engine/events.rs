@@ -39,6 +39,8 @@ impl Engine {
                     (self.transports.get_mut(key), Label::parse(&label))
                 {
                     transport.channels.opened(id, label);
+                    // What came while the client resumed.
+                    self.flush_backlog(key, now);
                 }
             }
             Event::ChannelClose(id) => {

@@ -3,7 +3,7 @@
 //! Single connection: the client is asked to offer. Dual: the node offers (`offering`).
 
 use super::sdp::SectionKind;
-use super::sections::shortage;
+use super::sections;
 use super::timers::Timer;
 use super::transport::{Role, Transport};
 use super::{Engine, ParticipantKey, SubscriptionKey, TrackKey, TransportKey};
@@ -47,11 +47,10 @@ impl Engine {
         let Some(transport) = transport else {
             return;
         };
-        let waiting = self.waiting(&participant.subscriptions);
-        let stale = transport.sections.iter().any(|section| section.stale);
-        if waiting.is_empty() && !stale {
+        let kinds = self.waiting_kinds(owner);
+        let Some((audio, video)) = sections::wanted(&transport.sections, &kinds) else {
             return;
-        }
+        };
         if let Some(asked) = participant.sections_wanted_at
             && now < asked + OFFER_PATIENCE
         {
@@ -59,8 +58,6 @@ impl Engine {
                 .set(Timer::Negotiation(owner), Some(asked + OFFER_PATIENCE));
             return;
         }
-        let kinds: Vec<Kind> = waiting.iter().map(|(_, kind)| *kind).collect();
-        let (audio, video) = shortage(&transport.sections, &kinds);
         let event = NodeEvent::SectionsWanted {
             participant: participant.sid.clone(),
             audio,
@@ -90,6 +87,15 @@ impl Engine {
                     .then_some((*key, subscription.kind))
             })
             .collect()
+    }
+
+    /// The kinds of a participant's subscriptions that no media section carries.
+    pub(super) fn waiting_kinds(&self, owner: ParticipantKey) -> Vec<Kind> {
+        let Some(participant) = self.participants.get(owner) else {
+            return Vec::new();
+        };
+        let waiting = self.waiting(&participant.subscriptions).into_iter();
+        waiting.map(|(_, kind)| kind).collect()
     }
 
     /// Connects an announced track with the section that an earlier offer made for it.

@@ -1,6 +1,5 @@
 //! What happens to tracks and subscriptions when a transport goes and another one takes over.
 
-use super::room::Kept;
 use super::subscription::Exit;
 use super::transport::{Inbound, KeptStream, Role, Section, Transport};
 use super::{Engine, TransportKey};
@@ -16,8 +15,8 @@ const MAX_STREAM_ID: u16 = 1023;
 
 impl Engine {
     /// Nothing leaves or comes in through this transport any more.
-    pub(super) fn detach(&mut self, key: TransportKey, kept: &Kept) {
-        for section in &kept.sections {
+    pub(super) fn detach(&mut self, key: TransportKey, sections: &[Section]) {
+        for section in sections {
             match section.role {
                 Role::Idle => {}
                 Role::Sends(subscription) => {
@@ -77,17 +76,23 @@ impl Engine {
     }
 }
 
+/// What a fresh `Rtc` was told.
+pub(super) struct Restored {
+    /// The streams it took.
+    pub(super) streams: Vec<KeptStream>,
+    /// The reliable channel will open.
+    pub(super) reliable: bool,
+}
+
 /// Tells a fresh `Rtc` what the client does not say again: its open data channels and, for
-/// simulcast, which SSRC is which layer. Returns the streams it took.
+/// simulcast, which SSRC is which layer.
 pub(super) fn restore(
     rtc: &mut Rtc,
     channels: &[OpenChannel],
     streams: &[KeptStream],
     has_data: bool,
-) -> Vec<KeptStream> {
-    if has_data {
-        open_channels(rtc, channels);
-    }
+) -> Restored {
+    let reliable = has_data && open_channels(rtc, channels);
     let mut taken = Vec::new();
     for stream in streams {
         let receives = rtc
@@ -99,10 +104,15 @@ pub(super) fn restore(
             taken.push(*stream);
         }
     }
-    taken
+    Restored {
+        streams: taken,
+        reliable,
+    }
 }
 
-fn open_channels(rtc: &mut Rtc, open: &[OpenChannel]) {
+/// True if the reliable channel is among them.
+fn open_channels(rtc: &mut Rtc, open: &[OpenChannel]) -> bool {
+    let mut reliable = false;
     // str0m asserts on a stream id given twice.
     let mut ids: Vec<u16> = Vec::new();
     for channel in open.iter().take(MAX_CHANNELS) {
@@ -115,7 +125,9 @@ fn open_channels(rtc: &mut Rtc, open: &[OpenChannel]) {
         ids.push(channel.id);
         let config: channels::Config = label.config(Some(channel.id));
         rtc.direct_api().create_data_channel(config);
+        reliable |= label == Label::Reliable;
     }
+    reliable
 }
 
 /// The table of known streams of a transport that took over.

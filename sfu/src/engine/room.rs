@@ -1,5 +1,6 @@
 //! The records of the engine: rooms, participants, tracks. Plain data, changed by the other modules.
 
+use super::channels::Channels;
 use super::speaker::Speakers;
 use super::transport::{KeptStream, Section};
 use super::{ParticipantKey, RoomKey, SubscriptionKey, TransportKey};
@@ -25,6 +26,11 @@ const MAX_SOURCES: usize = 8;
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// A source without packets for this long is not being sent; screen shares are slow.
 const SOURCE_SILENT: Duration = Duration::from_secs(3);
+/// A simulcast layer without packets for this long is not being sent, if another layer of its track
+/// is. Longer than the second between the frames of a still screen share.
+const LAYER_SILENT: Duration = Duration::from_millis(1200);
+/// A layer whose last packet is at most this old is being sent beyond doubt.
+const LAYER_BUSY: Duration = Duration::from_millis(300);
 
 /// The participants of a room that are on this node.
 pub(super) struct Room {
@@ -37,6 +43,8 @@ pub(super) struct Room {
 pub(super) struct Participant {
     pub(super) sid: ParticipantSid,
     pub(super) identity: Identity,
+    /// Others do not know of it: its data packets name no sender.
+    pub(super) hidden: bool,
     pub(super) room: RoomKey,
     pub(super) mode: PeerMode,
     pub(super) permission: MediaPermission,
@@ -58,6 +66,8 @@ pub(super) struct Participant {
 pub(super) struct Kept {
     pub(super) sections: Vec<Section>,
     pub(super) streams: Vec<KeptStream>,
+    /// No open ones: what waits for the channels of the next transport.
+    pub(super) channels: Channels,
 }
 
 /// The node's own offers on a subscriber connection.
@@ -76,7 +86,10 @@ pub(super) struct Offering {
 pub(super) struct PendingOffer {
     pub(super) id: u32,
     pub(super) token: SdpPendingOffer,
+    /// Subscriptions with their sections, new ones and ones used again.
     pub(super) added: Vec<(SubscriptionKey, Mid)>,
+    /// Sections that it makes inactive.
+    pub(super) freed: Vec<Mid>,
 }
 
 /// A published track.
@@ -159,8 +172,10 @@ impl Track {
 
     /// The sources being sent; all of them if none is, so that a pause does not change the choice.
     pub(super) fn live_sources(&self, now: Instant) -> Vec<LiveSource> {
-        let live =
-            |source: &&Source| now.saturating_duration_since(source.last_packet) < SOURCE_SILENT;
+        let age = |source: &Source| now.saturating_duration_since(source.last_packet);
+        let busy = self.sources.iter().any(|source| age(source) < LAYER_BUSY);
+        let silent = if busy { LAYER_SILENT } else { SOURCE_SILENT };
+        let live = |source: &&Source| age(source) < silent;
         let any = self.sources.iter().any(|source| live(&source));
         self.sources
             .iter()
@@ -186,6 +201,41 @@ pub(super) struct LiveSource {
 mod tests {
     use super::*;
     use str0m::format::CodecConfig;
+
+    #[test]
+    fn a_layer_is_given_up_soon_while_another_is_sent_and_late_when_all_are_slow() {
+        let params = CodecConfig::new_with_defaults().params()[0];
+        let start = Instant::now();
+        let ms = |ms| start + Duration::from_millis(ms);
+        let mut track = Track {
+            sid: TrackSid::new("TR_1"),
+            cid: String::new(),
+            owner: super::super::arena::Arena::key_for_tests(),
+            owner_sid: ParticipantSid::new("PA_1"),
+            kind: Kind::Video,
+            layers: Vec::new(),
+            muted: false,
+            permitted: true,
+            transport: None,
+            mid: None,
+            sources: Vec::new(),
+            subscriptions: Vec::new(),
+        };
+        track.add_source(Source::new(1.into(), Quality::Low, params, start));
+        track.add_source(Source::new(2.into(), Quality::High, params, start));
+        let live = |track: &Track, now| -> Vec<Quality> {
+            let live = track.live_sources(now).into_iter();
+            live.map(|source| source.quality).collect()
+        };
+        let both = [Quality::Low, Quality::High];
+        assert_eq!(live(&track, ms(2_900)), both, "all are slow");
+        track.source_mut(1.into()).unwrap().last_packet = ms(1_100);
+        assert_eq!(live(&track, ms(1_150)), both, "one frame a second");
+        track.source_mut(1.into()).unwrap().last_packet = ms(1_250);
+        assert_eq!(live(&track, ms(1_300)), [Quality::Low]);
+        assert_eq!(live(&track, ms(1_600)), both, "no proof that one is busy");
+        assert_eq!(live(&track, ms(9_000)), both, "a pause changes nothing");
+    }
 
     #[test]
     fn key_frames_are_asked_for_at_most_twice_a_second_and_never_forgotten() {

@@ -3,8 +3,9 @@
 
 use proto::media::Kind;
 
-/// Longest SDP taken, in bytes: 512 media sections of a browser's offer fit. Longer is refused.
-pub(super) const MAX_SDP: usize = 256 * 1024;
+/// Longest SDP taken, in bytes: 512 media sections of a browser's offer, 2.6 KB each, fit. Longer is
+/// refused. The work is bounded by [`MAX_SECTIONS`].
+pub(super) const MAX_SDP: usize = 2 * 1024 * 1024;
 /// Most media sections. More are refused: every one costs per poll.
 pub(super) const MAX_SECTIONS: usize = 512;
 /// Most candidates in one SDP. More are refused.
@@ -16,7 +17,7 @@ const MAX_MID: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SdpProblem {
     /// Longer than [`MAX_SDP`].
-    #[error("the SDP is longer than 256 KiB: use fewer media sections")]
+    #[error("the SDP is longer than 2 MiB: use fewer media sections")]
     TooLong,
     /// More than [`MAX_SECTIONS`].
     #[error("the SDP has more than 512 media sections: reuse inactive ones")]
@@ -231,6 +232,18 @@ mod tests {
         assert_eq!(sections[1].direction, Direction::RecvOnly);
         assert_eq!(sections[2].direction, Direction::Inactive);
         assert_eq!(sections[3].kind, SectionKind::Other);
+    }
+
+    #[test]
+    fn the_offer_of_a_browser_in_a_full_room_is_read() {
+        let lines = "a=rtcp-fb:96 transport-cc\r\n".repeat(95);
+        let section = |mid: usize| {
+            format!("m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:s{mid}\r\na=recvonly\r\n{lines}")
+        };
+        let more: String = (0..MAX_SECTIONS - 4).map(section).collect();
+        assert!(more.len() > (MAX_SECTIONS - 4) * 2_500);
+        let sections = read_offer(&format!("{OFFER}{more}")).unwrap();
+        assert_eq!(sections.len(), MAX_SECTIONS);
     }
 
     #[test]

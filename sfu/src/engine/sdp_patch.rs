@@ -1,4 +1,4 @@
-//! Edits the text of an answer where str0m has no API: which sections carry what.
+//! Edits the text of a description where str0m has no API: which sections carry what.
 //!
 //! str0m answers every receiving section `sendonly` with a random `a=msid`. LiveKit's clients find
 //! the participant in the msid's stream id, so a bound section must say `PA_x|TR_y TR_y` and an
@@ -28,27 +28,29 @@ pub(super) enum Patch {
 
 /// Applies patches by mid; sections without one stay as they are. `credentials` (ufrag, password)
 /// replace the transport's own in the text.
-pub(super) fn patch_answer(
-    answer: &str,
+pub(super) fn patch(
+    description: &str,
     patches: &BTreeMap<String, Patch>,
     credentials: Option<(&str, &str)>,
 ) -> String {
-    let mut out = String::with_capacity(answer.len() + 64 * patches.len());
-    let first = answer
+    let mut out = String::with_capacity(description.len() + 64 * patches.len());
+    let first = description
         .find("\r\nm=")
-        .map_or(answer.len(), |before| before + 2);
-    let (session, _) = answer.split_at_checked(first).unwrap_or((answer, ""));
+        .map_or(description.len(), |before| before + 2);
+    let (session, _) = description
+        .split_at_checked(first)
+        .unwrap_or((description, ""));
     for line in session.lines() {
         push(&mut out, &renamed(line, credentials));
     }
-    for section in sections_of(answer) {
+    for section in sections_of(description) {
         let mid = section
             .lines()
             .find_map(|line| line.strip_prefix("a=mid:"))
             .unwrap_or_default();
-        let patch = patches.get(mid);
+        let wanted = patches.get(mid);
         for line in section.lines() {
-            if let Some(line) = patched(line, patch) {
+            if let Some(line) = patched(line, wanted) {
                 push(&mut out, &renamed(&line, credentials));
             }
         }
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_bound_section_names_participant_and_track() {
-        let out = patch_answer(ANSWER, &patches(), None);
+        let out = patch(ANSWER, &patches(), None);
         assert!(out.contains("a=mid:1\r\na=sendonly\r\na=msid:PA_a|TR_b TR_b\r\n"));
         assert!(out.contains("a=ssrc:7 cname:c\r\na=ssrc:7 msid:PA_a|TR_b TR_b\r\n"));
         assert!(out.contains("a=ssrc-group:FID 7 8\r\n"));
@@ -180,26 +182,26 @@ mod tests {
 
     #[test]
     fn an_idle_section_is_inactive_and_names_no_source() {
-        let out = patch_answer(ANSWER, &patches(), None);
+        let out = patch(ANSWER, &patches(), None);
         assert!(out.ends_with("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:2\r\na=inactive\r\n"));
     }
 
     #[test]
     fn the_clients_order_of_codecs_is_kept() {
-        let out = patch_answer(ANSWER, &patches(), None);
+        let out = patch(ANSWER, &patches(), None);
         assert!(out.contains("m=video 9 UDP/TLS/RTP/SAVPF 108 96 97\r\n"));
     }
 
     #[test]
     fn other_credentials_replace_those_in_the_text() {
-        let out = patch_answer(ANSWER, &patches(), Some(("new", "newpw")));
+        let out = patch(ANSWER, &patches(), Some(("new", "newpw")));
         assert!(out.contains("a=ice-ufrag:new\r\na=ice-pwd:newpw\r\n"));
         assert!(!out.contains("old"));
     }
 
     #[test]
     fn without_patches_the_text_stays() {
-        assert_eq!(patch_answer(ANSWER, &BTreeMap::new(), None), ANSWER);
-        assert_eq!(patch_answer("", &patches(), None), "");
+        assert_eq!(patch(ANSWER, &BTreeMap::new(), None), ANSWER);
+        assert_eq!(patch("", &patches(), None), "");
     }
 }

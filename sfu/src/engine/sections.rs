@@ -1,6 +1,6 @@
 //! Decides what the media sections of a client's offer are used for. A policy without transports.
 
-use super::sdp::{Direction, OfferedSection, SectionKind};
+use super::sdp::{Direction, MAX_SECTIONS, OfferedSection, SectionKind};
 use super::sdp_patch::Patch;
 use super::transport::{Role, Section};
 use super::{SubscriptionKey, TrackKey};
@@ -28,20 +28,29 @@ pub(super) struct Situation<'a> {
 }
 
 /// Carries over what the sections did before, and gives waiting subscriptions the free ones.
+///
+/// A section where the client still shows a track that is gone is answered `inactive` first and
+/// given to another track by a later offer: clients tell their application of a new track only where
+/// there was none.
 pub(super) fn plan(offered: &[OfferedSection], situation: &Situation<'_>) -> Plan {
     let mut sections: Vec<Section> = Vec::with_capacity(offered.len());
+    let mut still_shown: Vec<&str> = Vec::new();
     for section in offered {
         let before = situation
             .before
             .iter()
             .find(|before| before.mid == section.mid);
+        let role = role(section, before, situation);
+        if before.is_some_and(|before| shows_gone(before, role)) {
+            still_shown.push(&section.mid);
+        }
         sections.push(Section {
             mid: section.mid.clone(),
             kind: section.kind,
             direction: section.direction,
             cid: section.cid.clone(),
             payload_types: section.payload_types.clone(),
-            role: role(section, before, situation),
+            role,
             stale: false,
             used: before.is_some_and(|before| before.used),
         });
@@ -53,9 +62,9 @@ pub(super) fn plan(offered: &[OfferedSection], situation: &Situation<'_>) -> Pla
         if sections.iter().any(bound) {
             continue;
         }
-        let free = sections
-            .iter_mut()
-            .find(|section| is_free(section) && section.kind == SectionKind::Media(*kind));
+        let free = sections.iter_mut().find(|section| {
+            is_free(section, *kind) && !still_shown.contains(&section.mid.as_str())
+        });
         if let Some(section) = free {
             if section.used {
                 renewed.push(section.mid());
@@ -83,6 +92,11 @@ fn role(section: &OfferedSection, before: Option<&Section>, situation: &Situatio
     }
 }
 
+/// True if the client was told of a track in this section that it no longer carries.
+fn shows_gone(before: &Section, role: Role) -> bool {
+    before.stale || (matches!(before.role, Role::Sends(_)) && before.role != role)
+}
+
 fn track_of(cid: Option<&str>, tracks: &[(String, TrackKey)]) -> Role {
     let Some(cid) = cid else {
         return Role::Idle;
@@ -108,22 +122,66 @@ fn forget_repeated(sections: &mut [Section]) {
     }
 }
 
-/// True if a track may be forwarded in this section.
-pub(super) fn is_free(section: &Section) -> bool {
-    section.role == Role::Idle && section.direction == Direction::RecvOnly
+/// True if a track of this kind may be forwarded in this section, now or after the next offer.
+fn is_free(section: &Section, kind: Kind) -> bool {
+    section.role == Role::Idle
+        && section.direction == Direction::RecvOnly
+        && section.kind == SectionKind::Media(kind)
 }
 
-/// How many sections of each kind are missing, given how many subscriptions wait.
+/// How many sections of each kind (audio, video) the client must add, given how many subscriptions
+/// wait. Never more than fit below [`MAX_SECTIONS`]: an offer with more would be refused for good.
 pub(super) fn shortage(sections: &[Section], waiting: &[Kind]) -> (u32, u32) {
     let missing = |kind: Kind| {
         let wanted = waiting.iter().filter(|waits| **waits == kind).count();
-        let free = sections
-            .iter()
-            .filter(|section| is_free(section) && section.kind == SectionKind::Media(kind))
-            .count();
-        u32::try_from(wanted.saturating_sub(free)).unwrap_or(u32::MAX)
+        let free = sections.iter().filter(|section| is_free(section, kind));
+        wanted.saturating_sub(free.count())
     };
-    (missing(Kind::Audio), missing(Kind::Video))
+    let room = MAX_SECTIONS.saturating_sub(sections.len());
+    let audio = missing(Kind::Audio).min(room);
+    let video = missing(Kind::Video).min(room - audio);
+    let count = |sections| u32::try_from(sections).unwrap_or(u32::MAX);
+    (count(audio), count(video))
+}
+
+/// What to ask the client for: sections to add (audio, video), 0 and 0 for a mere offer. `None` if
+/// an offer would change nothing.
+pub(super) fn wanted(sections: &[Section], waiting: &[Kind]) -> Option<(u32, u32)> {
+    let (audio, video) = shortage(sections, waiting);
+    let stale = sections.iter().any(|section| section.stale);
+    let finds_place = |kind: &Kind| sections.iter().any(|section| is_free(section, *kind));
+    let helps = stale || audio > 0 || video > 0 || waiting.iter().any(finds_place);
+    helps.then_some((audio, video))
+}
+
+/// Where an offer of ours puts subscriptions that wait for a section.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// In a section that the client knows to be inactive.
+    pub(super) reused: Vec<(SubscriptionKey, Mid)>,
+    /// In a new section.
+    pub(super) added: Vec<SubscriptionKey>,
+    /// Nowhere: all sections are taken, or of the other kind.
+    pub(super) left: usize,
+}
+
+/// Places waiting subscriptions in our own offer. Sections are used again, because they can never be
+/// removed and their number is limited ([`MAX_SECTIONS`], one of them for data).
+pub(super) fn place(sections: &[Section], waiting: &[(SubscriptionKey, Kind)]) -> Places {
+    let mut places = Places::default();
+    let mut free: Vec<&Section> = sections.iter().filter(|section| !section.stale).collect();
+    let room = MAX_SECTIONS.saturating_sub(sections.len() + 1);
+    for (subscription, kind) in waiting {
+        if let Some(at) = free.iter().position(|section| is_free(section, *kind)) {
+            let section = free.swap_remove(at);
+            places.reused.push((*subscription, section.mid()));
+        } else if places.added.len() < room {
+            places.added.push(*subscription);
+        } else {
+            places.left += 1;
+        }
+    }
+    places
 }
 
 /// What the answer shall say. `names` gives stream and track id of a forwarded track.
@@ -210,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_that_gets_another_track_is_renewed_and_others_are_kept() {
+    fn a_section_is_inactive_once_before_it_gets_another_track_and_is_renewed_then() {
         let subs = keys(3);
         let offer = [
             offered("a", Kind::Video, Direction::RecvOnly, None),
@@ -224,16 +282,69 @@ mod tests {
                 subscriptions: vec![(subs[0], Kind::Video), (subs[1], Kind::Video)],
             },
         );
-        let second = plan(
-            &offer,
-            &Situation {
-                before: &first.sections,
+        let next = |before: &[Section]| {
+            let situation = Situation {
+                before,
                 tracks: vec![],
                 subscriptions: vec![(subs[1], Kind::Video), (subs[2], Kind::Video)],
-            },
+            };
+            plan(&offer, &situation)
+        };
+        // Unsubscribed with a transport, which marks the section, and without one.
+        let mut marked = first.sections.clone();
+        marked[0].role = Role::Idle;
+        marked[0].stale = true;
+        for before in [marked, first.sections] {
+            let second = next(&before);
+            assert_eq!(roles(&second), [Role::Idle, Role::Sends(subs[1])]);
+            assert!(second.renewed.is_empty());
+            assert_eq!(wanted(&second.sections, &[Kind::Video]), Some((0, 0)));
+            let third = next(&second.sections);
+            assert_eq!(roles(&third), [Role::Sends(subs[2]), Role::Sends(subs[1])]);
+            assert_eq!(third.renewed, [Mid::from("a")]);
+        }
+    }
+
+    #[test]
+    fn no_more_sections_are_asked_for_than_still_fit() {
+        let offer: Vec<OfferedSection> = (0..MAX_SECTIONS - 3)
+            .map(|mid| offered(&mid.to_string(), Kind::Audio, Direction::SendOnly, None))
+            .collect();
+        let mut sections = plan(&offer, &Situation::default()).sections;
+        let waiting = [Kind::Audio, Kind::Video, Kind::Video, Kind::Video];
+        assert_eq!(wanted(&sections, &waiting), Some((1, 2)));
+        for _ in 0..3 {
+            sections.push(sections[0].clone());
+        }
+        assert_eq!(
+            wanted(&sections, &waiting),
+            None,
+            "an offer changes nothing"
         );
-        assert_eq!(roles(&second), [Role::Sends(subs[2]), Role::Sends(subs[1])]);
-        assert_eq!(second.renewed, [Mid::from("a")]);
+        sections[0].stale = true;
+        assert_eq!(wanted(&sections, &waiting), Some((0, 0)));
+    }
+
+    #[test]
+    fn our_own_offer_uses_inactive_sections_of_the_same_kind_before_it_adds_any() {
+        let subs = keys(4);
+        let offer: Vec<OfferedSection> = (0..MAX_SECTIONS - 2)
+            .map(|mid| offered(&format!("m{mid}"), Kind::Audio, Direction::RecvOnly, None))
+            .collect();
+        let mut sections = plan(&offer, &Situation::default()).sections;
+        for section in sections.iter_mut().skip(2) {
+            section.role = Role::Sends(subs[3]);
+        }
+        sections[0].stale = true;
+        let waiting = [
+            (subs[0], Kind::Video),
+            (subs[1], Kind::Audio),
+            (subs[2], Kind::Audio),
+        ];
+        let places = place(&sections, &waiting);
+        assert_eq!(places.reused, [(subs[1], Mid::from("m1"))]);
+        assert_eq!(places.added, [subs[0]]);
+        assert_eq!(places.left, 1);
     }
 
     #[test]

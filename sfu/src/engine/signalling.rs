@@ -1,9 +1,10 @@
 //! A client's offers: accepted, answered, and the media sections shared out.
 
+use super::channels::Channels;
 use super::factory::ParsedOffer;
 use super::resume;
-use super::sdp::{OfferedSection, SectionKind};
-use super::sdp_patch::patch_answer;
+use super::sdp::{Direction, OfferedSection, SectionKind};
+use super::sdp_patch::patch;
 use super::sections::{self, Plan, Situation};
 use super::transport::{KeptStream, Role, Section, Transport};
 use super::{Engine, ParticipantKey, SubscriptionKey, TransportKey};
@@ -93,23 +94,26 @@ impl Engine {
             .sections
             .iter()
             .any(|section| section.kind == SectionKind::Other);
-        let (answered, taken) = super::guard::guard(&mut fresh, |rtc| {
+        let (answered, restored) = super::guard::guard(&mut fresh, |rtc| {
             let answered = accept(rtc, parsed.offer, &[], &offer.credentials)?;
             Ok::<_, str0m::RtcError>((answered, resume::restore(rtc, channels, &streams, has_data)))
         })
         .map_err(|fault| fault.to_string())?
         .map_err(|error| error.to_string())?;
-        if let Some(before) = before.and_then(|before| Some((before, self.uninstall(before)?))) {
-            self.retire(before.0, before.1);
-        }
+        let before = before.and_then(|before| Some((before, self.uninstall(before)?)));
+        let retired = before.map(|(key, transport)| self.retire(key, transport));
         let key = self.install(fresh, owner, Target::Publisher, now);
         if let Some(participant) = self.participants.get_mut(owner) {
             participant.publisher = Some(key);
-            participant.kept = Default::default();
+            let kept = std::mem::take(&mut participant.kept);
+            if let Some(transport) = self.transports.get_mut(key) {
+                let left = retired.unwrap_or(kept.channels);
+                transport.channels.inherit(left, restored.reliable);
+            }
         }
         self.conclude(owner, key, plan, now);
         if let Some(transport) = self.transports.get_mut(key) {
-            let inbound = resume::inbound_of(transport, &taken);
+            let inbound = resume::inbound_of(transport, &restored.streams);
             transport.inbound.extend(inbound);
         }
         self.transport_timeout(key, now);
@@ -118,14 +122,12 @@ impl Engine {
     }
 
     /// Drops a transport that another one replaces: no SCTP abort and no DTLS close, which would
-    /// end the client's channels for good.
-    fn retire(&mut self, key: TransportKey, mut transport: Transport) {
-        let kept = super::room::Kept {
-            sections: std::mem::take(&mut transport.sections),
-            streams: Vec::new(),
-        };
-        self.detach(key, &kept);
+    /// end the client's channels for good. Returns the data that waited there.
+    fn retire(&mut self, key: TransportKey, mut transport: Transport) -> Channels {
+        self.detach(key, &transport.sections);
+        let left = transport.channels.leave();
         let _ = super::guard::guard_any(move || drop(transport));
+        left
     }
 
     fn leftovers(
@@ -175,6 +177,10 @@ impl Engine {
         };
         let before = std::mem::replace(&mut transport.sections, plan.sections);
         let sections = transport.sections.clone();
+        let known = |mid: &str| before.iter().any(|section| section.mid == mid);
+        let grown = sections
+            .iter()
+            .any(|section| section.direction == Direction::RecvOnly && !known(&section.mid));
         for (ssrc, inbound) in transport.inbound.clone() {
             let track = sections
                 .iter()
@@ -211,7 +217,10 @@ impl Engine {
             }
         }
         self.attach(key, now);
-        if let Some(participant) = self.participants.get_mut(owner) {
+        // An offer that was on its way already when sections were asked for is not the one.
+        let fulfilled =
+            grown || sections::shortage(&sections, &self.waiting_kinds(owner)) == (0, 0);
+        if let Some(participant) = self.participants.get_mut(owner).filter(|_| fulfilled) {
             participant.sections_wanted_at = None;
         }
     }
@@ -237,7 +246,7 @@ impl Engine {
         self.outbox.events.push_back(NodeEvent::Answer {
             participant: participant.sid.clone(),
             offer_id,
-            sdp: patch_answer(&answered.sdp, &patches, credentials),
+            sdp: patch(&answered.sdp, &patches, credentials),
             mid_to_track: self.mid_to_track(&transport.sections),
         });
         self.say_bound(key, now);

@@ -75,6 +75,17 @@ impl Speakers {
         self.voices.remove(&participant);
     }
 
+    /// Somebody cannot be heard any more: the next window says that they stopped.
+    pub(super) fn silence(&mut self, participant: ParticipantKey) {
+        if let Some(voice) = self.voices.get_mut(&participant) {
+            *voice = Voice {
+                told: voice.told,
+                active: voice.active,
+                ..Voice::default()
+            };
+        }
+    }
+
     /// Closes the window if it is over and returns what changed.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<Change> {
         if now < self.window_ends {
@@ -179,6 +190,20 @@ mod tests {
         }
         assert!(windows >= 2);
         assert_eq!(told, vec![(0.0, false)]);
+        assert_eq!(script.window(0, 0), vec![]);
+    }
+
+    #[test]
+    fn who_cannot_be_heard_any_more_has_stopped_with_the_next_window() {
+        let mut script = script();
+        for _ in 0..5 {
+            script.window(20, 3);
+        }
+        script.speakers.observe(script.who, 3);
+        script.speakers.silence(script.who);
+        assert_eq!(script.window(0, 0), vec![(0.0, false)]);
+        assert!(script.speakers.voices.is_empty());
+        script.speakers.silence(script.who);
         assert_eq!(script.window(0, 0), vec![]);
     }
 

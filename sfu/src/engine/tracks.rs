@@ -2,9 +2,9 @@
 
 use super::room::{MAX_TRACKS, Track};
 use super::transport::Role;
-use super::{Engine, TrackKey};
+use super::{Engine, ParticipantKey, TrackKey};
 use proto::id::TrackSid;
-use proto::media::PublishedTrack;
+use proto::media::{Kind, PublishedTrack};
 use std::time::Instant;
 
 impl Engine {
@@ -74,6 +74,23 @@ impl Engine {
                 }
             }
         }
+        self.hush(track.owner);
+    }
+
+    /// Somebody without an open audio track has stopped speaking, however loud the last word was.
+    fn hush(&mut self, owner: ParticipantKey) {
+        let Some(participant) = self.participants.get(owner) else {
+            return;
+        };
+        let audible = |key: &TrackKey| {
+            let track = self.tracks.get(*key);
+            track.is_some_and(|track| track.kind == Kind::Audio && track.is_open())
+        };
+        if !participant.tracks.iter().any(audible)
+            && let Some(room) = self.rooms.get_mut(participant.room)
+        {
+            room.speakers.silence(owner);
+        }
     }
 
     pub(super) fn set_muted(&mut self, track: &TrackSid, muted: bool, now: Instant) {
@@ -96,6 +113,7 @@ impl Engine {
                 subscription.pause();
             }
         }
+        self.hush(track.owner);
         self.retarget(key, now);
     }
 }

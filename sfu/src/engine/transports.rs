@@ -154,8 +154,9 @@ impl Engine {
         let kept = Kept {
             streams: transport.kept_streams(),
             sections: std::mem::take(&mut transport.sections),
+            channels: transport.channels.leave(),
         };
-        self.detach(key, &kept);
+        self.detach(key, &kept.sections);
         let owner = transport.owner;
         let target = transport.target;
         // A transport in an unknown state may fail once more in its destructor.

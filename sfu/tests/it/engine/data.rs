@@ -49,6 +49,54 @@ fn data_packets_reach_the_others_on_two_connections() {
 }
 
 #[test]
+fn who_may_not_subscribe_gets_data_on_the_connection_it_has() {
+    let mut world = World::new();
+    world.join("alice", PeerMode::Single);
+    world.join("bob", PeerMode::Dual);
+    world.command(NodeCommand::SetPermission {
+        participant: world.clients["bob"].sid.clone(),
+        permission: MediaPermission {
+            subscribe: false,
+            ..all()
+        },
+    });
+    let packet = data_packet(1, None, b"hello");
+    send(&mut world, "alice", "_reliable", &packet);
+    assert!(take_data(&mut world, "bob").is_empty());
+    assert_eq!(world.clients["bob"].publisher.data.len(), 1);
+}
+
+#[test]
+fn packets_of_a_hidden_participant_name_no_sender() {
+    let mut world = World::new();
+    world.join("ghost", PeerMode::Single);
+    world.join("bob", PeerMode::Single);
+    let packet = data_packet(1, None, b"boo");
+    send(&mut world, "ghost", "_reliable", &packet);
+    let data = take_data(&mut world, "bob");
+    assert_eq!(data.len(), 1);
+    assert!(contains(&data[0].1, "boo") && !contains(&data[0].1, "ghost"));
+}
+
+#[test]
+fn a_packet_longer_than_a_receiver_takes_does_not_stop_the_next() {
+    let mut world = World::new();
+    world.join("alice", PeerMode::Single);
+    world.add("bob", PeerMode::Single);
+    world.clients.get_mut("bob").unwrap().max_message = Some(100);
+    world.connect("bob", PeerMode::Single);
+    let strays = world.engine.report().stray_packets;
+    let long = data_packet(1, None, &[b'x'; 100]);
+    send(&mut world, "alice", "_reliable", &long);
+    assert_eq!(world.engine.report().stray_packets, strays + 1);
+    let short = data_packet(2, None, b"short");
+    send(&mut world, "alice", "_reliable", &short);
+    let data = take_data(&mut world, "bob");
+    assert_eq!(data.len(), 1);
+    assert!(contains(&data[0].1, "short"));
+}
+
+#[test]
 fn data_needs_permission_and_sense_and_data_tracks_pass_as_they_are() {
     let mut world = World::new();
     world.join("alice", PeerMode::Single);

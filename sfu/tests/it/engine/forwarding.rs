@@ -102,7 +102,10 @@ fn a_layer_that_stops_is_replaced_and_comes_back() {
         source.unwrap().layers[2].on = on;
     };
     camera(&mut world, false);
-    world.run(seconds(6));
+    world.run(seconds(2));
+    let seen = world.clients["bob"].got();
+    assert_eq!(layer(video(seen).last().unwrap()), b'h', "after 2 s");
+    world.run(seconds(4));
     camera(&mut world, true);
     world.run(seconds(2));
     let got = world.take_got("bob");
@@ -250,6 +253,48 @@ fn who_speaks_is_told_once_and_so_is_silence() {
     world.sources[0].level = -127;
     world.run(seconds(3));
     assert_eq!(speakers(&mut world), [("PA_alice".to_owned(), false)]);
+}
+
+#[test]
+fn who_mutes_in_the_middle_of_a_word_has_stopped_speaking_at_once() {
+    let stopped = |world: &World| {
+        world.count(|event| match event {
+            NodeEvent::Speakers { speakers, .. } => speakers.iter().any(|speaker| !speaker.active),
+            _ => false,
+        })
+    };
+    let mute = |world: &mut World, muted| {
+        world.command(NodeCommand::SetMuted {
+            track: TrackSid::new("TR_mic"),
+            muted,
+        });
+    };
+    let mut world = meeting(PeerMode::Single);
+    world.run(seconds(3));
+    mute(&mut world, true);
+    world.run(Duration::from_millis(500));
+    assert_eq!(stopped(&world), 1);
+    mute(&mut world, false);
+    world.run(seconds(3));
+    world.command(NodeCommand::SetPermission {
+        participant: world.clients["alice"].sid.clone(),
+        permission: MediaPermission {
+            publish: false,
+            ..all()
+        },
+    });
+    world.run(Duration::from_millis(500));
+    assert_eq!(stopped(&world), 2);
+    world.command(NodeCommand::SetPermission {
+        participant: world.clients["alice"].sid.clone(),
+        permission: all(),
+    });
+    world.run(seconds(3));
+    world.command(NodeCommand::Unpublish {
+        track: TrackSid::new("TR_mic"),
+    });
+    world.run(Duration::from_millis(500));
+    assert_eq!(stopped(&world), 3);
 }
 
 #[test]

@@ -99,6 +99,44 @@ fn a_subscriber_resumes_on_a_fresh_connection_with_the_same_sections() {
 }
 
 #[test]
+fn reliable_data_that_comes_during_a_resume_waits_for_it() {
+    let mut world = subscribed(PeerMode::Single);
+    let channels = [("_reliable", 2)];
+    let say = |world: &mut World, sequence, text: &[u8]| {
+        let alice = world.clients.get_mut("alice").unwrap();
+        let packet = data_packet(sequence, None, text);
+        assert!(alice.publisher.send_data("_reliable", &packet));
+        world.settle();
+    };
+    let texts = |world: &mut World| -> Vec<u8> {
+        let data = take_data(world, "bob").into_iter();
+        // Key and length of the user packet, key and length of its payload.
+        data.map(|(_, packet)| packet[4]).collect()
+    };
+    let plug = |world: &mut World, plugged: bool| {
+        world.clients.get_mut("bob").unwrap().unplugged = !plugged;
+    };
+    plug(&mut world, false);
+    world.resume("bob", &channels);
+    say(&mut world, 1, b"1");
+    say(&mut world, 2, b"2");
+    assert!(!world.clients["bob"].publisher.connected);
+    plug(&mut world, true);
+    world.run(seconds(2));
+    assert_eq!(texts(&mut world), b"12");
+    // Without any transport in between.
+    plug(&mut world, false);
+    world.run(seconds(35));
+    say(&mut world, 3, b"3");
+    world.resume("bob", &channels);
+    say(&mut world, 4, b"4");
+    plug(&mut world, true);
+    world.run(seconds(2));
+    say(&mut world, 5, b"5");
+    assert_eq!(texts(&mut world), b"345");
+}
+
+#[test]
 fn a_peer_that_vanished_is_given_up_and_can_resume() {
     let mut world = subscribed(PeerMode::Single);
     world.clients.get_mut("alice").unwrap().unplugged = true;

@@ -98,6 +98,49 @@ fn a_freed_section_goes_inactive_and_is_reused_with_a_new_source() {
 }
 
 #[test]
+fn a_section_freed_and_wanted_again_at_once_is_inactive_in_between() {
+    let mut world = subscribed(PeerMode::Single);
+    world.publish("alice", "TR_screen", Kind::Video, &[]);
+    let before = video(&world.take_got("bob"))[0].clone();
+    let answers = world.clients["bob"].answers.len();
+    world.command(NodeCommand::Unsubscribe {
+        participant: world.clients["bob"].sid.clone(),
+        track: TrackSid::new("TR_cam"),
+    });
+    world.subscribe("bob", "TR_screen");
+    world.run(seconds(2));
+    let later = &world.clients["bob"].answers[answers..];
+    let [(inactive, _), (bound, _)] = later else {
+        panic!("{} answers", later.len());
+    };
+    assert!(inactive.contains("a=inactive") && !inactive.contains("TR_screen"));
+    assert!(bound.contains("TR_screen"));
+    assert_eq!(world.clients["bob"].sections_wanted.last(), Some(&(0, 0)));
+    let got = world.take_got("bob");
+    let last = *video(&got).last().unwrap();
+    assert_eq!(last.mid, before.mid);
+    assert_ne!(last.ssrc, before.ssrc);
+}
+
+#[test]
+fn an_offer_that_was_on_its_way_already_does_not_answer_the_wish() {
+    let mut world = subscribed(PeerMode::Single);
+    world.publish("alice", "TR_screen", Kind::Video, &[]);
+    world.clients.get_mut("bob").unwrap().obedient = false;
+    let asked = world.clients["bob"].sections_wanted.len();
+    world.subscribe("bob", "TR_screen");
+    world.run(Duration::from_millis(100));
+    assert_eq!(world.clients["bob"].sections_wanted[asked..], [(0, 1)]);
+    world.publish("bob", "TR_bob", Kind::Audio, &[]);
+    world.run(seconds(1));
+    assert_eq!(world.clients["bob"].sections_wanted[asked..], [(0, 1)]);
+    world.clients.get_mut("bob").unwrap().obedient = true;
+    world.run(seconds(4));
+    assert_eq!(world.clients["bob"].sections_wanted[asked..], [(0, 1)]);
+    assert!(announced(&world, "bob").contains("TR_screen"));
+}
+
+#[test]
 fn unsubscribing_on_two_connections_frees_the_section() {
     let mut world = subscribed(PeerMode::Dual);
     world.command(NodeCommand::Unsubscribe {
@@ -112,6 +155,85 @@ fn unsubscribing_on_two_connections_frees_the_section() {
     let got = world.take_got("bob");
     assert!(is_keyframe(video(&got)[0]));
     assert_continuous(&audio(&got));
+}
+
+#[test]
+fn a_section_on_two_connections_is_used_again_with_a_new_name_and_source() {
+    let mut world = subscribed(PeerMode::Dual);
+    world.publish("alice", "TR_screen", Kind::Video, &[]);
+    let before = video(&world.take_got("bob"))[0].clone();
+    let sections = |world: &World| announced(world, "bob").matches("\r\nm=").count();
+    let count = sections(&world);
+    world.command(NodeCommand::Unsubscribe {
+        participant: world.clients["bob"].sid.clone(),
+        track: TrackSid::new("TR_cam"),
+    });
+    world.run(seconds(1));
+    assert!(announced(&world, "bob").contains("a=inactive"));
+    world.subscribe("bob", "TR_screen");
+    world.run(seconds(2));
+    let offer = announced(&world, "bob");
+    assert!(offer.contains("a=msid:PA_alice|TR_screen TR_screen"));
+    assert!(!offer.contains("TR_cam TR_cam"), "{offer}");
+    let mids = &world.clients["bob"].node_offers.last().unwrap().1;
+    assert_eq!(mids[&before.mid].as_str(), "TR_screen");
+    let got = world.take_got("bob");
+    let seen: Vec<&Got> = video(&got)
+        .into_iter()
+        .filter(|got| got.ssrc != before.ssrc)
+        .collect();
+    assert!(seen.len() > 20, "{} packets", seen.len());
+    assert_eq!((&seen[0].mid, seen[0].sequence), (&before.mid, 1000));
+    assert!(offer.contains(&format!("a=ssrc:{} ", seen[0].ssrc)));
+    assert!(is_keyframe(seen[0]));
+    assert_continuous(&seen);
+    // Many times over: the description does not grow.
+    for _ in 0..3 {
+        for (track, gone) in [("TR_cam", "TR_screen"), ("TR_screen", "TR_cam")] {
+            world.command(NodeCommand::Unsubscribe {
+                participant: world.clients["bob"].sid.clone(),
+                track: TrackSid::new(gone),
+            });
+            world.run(seconds(1));
+            world.subscribe("bob", track);
+            world.run(seconds(1));
+        }
+    }
+    assert_eq!(sections(&world), count);
+    world.take_got("bob");
+    world.run(seconds(1));
+    let got = world.take_got("bob");
+    assert!(!video(&got).is_empty() && !audio(&got).is_empty());
+    assert_continuous(&audio(&got));
+}
+
+#[test]
+fn an_offer_that_is_never_answered_leaves_its_sections_usable() {
+    let mut world = subscribed(PeerMode::Dual);
+    let unsubscribe = NodeCommand::Unsubscribe {
+        participant: world.clients["bob"].sid.clone(),
+        track: TrackSid::new("TR_cam"),
+    };
+    let lose_an_offer = |world: &mut World| {
+        world.run(seconds(1));
+        world.command(NodeCommand::PrepareResume {
+            participant: world.clients["bob"].sid.clone(),
+        });
+        world.clients.get_mut("bob").unwrap().obedient = true;
+        world.run(seconds(1));
+    };
+    world.clients.get_mut("bob").unwrap().obedient = false;
+    world.command(unsubscribe);
+    lose_an_offer(&mut world);
+    assert!(announced(&world, "bob").contains("a=inactive"));
+    world.clients.get_mut("bob").unwrap().obedient = false;
+    world.subscribe("bob", "TR_cam");
+    lose_an_offer(&mut world);
+    assert!(!announced(&world, "bob").contains("a=inactive"));
+    world.take_got("bob");
+    world.run(seconds(1));
+    let got = world.take_got("bob");
+    assert!(!video(&got).is_empty() && !audio(&got).is_empty());
 }
 
 #[test]

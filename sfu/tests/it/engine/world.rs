@@ -44,6 +44,8 @@ pub(crate) struct Client {
     /// Our mid to the node's, after a resume on a fresh connection.
     pub(crate) renamed: Vec<(String, String)>,
     pub(crate) unplugged: bool,
+    /// The longest data packet that its offers say it takes.
+    pub(crate) max_message: Option<usize>,
 }
 
 impl Client {
@@ -150,10 +152,12 @@ impl World {
                 asked: None,
                 renamed: Vec::new(),
                 unplugged: false,
+                max_message: None,
             },
         );
         self.command(NodeCommand::AddParticipant(NewParticipant {
-            hidden: false,
+            // A name says enough here.
+            hidden: name == "ghost",
             room: RoomSid::new(room),
             participant: sid,
             identity: Identity::new(name),
@@ -204,7 +208,11 @@ impl World {
     ) -> Vec<Mid> {
         let client = self.clients.get_mut(name).unwrap();
         assert!(!client.in_flight);
-        let (sdp, mids) = client.publisher.offer(sections, channels, ice_restart);
+        let (mut sdp, mids) = client.publisher.offer(sections, channels, ice_restart);
+        if let Some(bytes) = client.max_message {
+            let line = format!("a=max-message-size:{bytes}\r\na=was:");
+            sdp = sdp.replace("a=max-message-size:", &line);
+        }
         client.offers += 1;
         client.in_flight = true;
         let command = NodeCommand::Offer {
