@@ -74,8 +74,8 @@ fn matches_name(pattern: &str, name: &str) -> bool {
 /// A text that names the address, the file and the cause: unreadable, no PEM, or a key that is not
 /// the certificate's.
 pub fn check_files(config: &Config) -> Result<(), String> {
-    let loaded = config.listen.iter().map(load_listener);
-    loaded.map(|entries| entries.map(drop)).collect()
+    let mut listen = config.listen.iter();
+    listen.try_for_each(|listen| load_listener(listen).map(drop))
 }
 
 /// Reads the files of a listener, if it has any. The error names the address, the file and the cause.
