@@ -3,6 +3,7 @@
 use crate::cli::CheckArgs;
 use crate::commands::up::EMBEDDED_URL;
 use crate::config;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// A secret that is shorter can be guessed offline from one token (RFC 7518 section 3.2 asks for as
@@ -13,18 +14,28 @@ const SECRET_BYTES_ADVISED: usize = 32;
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for path in &args.files {
-        match config::load_with(path, stand_in_for_embedded) {
+        match check(path) {
             Ok(file) => {
                 println!("{}: ok ({})", path.display(), roles(&file));
                 warn_of_short_secrets(&file);
             }
-            Err(error) => {
-                eprintln!("{error}");
+            Err(cause) => {
+                eprintln!("{cause}");
                 code = ExitCode::FAILURE;
             }
         }
     }
     code
+}
+
+/// The file, and the files that it names.
+fn check(path: &Path) -> Result<config::File, String> {
+    let file = config::load_with(path, stand_in_for_embedded).map_err(|error| error.to_string())?;
+    if let Some(gateway) = &file.gateway {
+        let certificates = ::gateway::check_files(gateway);
+        certificates.map_err(|cause| format!("{}: {cause}", path.display()))?;
+    }
+    Ok(file)
 }
 
 /// A file for `anteroom up` may say `url: embedded`; where those shards listen is chosen at start.

@@ -68,6 +68,10 @@ fn check(file: &File, places: &Places) -> Result<(), (Place, String)> {
             .validate()
             .map_err(|error| (place(places.shard.as_ref()), error.to_string()))?;
     }
+    if let Some(node) = &file.node {
+        node.validate()
+            .map_err(|error| (place(places.node.as_ref()), error.to_string()))?;
+    }
     check_listeners(file, places)
 }
 

@@ -26,6 +26,10 @@ fn anteroom(arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().expect("the binary ends")
 }
 
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -55,6 +59,26 @@ fn check_fails_and_names_the_missing_file() {
         text(&output.stderr).contains("no-such.yaml"),
         "{}",
         text(&output.stderr)
+    );
+}
+
+#[test]
+fn check_reads_the_certificates_that_a_file_names() {
+    let folder = std::env::temp_dir().join(format!("anteroom-check-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("gateway.yaml");
+    let text = "version: 1\nkeys: {k: a-secret-of-at-least-thirty-two-bytes}\n\
+                cluster: {secret: c}\ngateway:\n  listen:\n    - address: 127.0.0.1:443\n      \
+                tls: {certificates: [{cert: /no/cert.pem, key: /no/key.pem}]}\n  \
+                shards: [{id: s1, url: 'http://127.0.0.1:7901'}]\n";
+    std::fs::write(&file, text).expect("written");
+    let output = anteroom(&["check", &file.to_string_lossy()], "");
+    std::fs::remove_dir_all(&folder).expect("removed");
+    assert!(!output.status.success());
+    assert!(
+        text_of(&output).contains("/no/cert.pem"),
+        "{}",
+        text_of(&output)
     );
 }
 
