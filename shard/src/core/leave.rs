@@ -14,6 +14,10 @@ use lk::signal_response::Message;
 use proto::id::ParticipantSid;
 use proto::media::{NodeCommand, TransportLoss};
 
+/// How long a client can have heard nothing before it resumes, in resume windows: one, and before it
+/// the time until its dead connection was noticed, which is about as long.
+const WINDOWS_MISSED: u32 = 2;
+
 /// What the leaving client hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Farewell {
@@ -64,7 +68,10 @@ impl Room {
             let mut info = gone.to_wire();
             info.disconnect_reason = reason.into();
             self.broadcast_info(&info, turn);
+            let kept = turn.config.resume_window * WINDOWS_MISSED;
+            self.departed.note(&info, kept, turn.now);
         }
+        self.refill_later(turn);
         self.figures_changed(turn);
         self.presence_changed(turn);
     }

@@ -24,9 +24,10 @@ impl Default for Limits {
     }
 }
 
-/// Longest SDP taken from a client, bytes: 107 media sections need 117 KiB. Beyond: the client is
-/// told to start afresh, since an unanswered offer would stall it.
-pub const SDP_BYTES_MAX: usize = 256 * 1024;
+/// Longest SDP taken from a client, bytes: as long as a signalling message, since a browser with the
+/// 480 subscriptions it may have offers more than 1 MiB. Beyond: the client is told to stay away, since
+/// an unanswered offer would stall it.
+pub const SDP_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest `candidateInit`, bytes. Beyond: dropped, as any candidate that cannot be used.
 pub const CANDIDATE_BYTES_MAX: usize = 2 * 1024;
 /// Longest client-side track id, name or stream name, bytes. Beyond: `INVALID_REQUEST`.
@@ -42,8 +43,19 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// Tracks for which one participant's wishes and settings are kept: more than a room of 1,000 with
 /// three tracks each. Beyond: new wishes are answered with an error and forgotten.
 pub const WISHES_MAX: usize = 4_096;
-/// Track sids in one subscription or settings message. Beyond: the rest is ignored.
-pub const TRACK_SIDS_MAX: usize = WISHES_MAX;
+/// Track sids in one subscription or settings message, and never more than a client has reason to
+/// name: each track of the room twice, since clients list them in two places, and
+/// [`UNKNOWN_SIDS_MAX`]. Beyond: the rest is ignored.
+pub const TRACK_SIDS_MAX: usize = 2 * WISHES_MAX;
+/// Tracks that ended while a message about them was on its way: so many may be in it, and so many are
+/// answered. Beyond: ignored.
+pub const UNKNOWN_SIDS_MAX: usize = 64;
+/// Tracks forwarded to one participant: a node holds no more. Beyond: a track waits until another
+/// one ends.
+pub const SUBSCRIPTIONS_MAX: usize = 480;
+/// Participants of a room who left lately: as many as a full room has. Beyond: the oldest is
+/// forgotten, and a client that resumes may keep showing it.
+pub const DEPARTED_MAX: usize = 1_000;
 /// Entries in one subscription permission, participants and tracks together. Beyond: nobody is
 /// allowed, since a cut list could allow too much or too little.
 pub const PERMISSION_ENTRIES_MAX: usize = 4_096;

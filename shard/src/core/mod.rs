@@ -9,10 +9,12 @@
 
 mod api;
 mod audience;
+mod departed;
 mod join;
 mod leave;
 pub mod limits;
 mod node_events;
+mod offers;
 mod participant;
 mod permission;
 mod profile;

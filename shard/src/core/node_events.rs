@@ -1,7 +1,6 @@
 //! What nodes report about participants.
 //!
-//! Owns: which event goes to which policy, and the hand-over of session descriptions to clients. Must
-//! not: decide anything that has a file of its own.
+//! Owns: which event goes to which policy. Must not: decide anything that has a file of its own.
 
 use super::leave::Farewell;
 use super::room::Room;
@@ -48,7 +47,7 @@ impl Room {
                 mid_to_track,
             } => {
                 let answer = description("answer", offer_id, sdp, mid_to_track);
-                self.tell(&participant, Message::Answer(answer), turn);
+                self.handle_node_answer(&participant, answer, turn);
             }
             NodeEvent::Offer {
                 participant,
@@ -57,7 +56,7 @@ impl Room {
                 mid_to_track,
             } => {
                 let offer = description("offer", offer_id, sdp, mid_to_track);
-                self.tell(&participant, Message::Offer(offer), turn);
+                self.handle_node_offer(&participant, offer, turn);
             }
             // A client waits long for an answer that never comes: it is faster to start afresh.
             NodeEvent::Refused { participant, .. } => {

@@ -5,6 +5,7 @@
 use super::api::{Join, SessionId};
 use super::audience::Audience;
 use super::limits::CAPABILITIES_MAX;
+use super::offers::Negotiation;
 use super::permission::{self, Permission};
 use super::profile::Profile;
 use super::resume::ResumePhase;
@@ -55,15 +56,21 @@ pub(super) struct Participant {
     /// Its signalling connection.
     pub(super) session: Option<SessionId>,
     pub(super) resume: ResumePhase,
+    pub(super) negotiation: Negotiation,
     /// The client itself has closed its transports.
     pub(super) has_hung_up: bool,
     pub(super) auto_subscribe: bool,
     /// Its own tracks, announced or not. Bounded by `Limits::tracks_per_participant`.
     pub(super) tracks: BTreeMap<TrackSid, Track>,
-    /// Tracks that its node forwards to it.
+    /// Tracks that its node forwards to it. Bounded by `limits::SUBSCRIPTIONS_MAX`.
     pub(super) subscriptions: BTreeSet<TrackSid>,
+    /// It wants more than that.
+    pub(super) is_starved: bool,
     /// Bounded by `limits::WISHES_MAX`.
     pub(super) wishes: BTreeMap<TrackSid, Wish>,
+    /// What it was last told about the audiences of tracks: may it receive them? Nothing was said
+    /// about others. Bounded by `limits::WISHES_MAX`.
+    pub(super) told_allowed: BTreeMap<TrackSid, bool>,
     /// Who may receive its tracks.
     pub(super) audience: Audience,
     pub(super) deadlines: Deadlines,
@@ -96,11 +103,14 @@ impl Participant {
             capabilities: capabilities.take(CAPABILITIES_MAX).copied().collect(),
             session: Some(join.session),
             resume: ResumePhase::Idle,
+            negotiation: Negotiation::default(),
             has_hung_up: false,
             auto_subscribe: join.auto_subscribe,
             tracks: BTreeMap::new(),
             subscriptions: BTreeSet::new(),
+            is_starved: false,
             wishes: BTreeMap::new(),
+            told_allowed: BTreeMap::new(),
             audience: Audience::default(),
             deadlines: Deadlines::default(),
         }

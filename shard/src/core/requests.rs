@@ -1,11 +1,10 @@
 //! What clients ask for.
 //!
-//! Owns: which request goes to which policy, and the hand-over of session descriptions and candidates
-//! to the node. Must not: decide anything that has a file of its own.
+//! Owns: which request goes to which policy, and the hand-over of candidates to the node. Must not:
+//! decide anything that has a file of its own.
 
 use super::leave::Farewell;
-use super::limits::{CANDIDATE_BYTES_MAX, SDP_BYTES_MAX};
-use super::resume::ResumePhase;
+use super::limits::CANDIDATE_BYTES_MAX;
 use super::room::Room;
 use super::subscriptions::Missing;
 use super::tracks::refusal;
@@ -42,7 +41,7 @@ impl Room {
             Ask::AddTrack(request) => self.add_track(who, request, turn),
             Ask::Mute(request) => self.mute_track(who, request, turn),
             Ask::Subscription(request) => {
-                self.update_subscription(who, request, Missing::Answer, turn);
+                self.update_subscription(who, &request, Missing::Answer, turn);
             }
             Ask::TrackSetting(request) => self.update_track_settings(who, &request, turn),
             Ask::SubscriptionPermission(permission) => self.set_audience(who, permission, turn),
@@ -82,58 +81,6 @@ impl Room {
             // Nothing is promised for these, and clients wait for nothing.
             _ => {}
         }
-    }
-
-    /// An offer for the connection on which the client sends.
-    pub(super) fn handle_offer(
-        &mut self,
-        who: &ParticipantSid,
-        description: lk::SessionDescription,
-        turn: &mut Turn<'_>,
-    ) {
-        if description.sdp.len() > SDP_BYTES_MAX {
-            let reason = DisconnectReason::StateMismatch;
-            self.remove(who, reason, Farewell::Disconnect, turn);
-            return;
-        }
-        let Some(participant) = self.participants.get_mut(who) else {
-            return;
-        };
-        let resume = match std::mem::take(&mut participant.resume) {
-            ResumePhase::Idle => None,
-            ResumePhase::Ready { channels } => Some(channels),
-            ResumePhase::Preparing { sync_state, .. } => {
-                let offer = Some(description);
-                participant.resume = ResumePhase::Preparing { sync_state, offer };
-                return;
-            }
-        };
-        self.unpublish_silenced(who, &description.sdp, turn);
-        let command = NodeCommand::Offer {
-            participant: who.clone(),
-            offer_id: description.id,
-            sdp: description.sdp,
-            resume,
-        };
-        turn.node(&self.node, command);
-    }
-
-    /// The answer to the node's offer.
-    fn handle_answer(
-        &mut self,
-        who: &ParticipantSid,
-        description: lk::SessionDescription,
-        turn: &mut Turn<'_>,
-    ) {
-        if self.mode(who) != Some(PeerMode::Dual) || description.sdp.len() > SDP_BYTES_MAX {
-            return;
-        }
-        let command = NodeCommand::Answer {
-            participant: who.clone(),
-            offer_id: description.id,
-            sdp: description.sdp,
-        };
-        turn.node(&self.node, command);
     }
 
     /// A candidate. One that cannot be read is dropped: ICE lives with fewer.

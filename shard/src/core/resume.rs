@@ -54,6 +54,7 @@ impl Room {
             sync_state: resume.sync_state.map(Box::new),
             offer: join.offer.take(),
         };
+        participant.negotiation.resume();
         participant.has_hung_up = false;
         participant.deadlines.resume = None;
         let at = turn.now + turn.config.resume_window;
@@ -93,6 +94,7 @@ impl Room {
                 return;
             }
         };
+        participant.negotiation.resumed();
         let response = lk::ReconnectResponse {
             ice_servers: turn.config.ice_servers.clone(),
             client_configuration: Some(lk::ClientConfiguration::default()),
@@ -101,6 +103,8 @@ impl Room {
         };
         self.tell(who, Message::Reconnect(response), turn);
         self.send_everybody(who, turn);
+        self.send_all_speakers(who, turn);
+        self.repeat_allowed(who, turn);
         let room = Some(self.to_wire(turn));
         self.tell(who, Message::RoomUpdate(lk::RoomUpdate { room }), turn);
         if let Some(sync_state) = sync_state {
@@ -131,7 +135,7 @@ impl Room {
             return;
         }
         if let Some(subscription) = sync_state.subscription {
-            self.update_subscription(who, subscription, Missing::Ignore, turn);
+            self.update_subscription(who, &subscription, Missing::Ignore, turn);
         }
         self.disable_tracks(who, &sync_state.track_sids_disabled, turn);
     }

@@ -4,6 +4,7 @@
 //! `impl Room`.
 
 use super::api::{RoomStatus, SessionId};
+use super::departed::Departed;
 use super::participant::Participant;
 use super::turn::{Due, Subject, Turn};
 use affinity::RoomKey;
@@ -32,10 +33,13 @@ pub(super) struct Room {
     pub(super) owners: BTreeMap<TrackSid, ParticipantSid>,
     /// Who speaks, how loud.
     pub(super) speakers: BTreeMap<ParticipantSid, f32>,
+    /// For clients that missed it.
+    pub(super) departed: Departed,
     /// Somebody has been here.
     pub(super) visited: bool,
     pub(super) empty_at: Option<Instant>,
     pub(super) update_at: Option<Instant>,
+    pub(super) refill_at: Option<Instant>,
     /// To be dropped by the core at the end of the turn.
     pub(super) ended: bool,
 }
@@ -55,9 +59,11 @@ impl Room {
             identities: BTreeMap::new(),
             owners: BTreeMap::new(),
             speakers: BTreeMap::new(),
+            departed: Departed::default(),
             visited: false,
             empty_at: None,
             update_at: None,
+            refill_at: None,
             ended: false,
         }
     }
@@ -133,6 +139,10 @@ impl Room {
             Due::RoomUpdate if is_due(self.update_at, turn.now) => {
                 self.update_at = None;
                 self.send_room_update(turn);
+            }
+            Due::Refill if is_due(self.refill_at, turn.now) => {
+                self.refill_at = None;
+                self.refill(turn);
             }
             Due::RoomEmpty if is_due(self.empty_at, turn.now) => {
                 self.close(lk::DisconnectReason::RoomClosed, turn);

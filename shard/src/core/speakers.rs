@@ -42,6 +42,20 @@ impl Room {
             self.tell(who, message(speakers), turn);
         }
     }
+
+    /// Who speaks now and who does not, for somebody who missed changes: what it heard last may be of
+    /// any age.
+    pub(super) fn send_all_speakers(&self, who: &ParticipantSid, turn: &mut Turn<'_>) {
+        let visible = self.participants.values().filter(|p| p.is_visible());
+        let state = |sid: &ParticipantSid| match self.speakers.get(sid) {
+            Some(level) => info(sid, *level, true),
+            None => info(sid, 0.0, false),
+        };
+        let speakers: Vec<_> = visible.map(|p| state(&p.sid)).collect();
+        if !speakers.is_empty() {
+            self.tell(who, message(speakers), turn);
+        }
+    }
 }
 
 fn info(participant: &ParticipantSid, level: f32, active: bool) -> lk::SpeakerInfo {

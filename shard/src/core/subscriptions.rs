@@ -3,15 +3,30 @@
 //! Owns: the rule that turns wishes and permissions into `Subscribe` and `Unsubscribe`. Must not:
 //! know how a node forwards.
 
-use super::limits::{TRACK_SIDS_MAX, WISHES_MAX};
+use super::limits::{SUBSCRIPTIONS_MAX, TRACK_SIDS_MAX, UNKNOWN_SIDS_MAX, WISHES_MAX};
 use super::participant::{Participant, Wish};
 use super::room::Room;
-use super::turn::Turn;
+use super::tracks::Track;
+use super::turn::{Due, Subject, Turn};
 use livekit_protocol as lk;
 use lk::SubscriptionError;
 use lk::signal_response::Message;
 use proto::id::{ParticipantSid, TrackSid};
 use proto::media::{NodeCommand, Quality, TrackSettings};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long a subscription that has become free may stay so: many end at once when somebody leaves.
+const REFILL_DELAY: Duration = Duration::from_millis(100);
+
+/// What there is to say about a participant and a track.
+#[derive(Clone, Copy, Debug, Default)]
+struct Verdict {
+    /// The participant would have it.
+    wanted: bool,
+    /// The track's owner lets it.
+    allowed: bool,
+}
 
 /// Whether a request that cannot be met is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,25 +43,37 @@ impl Room {
         track: &TrackSid,
         turn: &mut Turn<'_>,
     ) {
-        let wanted = self.should_forward(subscriber, track);
+        let Verdict { wanted, allowed } = self.judge(subscriber, track);
+        self.tell_allowed(subscriber, track, allowed, wanted, turn);
         let Some(participant) = self.participants.get_mut(subscriber) else {
             return;
         };
         let (participant_sid, track_sid) = (subscriber.clone(), track.clone());
-        if wanted && participant.subscriptions.insert(track.clone()) {
-            let command = NodeCommand::Subscribe {
-                participant: participant_sid,
-                track: track_sid,
-                settings: participant.settings(track),
-            };
-            turn.node(&self.node, command);
-            self.tell_first_subscriber(track, turn);
-        } else if !wanted && participant.subscriptions.remove(track) {
-            let command = NodeCommand::Unsubscribe {
-                participant: participant_sid,
-                track: track_sid,
-            };
-            turn.node(&self.node, command);
+        let has = participant.subscriptions.contains(track);
+        match (wanted && allowed, has) {
+            (true, false) if participant.subscriptions.len() >= SUBSCRIPTIONS_MAX => {
+                participant.is_starved = true;
+            }
+            (true, false) => {
+                participant.subscriptions.insert(track.clone());
+                let command = NodeCommand::Subscribe {
+                    participant: participant_sid,
+                    track: track_sid,
+                    settings: participant.settings(track),
+                };
+                turn.node(&self.node, command);
+                self.tell_first_subscriber(track, turn);
+            }
+            (false, true) => {
+                participant.subscriptions.remove(track);
+                let command = NodeCommand::Unsubscribe {
+                    participant: participant_sid,
+                    track: track_sid,
+                };
+                turn.node(&self.node, command);
+                self.refill_later(turn);
+            }
+            (true, true) | (false, false) => {}
         }
     }
 
@@ -66,16 +93,62 @@ impl Room {
         }
     }
 
-    fn should_forward(&self, subscriber: &ParticipantSid, track: &TrackSid) -> bool {
-        let Some(participant) = self.participants.get(subscriber) else {
-            return false;
+    /// Subscriptions have ended: if somebody waits for that, more are made soon.
+    pub(super) fn refill_later(&mut self, turn: &mut Turn<'_>) {
+        if self.refill_at.is_none() && self.participants.values().any(|p| p.is_starved) {
+            let at = turn.now + REFILL_DELAY;
+            self.refill_at = Some(at);
+            turn.arm(at, Due::Refill, Subject::Room(self.sid.clone()));
+        }
+    }
+
+    /// Gives participants who want more than they may have what has become free.
+    pub(super) fn refill(&mut self, turn: &mut Turn<'_>) {
+        let starved = self.participants.values().filter(|p| p.is_starved);
+        let starved: Vec<ParticipantSid> = starved.map(|p| p.sid.clone()).collect();
+        for who in &starved {
+            let missing = self.missing(who);
+            if let Some(participant) = self.participants.get_mut(who) {
+                participant.is_starved = false;
+            }
+            for track in &missing {
+                self.reconcile(who, track, turn);
+            }
+        }
+    }
+
+    /// What a participant should get and does not, up to one more than it has room for: that one
+    /// shows that there is more.
+    fn missing(&self, who: &ParticipantSid) -> Vec<TrackSid> {
+        let Some(participant) = self.participants.get(who) else {
+            return Vec::new();
         };
-        participant.permission.subscribe
-            && participant.wants(track)
-            && self.visible_owner(subscriber, track).is_some_and(|owner| {
-                owner.tracks.get(track).is_some_and(|t| t.is_bound())
-                    && owner.audience.allows(participant, track)
-            })
+        let free = SUBSCRIPTIONS_MAX.saturating_sub(participant.subscriptions.len());
+        let others = self.owners.keys();
+        let others = others.filter(|track| !participant.subscriptions.contains(*track));
+        let missing = others.filter(|track| {
+            let verdict = self.judge_for(participant, track);
+            verdict.wanted && verdict.allowed
+        });
+        missing.take(free + 1).cloned().collect()
+    }
+
+    fn judge(&self, subscriber: &ParticipantSid, track: &TrackSid) -> Verdict {
+        match self.participants.get(subscriber) {
+            Some(participant) => self.judge_for(participant, track),
+            None => Verdict::default(),
+        }
+    }
+
+    fn judge_for(&self, participant: &Participant, track: &TrackSid) -> Verdict {
+        let Some(owner) = self.visible_owner(&participant.sid, track) else {
+            return Verdict::default();
+        };
+        let bound = owner.tracks.get(track).is_some_and(Track::is_bound);
+        Verdict {
+            wanted: bound && participant.permission.subscribe && participant.wants(track),
+            allowed: owner.audience.allows(participant, track),
+        }
     }
 
     /// The owner of a track, if `viewer` may know of it and is somebody else.
@@ -105,19 +178,20 @@ impl Room {
     pub(super) fn update_subscription(
         &mut self,
         who: &ParticipantSid,
-        request: lk::UpdateSubscription,
+        request: &lk::UpdateSubscription,
         missing: Missing,
         turn: &mut Turn<'_>,
     ) {
-        let listed = request.participant_tracks.into_iter();
-        let listed = listed.flat_map(|entry| entry.track_sids);
-        let tracks = request.track_sids.into_iter().chain(listed);
-        for track in tracks.take(TRACK_SIDS_MAX).map(TrackSid::new) {
+        let listed = request.participant_tracks.iter();
+        let listed = listed.flat_map(|entry| &entry.track_sids);
+        let mut answers = UNKNOWN_SIDS_MAX;
+        for track in self.named(request.track_sids.iter().chain(listed)) {
             match self.wish_for(who, &track, |wish| {
                 wish.subscribe = Some(request.subscribe);
             }) {
                 Ok(()) => self.reconcile(who, &track, turn),
-                Err(error) if request.subscribe && missing == Missing::Answer => {
+                Err(error) if request.subscribe && missing == Missing::Answer && answers > 0 => {
+                    answers -= 1;
                     let response = lk::SubscriptionResponse {
                         track_sid: track.as_str().to_owned(),
                         err: error.into(),
@@ -137,8 +211,8 @@ impl Room {
         turn: &mut Turn<'_>,
     ) {
         let settings = settings_from_wire(request);
-        for track in request.track_sids.iter().take(TRACK_SIDS_MAX) {
-            self.set_track_settings(who, &TrackSid::new(track), settings, turn);
+        for track in self.named(&request.track_sids) {
+            self.set_track_settings(who, &track, settings, turn);
         }
     }
 
@@ -149,7 +223,7 @@ impl Room {
         tracks: &[String],
         turn: &mut Turn<'_>,
     ) {
-        for track in tracks.iter().take(TRACK_SIDS_MAX).map(TrackSid::new) {
+        for track in self.named(tracks) {
             let Some(participant) = self.participants.get(who) else {
                 return;
             };
@@ -185,6 +259,16 @@ impl Room {
             };
             turn.node(&self.node, command);
         }
+    }
+
+    /// The tracks that a message names, each once. A long list is no more work than the room has
+    /// tracks.
+    fn named<'a>(&self, sids: impl IntoIterator<Item = &'a String>) -> Vec<TrackSid> {
+        let most = 2 * self.owners.len() + UNKNOWN_SIDS_MAX;
+        let mut seen = BTreeSet::new();
+        let sids = sids.into_iter().take(most.min(TRACK_SIDS_MAX));
+        let fresh = sids.filter(|sid| seen.insert(sid.as_str()));
+        fresh.map(TrackSid::new).collect()
     }
 
     /// Notes what a participant wants of a track that it may know of.

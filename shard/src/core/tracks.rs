@@ -256,6 +256,7 @@ impl Room {
         self.forget_track(sid);
         let command = NodeCommand::Unpublish { track: sid.clone() };
         turn.node(&self.node, command);
+        self.refill_later(turn);
         if track.is_bound() {
             self.announce(who, Reach::Others, turn);
             self.figures_changed(turn);
@@ -291,6 +292,7 @@ impl Room {
         for participant in self.participants.values_mut() {
             participant.subscriptions.remove(sid);
             participant.wishes.remove(sid);
+            participant.told_allowed.remove(sid);
         }
     }
 

@@ -63,6 +63,8 @@ pub(super) enum Due {
     RoomEmpty,
     /// The room's figures are due.
     RoomUpdate,
+    /// Participants with too many subscriptions may have free ones.
+    Refill,
 }
 
 impl Due {
@@ -74,6 +76,7 @@ impl Due {
             Self::TokenRefresh => "token refresh",
             Self::RoomEmpty => "empty room",
             Self::RoomUpdate => "room update",
+            Self::Refill => "free subscriptions",
         }
     }
 }

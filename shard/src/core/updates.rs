@@ -8,7 +8,7 @@ use super::room::Room;
 use super::turn::{Due, Subject, Turn};
 use livekit_protocol as lk;
 use lk::signal_response::Message;
-use proto::id::ParticipantSid;
+use proto::id::{Identity, ParticipantSid};
 
 /// Who hears of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +52,20 @@ impl Room {
         visible.map(Participant::to_wire).collect()
     }
 
-    /// Everybody, itself first: a resuming client drops whom it does not find here.
+    /// Everybody, itself first, and those who left lately: a resuming client may have missed that, and
+    /// keeps whom it does not find here. Whoever is back is not gone.
     pub(super) fn send_everybody(&self, who: &ParticipantSid, turn: &mut Turn<'_>) {
         let Some(participant) = self.participants.get(who) else {
             return;
         };
         let mut everybody = vec![participant.to_wire()];
         everybody.extend(self.others(who));
+        let gone = self.departed.infos(turn.now);
+        let gone = gone.filter(|info| {
+            let identity = Identity::new(&info.identity);
+            !self.identities.contains_key(&identity)
+        });
+        everybody.extend(gone.cloned());
         turn.signal(participant, update(everybody));
     }
 

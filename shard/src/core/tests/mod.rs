@@ -119,6 +119,16 @@ impl Script {
         sid
     }
 
+    /// The node answers an offer.
+    fn answer(&mut self, peer: &Peer, offer_id: u32) {
+        self.event(NodeEvent::Answer {
+            participant: peer.sid.clone(),
+            offer_id,
+            sdp: "v=0".into(),
+            mid_to_track: BTreeMap::new(),
+        });
+    }
+
     /// The node finds the track on a section named after its cid.
     fn bind(&mut self, peer: &Peer, track: &TrackSid, cid: &str) {
         let mime = if cid == "mic" {

@@ -20,6 +20,70 @@ fn offers_and_answers_are_handed_over_with_their_ids_and_tracks() {
 }
 
 #[test]
+fn of_a_flood_of_offers_the_node_gets_one_at_a_time_and_then_the_newest() {
+    let (mut script, [ada, bo]) = Script::meeting(["ada", "bo"]);
+    for id in 1..=500 {
+        script.ask(&ada, Ask::Offer(sdp(id, "offer", "v=0")));
+    }
+    script.expect(&["n1 < offer ada 1"]);
+    // Others do not wait.
+    script.ask(&bo, Ask::Offer(sdp(1, "offer", "v=0")));
+    script.expect(&["n1 < offer bo 1"]);
+    script.answer(&ada, 1);
+    script.expect(&["n1 < offer ada 500"]);
+    script.answer(&ada, 500);
+    script.expect(&["ada < answer 500 {}"]);
+    script.ask(&ada, Ask::Offer(sdp(501, "offer", "v=0")));
+    script.expect(&["n1 < offer ada 501"]);
+}
+
+#[test]
+fn tracks_end_by_the_offer_that_the_node_gets_and_not_by_one_that_was_superseded() {
+    let (mut script, [ada]) = Script::meeting(["ada"]);
+    script.publish(&ada, "mic");
+    let sending = "v=0\r\nm=audio 9 X 1\r\na=mid:mic\r\na=sendonly\r\n";
+    for (id, text) in [(1, sending), (2, "v=0"), (3, sending), (4, "v=0")] {
+        script.ask(&ada, Ask::Offer(sdp(id, "offer", text)));
+        if id == 3 {
+            script.expect(&["n1 < offer ada 1"]);
+            script.answer(&ada, 1);
+        }
+    }
+    script.expect(&["n1 < offer ada 3"]);
+    script.answer(&ada, 3);
+    script.expect(&["n1 < unpublish mic", "n1 < offer ada 4"]);
+}
+
+#[test]
+fn a_client_answers_no_more_often_than_the_node_offers() {
+    let mut script = Script::new();
+    let mut join = request("ada");
+    join.mode = PeerMode::Dual;
+    let ada = script.join(join);
+    for id in 1..=2 {
+        script.event(NodeEvent::Offer {
+            participant: ada.sid.clone(),
+            offer_id: id,
+            sdp: "v=0".into(),
+            mid_to_track: BTreeMap::new(),
+        });
+    }
+    script.outputs();
+    for id in [1, 2, 2, 2, 7] {
+        script.ask(&ada, Ask::Answer(sdp(id, "answer", "v=0")));
+    }
+    script.expect(&["n1 < answer ada 1", "n1 < answer ada 2"]);
+}
+
+#[test]
+fn an_offer_as_long_as_a_message_is_taken() {
+    let (mut script, [ada]) = Script::meeting(["ada"]);
+    let long = "x".repeat(2 * 1024 * 1024 - 64);
+    script.ask(&ada, Ask::Offer(sdp(1, "offer", &long)));
+    script.expect(&["n1 < offer ada 1"]);
+}
+
+#[test]
 fn in_dual_mode_the_node_offers_and_the_client_answers() {
     let mut script = Script::new();
     let mut join = request("ada");

@@ -59,6 +59,7 @@ fn a_resume_is_answered_when_the_node_is_ready_and_nobody_else_notices() {
     script.expect(&[
         "ada < reconnect 7",
         "ada < update ada:active[mic] bo:active[]",
+        "ada < speakers bo:0 silent ada:0 silent",
         "ada < room 2/1",
     ]);
 
@@ -85,6 +86,8 @@ fn a_resume_is_answered_when_the_node_is_ready_and_nobody_else_notices() {
     let offer = "m=audio 9 X 1\r\na=mid:mic\r\na=sendonly\r\n";
     script.ask(&ada, Ask::Offer(sdp(5, "offer", offer)));
     script.expect(&["n1 < offer ada 5 resume [_lossy=0,_reliable=2]"]);
+    script.answer(&ada, 5);
+    script.expect(&["ada < answer 5 {}"]);
     script.event(NodeEvent::Connected {
         participant: ada.sid.clone(),
     });
@@ -111,6 +114,7 @@ fn what_happens_while_the_node_prepares_is_not_said_before_the_answer() {
     script.expect(&[
         "ada < reconnect 0",
         "ada < update ada:active[mic] bo:active[cam]",
+        "ada < speakers bo:0 silent ada:0 silent",
         "ada < room 2/2",
     ]);
 }
@@ -313,6 +317,7 @@ fn a_second_loss_during_a_resume_starts_the_resume_again() {
     script.expect(&[
         "ada < reconnect 1",
         "ada < update ada:active[mic] bo:active[]",
+        "ada < speakers bo:0 silent ada:0 silent",
         "ada < room 2/1",
     ]);
 }
@@ -340,4 +345,122 @@ fn a_new_join_during_the_resume_window_replaces_the_session() {
         "n1 < add ada' Single",
         "bo < update ada':joined[]",
     ]);
+}
+
+/// What ada hears when she comes back.
+fn heard_on_return(script: &mut Script, ada: &Peer) -> Vec<String> {
+    script.attempt(back(ada, "ada"));
+    script.outputs();
+    script.event(NodeEvent::ResumeReady {
+        participant: ada.sid.clone(),
+        last_data_sequence: 0,
+    });
+    script.outputs()
+}
+
+#[test]
+fn whoever_left_meanwhile_is_named_and_whoever_is_back_is_not_gone() {
+    let (mut script, [ada, bo, cy]) = Script::meeting(["ada", "bo", "cy"]);
+    script.core.handle_session_closed(ada.session, script.now);
+    script.pass(Duration::from_secs(20));
+    for peer in [&bo, &cy] {
+        script.ask(peer, Ask::Leave(lk::LeaveRequest::default()));
+    }
+    let cy = script.join(request("cy"));
+    script.event(NodeEvent::Connected {
+        participant: cy.sid,
+    });
+    script.outputs();
+    let heard = heard_on_return(&mut script, &ada);
+    assert_eq!(
+        heard[1],
+        "ada < update ada:active[] cy':active[] bo:disconnected[] CLIENT_INITIATED"
+    );
+    // Long after, nobody can have missed it.
+    script.event(NodeEvent::Connected {
+        participant: ada.sid.clone(),
+    });
+    script.pass(Duration::from_secs(60));
+    let heard = heard_on_return(&mut script, &ada);
+    assert_eq!(heard[1], "ada < update ada:active[] cy':active[]");
+}
+
+#[test]
+fn whoever_was_hidden_leaves_no_trace() {
+    let (mut script, [ada]) = Script::meeting(["ada"]);
+    let mut join = request("spy");
+    join.claims.video.hidden = true;
+    let spy = script.join(join);
+    script.ask(&spy, Ask::Leave(lk::LeaveRequest::default()));
+    script.outputs();
+    let heard = heard_on_return(&mut script, &ada);
+    assert_eq!(heard[1], "ada < update ada:active[]");
+}
+
+#[test]
+fn changes_of_speakers_that_were_missed_are_made_good() {
+    let (mut script, [ada, bo, cy]) = Script::meeting(["ada", "bo", "cy"]);
+    let speaks = |script: &mut Script, peer: &Peer, active| {
+        script.event(NodeEvent::Speakers {
+            room: script.core.rooms()[0].sid.clone(),
+            speakers: vec![proto::media::Speaker {
+                participant: peer.sid.clone(),
+                level: 0.5,
+                active,
+            }],
+        });
+    };
+    speaks(&mut script, &bo, true);
+    script.core.handle_session_closed(ada.session, script.now);
+    speaks(&mut script, &bo, false);
+    speaks(&mut script, &cy, true);
+    script.outputs();
+    let heard = heard_on_return(&mut script, &ada);
+    let mut speakers: Vec<&str> = heard[2].split(' ').collect();
+    speakers.sort_unstable();
+    assert_eq!(heard[2].matches("silent").count(), 2);
+    for state in ["ada:0", "bo:0", "cy:0.5"] {
+        assert!(speakers.contains(&state), "{speakers:?}");
+    }
+}
+
+#[test]
+fn what_was_said_about_audiences_is_said_again() {
+    let (mut script, ada, bo, _mic) = after_loss();
+    let cam = script.publish(&bo, "cam");
+    let nobody = lk::SubscriptionPermission::default();
+    script.ask(&bo, Ask::SubscriptionPermission(nobody));
+    script.expect(&["n1 < unsubscribe ada cam"]);
+    let again = "ada < may subscribe cam of bo: false".to_owned();
+    let heard = heard_on_return(&mut script, &ada);
+    assert!(heard.contains(&again), "{heard:?}");
+    assert_eq!(cam, script.names.track("cam"));
+}
+
+#[test]
+fn the_first_offer_after_a_resume_does_not_wait_for_the_answer_to_an_earlier_one() {
+    let (mut script, [ada]) = Script::meeting(["ada"]);
+    for id in 1..=2 {
+        script.ask(&ada, Ask::Offer(sdp(id, "offer", "v=0")));
+    }
+    script.expect(&["n1 < offer ada 1"]);
+    let session = script.attempt(back(&ada, "ada"));
+    script.outputs();
+    // The node answers in order.
+    script.answer(&ada, 1);
+    script.expect(&[]);
+    script.event(NodeEvent::ResumeReady {
+        participant: ada.sid.clone(),
+        last_data_sequence: 0,
+    });
+    script.outputs();
+    let ada = Peer { session, ..ada };
+    for id in 3..=5 {
+        script.ask(&ada, Ask::Offer(sdp(id, "offer", "v=0")));
+    }
+    script.expect(&["n1 < offer ada 3 resume []"]);
+    script.answer(&ada, 3);
+    script.expect(&["n1 < offer ada 5"]);
+    script.answer(&ada, 5);
+    script.expect(&["ada < answer 5 {}"]);
 }

@@ -166,3 +166,155 @@ fn a_publisher_can_choose_its_audience() {
         "n1 < subscribe cy mic",
     ]);
 }
+
+#[test]
+fn whoever_comes_later_and_waits_for_a_track_hears_that_its_owner_keeps_it() {
+    let (mut script, [ada]) = Script::meeting(["ada"]);
+    let mic = script.publish(&ada, "mic");
+    let nobody = lk::SubscriptionPermission::default();
+    script.ask(&ada, Ask::SubscriptionPermission(nobody));
+    let mut chooser = request("cy");
+    chooser.auto_subscribe = false;
+    let cy = script.join(chooser);
+    script.outputs();
+
+    script.attempt(request("bo"));
+    let lines = script.outputs();
+    assert_eq!(
+        lines.last().unwrap(),
+        "bo < may subscribe mic of ada: false"
+    );
+    // A later track, once it can be seen.
+    script.ask(&ada, Ask::AddTrack(track("cam")));
+    script.outputs();
+    let cam = script.names.track("cam");
+    script.bind(&ada, &cam, "cam");
+    let mut lines = script.outputs();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "bo < may subscribe cam of ada: false",
+            "bo < update ada:active[cam,mic]",
+            "cy < update ada:active[cam,mic]",
+        ]
+    );
+    // Whoever chooses hears it for what it chooses, and once.
+    script.ask(&cy, subscription(&[&mic], true));
+    script.expect(&["cy < may subscribe mic of ada: false"]);
+    script.ask(&cy, subscription(&[&mic], true));
+    script.expect(&[]);
+    let everybody = lk::SubscriptionPermission {
+        all_participants: true,
+        track_permissions: Vec::new(),
+    };
+    script.ask(&ada, Ask::SubscriptionPermission(everybody));
+    let mut lines = script.outputs();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "ada < has subscriber cam",
+            "ada < has subscriber mic",
+            "bo < may subscribe cam of ada: true",
+            "bo < may subscribe mic of ada: true",
+            "cy < may subscribe mic of ada: true",
+            "n1 < subscribe bo cam",
+            "n1 < subscribe bo mic",
+            "n1 < subscribe cy mic",
+        ]
+    );
+}
+
+/// Bo, and sixteen others with 31 tracks each.
+fn with_many_tracks() -> (Script, Peer, Vec<Peer>) {
+    let mut script = Script::new();
+    let bo = script.join(request("bo"));
+    let mut others = Vec::new();
+    for number in 0..16 {
+        let mut join = request(&format!("p{number}"));
+        join.auto_subscribe = false;
+        let peer = script.join(join);
+        for track in 0..31 {
+            script.publish(&peer, &format!("{number}-{track}"));
+        }
+        others.push(peer);
+    }
+    script.outputs();
+    (script, bo, others)
+}
+
+fn subscriptions_of(script: &Script, peer: &Peer) -> Vec<TrackSid> {
+    let participant = &script.core.rooms[&room("standup")].participants[&peer.sid];
+    participant.subscriptions.iter().cloned().collect()
+}
+
+#[test]
+fn a_participant_gets_as_many_tracks_as_a_node_holds_and_others_when_some_end() {
+    let (mut script, bo, others) = with_many_tracks();
+    let first = subscriptions_of(&script, &bo);
+    assert_eq!(first.len(), limits::SUBSCRIPTIONS_MAX);
+
+    let declined: Vec<&TrackSid> = first.iter().take(3).collect();
+    script.ask(&bo, subscription(&declined, false));
+    assert_eq!(script.outputs().len(), 3);
+    script.pass(Duration::from_millis(100));
+    let lines = script.outputs();
+    let made = lines
+        .iter()
+        .filter(|line| line.starts_with("n1 < subscribe bo"));
+    assert_eq!(made.count(), 3, "{lines:?}");
+    assert_eq!(
+        subscriptions_of(&script, &bo).len(),
+        limits::SUBSCRIPTIONS_MAX
+    );
+
+    // 496 tracks without 31, and without those declined: all of them.
+    script.ask(&others[0], Ask::Leave(lk::LeaveRequest::default()));
+    script.pass(Duration::from_millis(100));
+    script.outputs();
+    let declined = declined.iter();
+    let left = declined.filter(|track| {
+        script.core.rooms[&room("standup")]
+            .owners
+            .contains_key(track)
+    });
+    assert_eq!(subscriptions_of(&script, &bo).len(), 465 - left.count());
+    // Nobody is looked for any more.
+    script.ask(&others[1], Ask::Leave(lk::LeaveRequest::default()));
+    assert!(script.core.rooms[&room("standup")].refill_at.is_none());
+}
+
+#[test]
+fn a_long_list_of_tracks_is_worth_what_the_room_has() {
+    let (mut script, [ada, bo]) = Script::meeting(["ada", "bo"]);
+    let cam = script.publish(&ada, "cam");
+    let known = cam.as_str().to_owned();
+    // The same track again and again is one track.
+    script.ask(&bo, subscription(&[&cam; 60], false));
+    script.expect(&["n1 < unsubscribe bo cam"]);
+    // What nobody can know of is answered a few times, and what stands far behind it is not read.
+    let mut track_sids: Vec<String> = (0..50_000).map(|number| format!("TR_{number}")).collect();
+    track_sids.push(known.clone());
+    script.ask(
+        &bo,
+        Ask::Subscription(lk::UpdateSubscription {
+            track_sids: track_sids.clone(),
+            subscribe: true,
+            participant_tracks: Vec::new(),
+        }),
+    );
+    assert_eq!(script.outputs().len(), limits::UNKNOWN_SIDS_MAX);
+    let settings = |track_sids| {
+        Ask::TrackSetting(lk::UpdateTrackSettings {
+            track_sids,
+            disabled: true,
+            ..lk::UpdateTrackSettings::default()
+        })
+    };
+    script.ask(&bo, settings(track_sids));
+    script.ask(&bo, subscription(&[&cam], true));
+    script.expect(&["n1 < subscribe bo cam"]);
+    script.ask(&bo, settings(vec![known; 60]));
+    script.expect(&["n1 < settings bo cam off Low 0x0"]);
+}
