@@ -70,8 +70,11 @@ impl Room {
                     participant: participant_sid,
                     track: track_sid,
                 };
+                let is_starved = participant.is_starved;
                 turn.node(&self.node, command);
-                self.refill_later(turn);
+                if is_starved {
+                    self.refill_later(turn);
+                }
             }
             (true, true) | (false, false) => {}
         }
