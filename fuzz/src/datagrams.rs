@@ -1,13 +1,10 @@
 //! Datagrams from strangers: counted, and never answered.
 
 use crate::records;
-use crate::world::{CLIENT, OFFER, World};
-use proto::media::{NodeEvent, PeerMode};
+use crate::world::{CLIENT, OFFER, World, marked, our_ufrag};
+use proto::media::PeerMode;
 use sfu::engine::Transport;
 use std::net::SocketAddr;
-
-/// Stands for the ufrag of a transport that waits for its client; both have 16 characters.
-const UFRAG_MARK: &[u8; 16] = b"UFRAGUFRAGUFRAGU";
 
 /// Datagrams as records. Flags: 1 by TCP, 2 from elsewhere, 4 the TCP connection ends before.
 pub fn datagrams(data: &[u8]) {
@@ -19,7 +16,7 @@ pub fn datagrams(data: &[u8]) {
         .expect("an answer");
     world.transmits();
     for (flags, contents) in records(data) {
-        let contents = marked(contents, ufrag.as_bytes());
+        let contents = marked(contents, &ufrag);
         let transport = if flags & 1 == 0 {
             Transport::Udp
         } else {
@@ -44,31 +41,4 @@ pub fn datagrams(data: &[u8]) {
     }
     assert_eq!(world.engine.report().participants, 1);
     world.leave();
-}
-
-fn our_ufrag(event: &NodeEvent) -> Option<String> {
-    let NodeEvent::Answer { sdp, .. } = event else {
-        return None;
-    };
-    let line = sdp
-        .lines()
-        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))?;
-    let ufrag = line.trim().to_owned();
-    assert_eq!(ufrag.len(), UFRAG_MARK.len(), "the mark stands for it");
-    Some(ufrag)
-}
-
-fn marked(contents: &[u8], ufrag: &[u8]) -> Vec<u8> {
-    let mut contents = contents.to_vec();
-    let at = contents
-        .windows(UFRAG_MARK.len())
-        .position(|window| window == UFRAG_MARK);
-    for (byte, with) in contents
-        .iter_mut()
-        .skip(at.unwrap_or(usize::MAX))
-        .zip(ufrag)
-    {
-        *byte = *with;
-    }
-    contents
 }

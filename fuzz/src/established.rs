@@ -1,7 +1,7 @@
 //! Datagrams with the source address of a connected client: they cannot end its session.
 
 use crate::records;
-use crate::world::{ADVERTISED, CLIENT, World};
+use crate::world::{ADVERTISED, CLIENT, World, marked, our_ufrag};
 use proto::media::{NodeEvent, PeerMode};
 use sfu::engine::Transport;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ const LONG: Duration = Duration::from_secs(40);
 pub fn established(data: &[u8]) {
     let mut session = Session::connect();
     for (flags, contents) in records(data) {
-        session.world.datagram(Transport::Udp, CLIENT, contents);
+        let contents = marked(contents, &session.ufrag);
+        session.world.datagram(Transport::Udp, CLIENT, &contents);
         assert_lives(&session.world.events());
         if flags & 1 == 1 {
             session.run(Duration::from_millis(50));
@@ -39,6 +40,7 @@ fn assert_lives(events: &[NodeEvent]) {
 
 struct Session {
     world: World,
+    ufrag: String,
     client: Client,
 }
 
@@ -46,9 +48,14 @@ impl Session {
     fn connect() -> Self {
         let world = World::new(PeerMode::Single);
         let client = Client::new(world.now);
-        let mut session = Self { world, client };
+        let mut session = Self {
+            world,
+            ufrag: String::new(),
+            client,
+        };
         let (sdp, pending) = session.client.offer();
         let events = session.world.offer(1, &sdp);
+        session.ufrag = events.iter().find_map(our_ufrag).expect("an answer");
         let answer = events.into_iter().find_map(|event| match event {
             NodeEvent::Answer { sdp, .. } => Some(sdp),
             _ => None,

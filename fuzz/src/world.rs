@@ -159,3 +159,35 @@ pub(crate) fn participant() -> ParticipantSid {
 
 /// An offer as a browser makes it, for harnesses that need a negotiated connection.
 pub(crate) const OFFER: &str = include_str!("../corpus/sdp_offer/chromium_single.sdp");
+
+/// Stands for the ufrag of a transport that waits for its client; both have 16 characters.
+const UFRAG_MARK: &[u8; 16] = b"UFRAGUFRAGUFRAGU";
+
+/// The ufrag in an answer: what a client's binding requests are addressed to.
+pub(crate) fn our_ufrag(event: &NodeEvent) -> Option<String> {
+    let NodeEvent::Answer { sdp, .. } = event else {
+        return None;
+    };
+    let line = sdp
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))?;
+    let ufrag = line.trim().to_owned();
+    assert_eq!(ufrag.len(), UFRAG_MARK.len(), "the mark stands for it");
+    Some(ufrag)
+}
+
+/// A datagram with our ufrag in the place of its mark.
+pub(crate) fn marked(contents: &[u8], ufrag: &str) -> Vec<u8> {
+    let mut contents = contents.to_vec();
+    let at = contents
+        .windows(UFRAG_MARK.len())
+        .position(|window| window == UFRAG_MARK);
+    for (byte, with) in contents
+        .iter_mut()
+        .skip(at.unwrap_or(usize::MAX))
+        .zip(ufrag.as_bytes())
+    {
+        *byte = *with;
+    }
+    contents
+}
