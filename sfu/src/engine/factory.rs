@@ -202,5 +202,14 @@ fn parse_answer(sdp: &str) -> Result<SdpAnswer, SdpProblem> {
 fn parse<T>(parser: impl FnOnce() -> Result<T, str0m::error::SdpError>) -> Result<T, SdpProblem> {
     guard_any(parser)
         .map_err(|fault| SdpProblem::Unparsable(fault.to_string()))?
-        .map_err(|error| SdpProblem::Unparsable(error.to_string()))
+        .map_err(|error| SdpProblem::Unparsable(without_addresses(&error.to_string())))
+}
+
+/// The parser says where it stopped by a heap address, which is nobody's business.
+fn without_addresses(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("PointerOffset"))
+        .collect();
+    lines.join("; ")
 }

@@ -31,6 +31,10 @@ pub(super) enum SdpProblem {
     /// A mid that is missing, repeated, too long or not a token.
     #[error("media section {0} has no usable a=mid: use unique tokens of at most 16 characters")]
     BadMid(usize),
+    /// Neither audio, video nor data channels: str0m would leave it out of its answer, and an answer
+    /// must have a section for each one offered (RFC 3264 section 6).
+    #[error("media section {0} is neither audio, video nor application: leave it out")]
+    UnknownKind(usize),
     /// No media section at all.
     #[error("the SDP has no media sections")]
     Empty,
@@ -88,6 +92,9 @@ pub(super) fn read_offer(sdp: &str) -> Result<Vec<OfferedSection>, SdpProblem> {
     let bundled = bundled_mids(sdp);
     let mut sections: Vec<OfferedSection> = Vec::new();
     for (index, lines) in sections_of(sdp).enumerate() {
+        if !is_known_kind(lines) {
+            return Err(SdpProblem::UnknownKind(index));
+        }
         let section = read_section(lines, &bundled).ok_or(SdpProblem::BadMid(index))?;
         if sections.iter().any(|before| before.mid == section.mid) {
             return Err(SdpProblem::BadMid(index));
@@ -98,6 +105,13 @@ pub(super) fn read_offer(sdp: &str) -> Result<Vec<OfferedSection>, SdpProblem> {
         return Err(SdpProblem::Empty);
     }
     Ok(sections)
+}
+
+fn is_known_kind(section: &str) -> bool {
+    let kind = section
+        .strip_prefix("m=")
+        .and_then(|rest| rest.split(' ').next());
+    matches!(kind, Some("audio" | "video" | "application"))
 }
 
 /// The checks that offers and answers share.
@@ -244,6 +258,15 @@ mod tests {
         assert!(more.len() > (MAX_SECTIONS - 4) * 2_500);
         let sections = read_offer(&format!("{OFFER}{more}")).unwrap();
         assert_eq!(sections.len(), MAX_SECTIONS);
+    }
+
+    #[test]
+    fn a_section_that_str0m_would_not_answer_is_refused() {
+        let text = OFFER.replace(
+            "m=video 0 UDP/TLS/RTP/SAVPF 96",
+            "m=text 9 UDP/TLS/RTP/SAVPF 96",
+        );
+        assert_eq!(read_offer(&text), Err(SdpProblem::UnknownKind(1)));
     }
 
     #[test]
