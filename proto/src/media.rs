@@ -85,6 +85,10 @@ pub struct PublishedTrack {
     pub kind: Kind,
     /// Announced sizes, empty for audio.
     pub layers: Vec<LayerSize>,
+    /// The codec that the client wants to send, such as `H264`; empty: the first of its offer. The
+    /// answer names it first, since a client sends what the answer names first.
+    #[serde(default)]
+    pub codec: String,
     /// Muted from the start.
     pub muted: bool,
 }

@@ -177,3 +177,37 @@ async def test_browsers_meet_over_tcp_where_udp_is_blocked(stage: Stage) -> None
         assert over_tcp >= 2, "media went another way"
     finally:
         await browser.close()
+
+
+@pytest.mark.parametrize("codec", ["h264", "vp9", "vp8"])
+async def test_a_camera_is_published_again_with_another_codec(stage: Stage, codec: str) -> None:
+    up = await stage.up()
+    ada = await stage.page(meeting(up, "standup", "Ada", adaptive=0))
+    bob = await stage.page(meeting(up, "standup", "Bob", adaptive=0))
+    await both_ways(ada, bob)
+
+    # The browser makes up a new track id: the first sender still has the camera's own.
+    await ada.page.evaluate(
+        """async (codec) => {
+            const me = window.anteroom.room.localParticipant;
+            const { track } = [...me.videoTrackPublications.values()][0];
+            await me.unpublishTrack(track, false);
+            await me.publishTrack(track, { videoCodec: codec, source: "camera" });
+        }""",
+        codec,
+    )
+
+    async def received() -> str:
+        return await bob.page.evaluate(
+            """async () => {
+                const [ada] = window.anteroom.room.remoteParticipants.values();
+                const [camera] = ada.videoTrackPublications.values();
+                const stats = await camera?.track?.getReceiverStats();
+                return stats?.framesDecoded > 5 ? stats.mimeType.toLowerCase() : "";
+            }"""
+        )
+
+    async def plays() -> bool:
+        return await received() == f"video/{codec}"
+
+    await until(f"Bob plays {codec}", plays, state=bob.story)

@@ -141,7 +141,9 @@ impl TransportFactory {
                     .enable_vp8(true)
                     .enable_h264(true)
                     .enable_vp9(true)
-                    .enable_av1(true)
+                    // Browsers send AV1 in layers that a receiver can only follow with the dependency
+                    // descriptor, an RTP extension that str0m does not carry.
+                    .enable_av1(false)
                     .set_sctp_max_buffered_amount(DATA_BUFFER)
                     .build(now),
             )

@@ -100,6 +100,8 @@ pub(super) struct Track {
     pub(super) owner_sid: ParticipantSid,
     pub(super) kind: Kind,
     pub(super) layers: Vec<LayerSize>,
+    /// The codec that its owner wants to send; empty: the first of its offer.
+    pub(super) codec: String,
     pub(super) muted: bool,
     /// The owner may publish.
     pub(super) permitted: bool,
@@ -210,6 +212,7 @@ mod tests {
         let mut track = Track {
             sid: TrackSid::new("TR_1"),
             cid: String::new(),
+            codec: String::new(),
             owner: super::super::arena::Arena::key_for_tests(),
             owner_sid: ParticipantSid::new("PA_1"),
             kind: Kind::Video,

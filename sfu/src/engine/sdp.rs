@@ -2,6 +2,7 @@
 //! checks that keep input away from code that would panic on it. Changes nothing.
 
 use proto::media::Kind;
+use std::collections::BTreeMap;
 
 /// Longest SDP taken, in bytes: 512 media sections of a browser's offer, 2.6 KB each, fit. Longer is
 /// refused. The work is bounded by [`MAX_SECTIONS`].
@@ -84,6 +85,8 @@ pub(super) struct OfferedSection {
     pub(super) cid: Option<String>,
     /// Payload types in the client's order of preference.
     pub(super) payload_types: Vec<String>,
+    /// Codec names by payload type, from `a=rtpmap`.
+    pub(super) codecs: BTreeMap<String, String>,
 }
 
 /// Reads and checks an offer.
@@ -195,7 +198,15 @@ fn read_section(lines: &str, bundled: &[&str]) -> Option<OfferedSection> {
         direction,
         cid: cid_of(lines),
         payload_types: words.skip(1).map(str::to_owned).collect(),
+        codecs: lines.lines().filter_map(rtpmap).collect(),
     })
+}
+
+/// Payload type and codec of an `a=rtpmap:96 VP8/90000`.
+fn rtpmap(line: &str) -> Option<(String, String)> {
+    let (payload_type, encoding) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+    let codec = encoding.split('/').next()?;
+    Some((payload_type.to_owned(), codec.trim_end().to_owned()))
 }
 
 fn direction_of(lines: &str) -> Direction {

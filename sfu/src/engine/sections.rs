@@ -21,10 +21,19 @@ pub(super) struct Plan {
 pub(super) struct Situation<'a> {
     /// The sections before the offer.
     pub(super) before: &'a [Section],
-    /// Its announced tracks.
-    pub(super) tracks: Vec<(String, TrackKey)>,
+    /// Its announced tracks, oldest first.
+    pub(super) tracks: Vec<Announced>,
     /// Its subscriptions, in their order.
     pub(super) subscriptions: Vec<(SubscriptionKey, Kind)>,
+}
+
+/// A track that the client has announced.
+pub(super) struct Announced {
+    pub(super) cid: String,
+    pub(super) key: TrackKey,
+    pub(super) kind: Kind,
+    /// The codec it shall be sent with; empty: the first of the offer.
+    pub(super) codec: String,
 }
 
 /// Carries over what the sections did before, and gives waiting subscriptions the free ones.
@@ -40,7 +49,7 @@ pub(super) fn plan(offered: &[OfferedSection], situation: &Situation<'_>) -> Pla
             .before
             .iter()
             .find(|before| before.mid == section.mid);
-        let role = role(section, before, situation);
+        let role = role(section, before, offered, situation);
         if before.is_some_and(|before| shows_gone(before, role)) {
             still_shown.push(&section.mid);
         }
@@ -56,6 +65,8 @@ pub(super) fn plan(offered: &[OfferedSection], situation: &Situation<'_>) -> Pla
         });
     }
     forget_repeated(&mut sections);
+    take_unnamed(&mut sections, &situation.tracks);
+    prefer_codecs(&mut sections, offered, &situation.tracks);
     let mut renewed = Vec::new();
     for (subscription, kind) in &situation.subscriptions {
         let bound = |section: &Section| section.role == Role::Sends(*subscription);
@@ -76,9 +87,21 @@ pub(super) fn plan(offered: &[OfferedSection], situation: &Situation<'_>) -> Pla
     Plan { sections, renewed }
 }
 
-fn role(section: &OfferedSection, before: Option<&Section>, situation: &Situation<'_>) -> Role {
+fn role(
+    section: &OfferedSection,
+    before: Option<&Section>,
+    offered: &[OfferedSection],
+    situation: &Situation<'_>,
+) -> Role {
     if section.direction.sends() {
-        return track_of(section.cid.as_deref(), &situation.tracks);
+        let named = situation.tracks.iter().find(|track| names(section, track));
+        let kept = situation.tracks.iter().find(|track| {
+            let carried = before.is_some_and(|before| before.role == Role::Carries(track.key));
+            carried && !offered.iter().any(|other| names(other, track))
+        });
+        return named
+            .or(kept)
+            .map_or(Role::Idle, |track| Role::Carries(track.key));
     }
     match before.map(|before| before.role) {
         Some(Role::Sends(key)) if section.direction.receives() => {
@@ -97,14 +120,52 @@ fn shows_gone(before: &Section, role: Role) -> bool {
     before.stale || (matches!(before.role, Role::Sends(_)) && before.role != role)
 }
 
-fn track_of(cid: Option<&str>, tracks: &[(String, TrackKey)]) -> Role {
-    let Some(cid) = cid else {
-        return Role::Idle;
-    };
-    tracks
-        .iter()
-        .find(|(known, _)| known == cid)
-        .map_or(Role::Idle, |(_, key)| Role::Carries(*key))
+/// True if the client sends this track in this section, by its own words.
+fn names(section: &OfferedSection, track: &Announced) -> bool {
+    section.direction.sends()
+        && section.kind == SectionKind::Media(track.kind)
+        && section.cid.as_deref() == Some(track.cid.as_str())
+}
+
+/// Gives tracks that no section names to sections that name nobody's. A browser makes up a new track
+/// id if the track's own is still in use by an older sender, as when a track is published again;
+/// LiveKit's server then takes the first announced track of the kind, and so do we.
+fn take_unnamed(sections: &mut [Section], tracks: &[Announced]) {
+    for track in tracks {
+        let role = Role::Carries(track.key);
+        if sections.iter().any(|section| section.role == role) {
+            continue;
+        }
+        let unnamed = sections.iter_mut().find(|section| {
+            section.role == Role::Idle
+                && section.direction.sends()
+                && section.kind == SectionKind::Media(track.kind)
+                && section.cid.is_some()
+        });
+        if let Some(section) = unnamed {
+            section.role = role;
+        }
+    }
+}
+
+/// Puts the payload types of the codec that a track was announced with in front.
+fn prefer_codecs(sections: &mut [Section], offered: &[OfferedSection], tracks: &[Announced]) {
+    for (section, offered) in sections.iter_mut().zip(offered) {
+        let track = tracks
+            .iter()
+            .find(|track| section.role == Role::Carries(track.key));
+        let Some(track) = track.filter(|track| !track.codec.is_empty()) else {
+            continue;
+        };
+        let is_wanted = |payload_type: &String| {
+            let codec = offered.codecs.get(payload_type);
+            codec.is_some_and(|codec| codec.eq_ignore_ascii_case(&track.codec))
+        };
+        // Stable: within a codec the client's order stands.
+        section
+            .payload_types
+            .sort_by_key(|payload_type| !is_wanted(payload_type));
+    }
 }
 
 /// A hostile offer may name one track in two sections: the first counts.
@@ -227,6 +288,16 @@ mod tests {
             direction,
             cid: cid.map(str::to_owned),
             payload_types: vec![],
+            codecs: BTreeMap::new(),
+        }
+    }
+
+    fn announced(cid: &str, key: TrackKey, kind: Kind) -> Announced {
+        Announced {
+            cid: cid.into(),
+            key,
+            kind,
+            codec: String::new(),
         }
     }
 
@@ -246,7 +317,7 @@ mod tests {
         ];
         let situation = Situation {
             before: &[],
-            tracks: vec![("mic".into(), track)],
+            tracks: vec![announced("mic", track, Kind::Audio)],
             subscriptions: vec![
                 (subs[0], Kind::Video),
                 (subs[1], Kind::Video),
@@ -368,6 +439,84 @@ mod tests {
     }
 
     #[test]
+    fn a_track_that_is_published_again_under_a_made_up_id_is_found_and_kept() {
+        let tracks = keys::<super::super::room::Track>(2);
+        let situation = |before| Situation {
+            before,
+            tracks: vec![
+                announced("cam", tracks[0], Kind::Video),
+                announced("screen", tracks[1], Kind::Video),
+            ],
+            subscriptions: vec![],
+        };
+        let made_up = [
+            offered("a", Kind::Video, Direction::Inactive, Some("cam")),
+            offered("b", Kind::Video, Direction::SendOnly, Some("made-up")),
+            offered("c", Kind::Audio, Direction::SendOnly, Some("other")),
+        ];
+        let first = plan(&made_up, &situation(&[]));
+        let found = [Role::Idle, Role::Carries(tracks[0]), Role::Idle];
+        assert_eq!(roles(&first), found);
+
+        let mut more = made_up.to_vec();
+        more.push(offered(
+            "d",
+            Kind::Video,
+            Direction::SendOnly,
+            Some("screen"),
+        ));
+        let second = plan(&more, &situation(&first.sections));
+        assert_eq!(
+            roles(&second)[1],
+            Role::Carries(tracks[0]),
+            "it stays where it is"
+        );
+        assert_eq!(roles(&second)[3], Role::Carries(tracks[1]));
+
+        // A section that names the track counts more than the one it was found in.
+        more.push(offered("e", Kind::Video, Direction::SendOnly, Some("cam")));
+        let third = plan(&more, &situation(&second.sections));
+        assert_eq!(roles(&third)[4], Role::Carries(tracks[0]));
+        assert_eq!(roles(&third)[1], Role::Idle);
+    }
+
+    #[test]
+    fn the_codec_that_a_track_was_announced_with_comes_first() {
+        let track = keys::<super::super::room::Track>(1)[0];
+        let names = [
+            ("96", "VP8"),
+            ("97", "rtx"),
+            ("103", "H264"),
+            ("107", "H264"),
+        ];
+        let mut offer = offered("a", Kind::Video, Direction::SendOnly, Some("cam"));
+        offer.payload_types = names.map(|(pt, _)| pt.to_owned()).to_vec();
+        offer.codecs = names
+            .map(|(pt, name)| (pt.to_owned(), name.to_owned()))
+            .into();
+        let order = |codec: &str| {
+            let situation = Situation {
+                before: &[],
+                tracks: vec![Announced {
+                    codec: codec.into(),
+                    ..announced("cam", track, Kind::Video)
+                }],
+                subscriptions: vec![],
+            };
+            plan(std::slice::from_ref(&offer), &situation).sections[0]
+                .payload_types
+                .clone()
+        };
+        assert_eq!(order("h264"), ["103", "107", "96", "97"]);
+        assert_eq!(
+            order("AV1"),
+            ["96", "97", "103", "107"],
+            "not offered: the client's order"
+        );
+        assert_eq!(order(""), ["96", "97", "103", "107"]);
+    }
+
+    #[test]
     fn one_cid_in_two_sections_counts_once() {
         let track = keys::<super::super::room::Track>(1)[0];
         let plan = plan(
@@ -377,7 +526,7 @@ mod tests {
             ],
             &Situation {
                 before: &[],
-                tracks: vec![("mic".into(), track)],
+                tracks: vec![announced("mic", track, Kind::Audio)],
                 subscriptions: vec![],
             },
         );

@@ -5,7 +5,7 @@ use super::factory::ParsedOffer;
 use super::resume;
 use super::sdp::{Direction, OfferedSection, SectionKind};
 use super::sdp_patch::patch;
-use super::sections::{self, Plan, Situation};
+use super::sections::{self, Announced, Plan, Situation};
 use super::transport::{KeptStream, Role, Section, Transport};
 use super::{Engine, ParticipantKey, SubscriptionKey, TransportKey};
 use proto::id::TrackSid;
@@ -155,7 +155,12 @@ impl Engine {
         };
         let tracks = participant.tracks.iter().filter_map(|key| {
             let track = self.tracks.get(*key)?;
-            Some((track.cid.clone(), *key))
+            Some(Announced {
+                cid: track.cid.clone(),
+                key: *key,
+                kind: track.kind,
+                codec: track.codec.clone(),
+            })
         });
         let subscriptions = participant.subscriptions.iter().filter_map(|key| {
             let subscription = self.subscriptions.get(*key)?;

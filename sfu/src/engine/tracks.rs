@@ -33,6 +33,7 @@ impl Engine {
             owner_sid: published.participant,
             kind: published.kind,
             layers: published.layers,
+            codec: published.codec,
             muted: published.muted,
             permitted: participant.permission.publish,
             transport: None,

@@ -50,6 +50,18 @@ pub(super) fn from_request(
     }
 }
 
+/// The codec that the node shall name first, such as `H264`. Audio has one.
+pub(super) fn wanted_codec(info: &lk::TrackInfo, kind: Kind) -> String {
+    let mime = info
+        .codecs
+        .first()
+        .map_or("", |codec| codec.mime_type.as_str());
+    match (kind, mime.split_once('/')) {
+        (Kind::Video, Some((_, codec))) => codec.to_owned(),
+        (Kind::Video | Kind::Audio, _) => String::new(),
+    }
+}
+
 /// Fills in what the node found out. A node that cannot tell the codec yet leaves `mime` empty: then
 /// what the owner was told to send is what it will be.
 pub(super) fn bind(info: &mut lk::TrackInfo, kind: Kind, mid: &str, mime: &str, unix_ms: i64) {

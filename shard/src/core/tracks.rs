@@ -146,6 +146,7 @@ impl Room {
             cid: request.cid,
             kind,
             layers: track_info::layer_sizes(&track.info),
+            codec: track_info::wanted_codec(&track.info, kind),
             muted: request.muted,
         });
         participant.tracks.insert(sid.clone(), track);

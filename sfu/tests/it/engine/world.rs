@@ -236,6 +236,7 @@ impl World {
         let sid = self.clients[name].sid.clone();
         let cid = format!("cid-{track}");
         self.command(NodeCommand::Publish(PublishedTrack {
+            codec: String::new(),
             participant: sid,
             track: TrackSid::new(track),
             cid: cid.clone(),

@@ -98,6 +98,7 @@ impl World {
     pub(super) fn publish_audio(&mut self, who: &'static str) {
         self.publisher = Some(who);
         self.command(NodeCommand::Publish(PublishedTrack {
+            codec: String::new(),
             participant: sid(who),
             track: track(),
             cid: MICROPHONE.to_owned(),
