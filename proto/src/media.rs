@@ -3,14 +3,17 @@
 //! The shard holds rooms, permissions and subscriptions; the node holds transports, tracks and
 //! forwarding. The unit of address is the participant: transports live and die inside the node, so
 //! that a resume, a node move and a shard move look the same from here.
-//! Everything is low rate: media and data packets never pass through these messages.
+//! Everything is low rate: media never passes through these messages, and data packets only once,
+//! when a room moves to another node ([`CarriedData`]).
 
 use crate::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
-use serde::{Deserialize, Serialize};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// Version of this vocabulary; a node with another one is refused at [`NodeEvent::Hello`].
-pub const MEDIA_PROTOCOL: u32 = 1;
+pub const MEDIA_PROTOCOL: u32 = 2;
 
 /// How many peer connections a participant uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +147,96 @@ pub struct NewParticipant {
     pub hidden: bool,
 }
 
+/// What a media section is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SectionKind {
+    /// Audio, either way.
+    Audio,
+    /// Video, either way.
+    Video,
+    /// Data channels.
+    Data,
+}
+
+/// What a media section was used for at the node it is carried from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CarriedRole {
+    /// Nothing.
+    Idle,
+    /// The participant's own track comes in here.
+    Carries(TrackSid),
+    /// This track, of another participant, goes out here.
+    Sends(TrackSid),
+}
+
+/// A negotiated media section. Everything else about it is in the client's next offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedSection {
+    /// `a=mid`, at most 16 bytes.
+    pub mid: String,
+    /// Audio, video or data.
+    pub kind: SectionKind,
+    /// What it was used for.
+    pub role: CarriedRole,
+    /// The client was told of a track here that is gone since: the next answer must make the section
+    /// inactive before another track may use it.
+    #[serde(default)]
+    pub stale: bool,
+}
+
+/// A stream of RTP packets from the client. Clients name the SSRCs of simulcast layers only once,
+/// so that a node that is not told never recognises their packets again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedStream {
+    /// Of the media.
+    pub ssrc: u32,
+    /// Of its retransmissions.
+    pub rtx: Option<u32>,
+    /// The media section it belongs to.
+    pub mid: String,
+    /// The simulcast layer.
+    pub rid: Option<String>,
+}
+
+/// What a node must know to take over the transport of a participant from another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedMedia {
+    /// Who.
+    pub participant: ParticipantSid,
+    /// Its media sections. At most 512 are read.
+    pub sections: Vec<CarriedSection>,
+    /// The streams it sends. At most 256 are read.
+    pub streams: Vec<CarriedStream>,
+    /// The data channels it has open. At most 8 are read.
+    pub channels: Vec<OpenChannel>,
+    /// Sequence of the last reliable data packet taken from it, 0 if none.
+    pub last_data_sequence: u32,
+}
+
+/// A reliable data packet that a node has taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedData {
+    /// The sender, also if the packet does not name it.
+    pub from: ParticipantSid,
+    /// `DataPacket.sequence`, never 0.
+    pub sequence: u32,
+    /// The `DataPacket` as receivers get it, with the sender's true name. At most 64 KiB. Base64 in
+    /// JSON.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub packet: Vec<u8>,
+}
+
+// The signature is serde's.
+#[expect(clippy::ptr_arg)]
+fn to_base64<S: Serializer>(bytes: &Vec<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(bytes))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    STANDARD.decode(text).map_err(serde::de::Error::custom)
+}
+
 /// A message from the shard to a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeCommand {
@@ -237,6 +330,52 @@ pub enum NodeCommand {
         /// What is allowed from now on.
         permission: MediaPermission,
     },
+    /// The answer to [`NodeEvent::AskOwned`]: the shard owns its rooms for this long, counted by the
+    /// node from the moment it asked, so that a delay on the way only makes it shorter. While that
+    /// lasts media flows; afterwards nothing is forwarded and no data packet is taken, until a later
+    /// answer says more. Nothing flows before the first answer.
+    Owned {
+        /// Of the question.
+        nonce: u64,
+        /// Milliseconds, 0: not at all.
+        for_ms: u64,
+    },
+    /// Says what another node must know to take the room over. Changes nothing. Answered by
+    /// [`NodeEvent::Exported`].
+    Export {
+        /// Which.
+        room: RoomSid,
+    },
+    /// Takes no more data packets from this participant: they are not acknowledged, so that its
+    /// client repeats them to the node that takes over. Media goes on. Answered by
+    /// [`NodeEvent::Detached`]. There is no way back but a resume.
+    Detach {
+        /// Who.
+        participant: ParticipantSid,
+    },
+    /// Like [`NodeCommand::AddParticipant`], for one whose transport is at another node: the next
+    /// [`NodeCommand::Offer`] comes with `resume`, and the transport built for it goes on with what
+    /// is carried. A participant that has not resumed yet takes the new state instead of the earlier
+    /// one and keeps its tracks and subscriptions; one with a transport of its own is replaced as a
+    /// whole. Only [`PeerMode::Single`].
+    ///
+    /// The carried roles count when the offer comes. By then the participant's tracks must be
+    /// published and its subscriptions made; a client is told that what is missing is gone.
+    Adopt {
+        /// Whom.
+        participant: NewParticipant,
+        /// What its transport was like.
+        media: CarriedMedia,
+    },
+    /// Hands data packets to the participants that they are meant for, as if their senders had sent
+    /// them here. Packets with a sequence that was taken already are left out. Senders must be known
+    /// here; who has not resumed yet gets the packets when it does.
+    Deliver {
+        /// Where.
+        room: RoomSid,
+        /// In the order in which they were taken.
+        data: Vec<CarriedData>,
+    },
 }
 
 /// Somebody who speaks or stopped speaking.
@@ -269,6 +408,10 @@ pub struct NodeReport {
     pub bytes_out: u64,
     /// Datagrams or frames that nobody here expected, since start.
     pub stray_packets: u64,
+    /// RTP packets and data channel datagrams not taken because the shard does not own its rooms, or
+    /// not this participant any more, since start.
+    #[serde(default)]
+    pub fenced_packets: u64,
     /// Load of the node's machine, 0.0 to 1.0 of all cores.
     pub cpu_load: f32,
 }
@@ -373,5 +516,32 @@ pub enum NodeEvent {
         room: RoomSid,
         /// Only those that changed.
         speakers: Vec<Speaker>,
+    },
+    /// How long does the shard own its rooms? Asked right after [`NodeEvent::Hello`] and then twice a
+    /// second. Answered at once by [`NodeCommand::Owned`].
+    AskOwned {
+        /// Comes back in the answer.
+        nonce: u64,
+    },
+    /// The answer to [`NodeCommand::Export`].
+    Exported {
+        /// Which.
+        room: RoomSid,
+        /// Its [`PeerMode::Single`] participants. One that is missing cannot be moved: it must join
+        /// again.
+        media: Vec<CarriedMedia>,
+        /// The reliable data packets of the last 10 s, at most 512 of them and 1 MiB, in the order in
+        /// which they were taken. Receivers may have them or not.
+        data: Vec<CarriedData>,
+    },
+    /// The answer to [`NodeCommand::Detach`].
+    Detached {
+        /// Who.
+        participant: ParticipantSid,
+        /// Its final state.
+        media: Box<CarriedMedia>,
+        /// The reliable data packets taken from this participant since the room was exported, with
+        /// the limits of [`NodeEvent::Exported`].
+        data: Vec<CarriedData>,
     },
 }

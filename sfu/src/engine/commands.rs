@@ -89,6 +89,11 @@ impl Engine {
                 participant,
                 permission,
             } => self.set_permission(&participant, permission, now),
+            NodeCommand::Owned { .. }
+            | NodeCommand::Export { .. }
+            | NodeCommand::Detach { .. }
+            | NodeCommand::Adopt { .. }
+            | NodeCommand::Deliver { .. } => {}
             // The factory takes these apart.
             NodeCommand::AddParticipant(_)
             | NodeCommand::Offer { .. }

@@ -157,6 +157,7 @@ impl Engine {
             bytes_in: counters.bytes_in,
             bytes_out: counters.bytes_out,
             stray_packets: counters.strays,
+            fenced_packets: 0,
             cpu_load: 0.0,
         }
     }

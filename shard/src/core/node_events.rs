@@ -22,8 +22,8 @@ pub(super) enum About<'a> {
 
 pub(super) fn about(event: &NodeEvent) -> About<'_> {
     match event {
-        NodeEvent::Hello { .. } | NodeEvent::Report(_) => About::Node,
-        NodeEvent::Speakers { room, .. } => About::Room(room),
+        NodeEvent::Hello { .. } | NodeEvent::Report(_) | NodeEvent::AskOwned { .. } => About::Node,
+        NodeEvent::Speakers { room, .. } | NodeEvent::Exported { room, .. } => About::Room(room),
         NodeEvent::Answer { participant, .. }
         | NodeEvent::Offer { participant, .. }
         | NodeEvent::Refused { participant, .. }
@@ -31,7 +31,8 @@ pub(super) fn about(event: &NodeEvent) -> About<'_> {
         | NodeEvent::Connected { participant }
         | NodeEvent::Disconnected { participant, .. }
         | NodeEvent::TrackBound { participant, .. }
-        | NodeEvent::ResumeReady { participant, .. } => About::Participant(participant),
+        | NodeEvent::ResumeReady { participant, .. }
+        | NodeEvent::Detached { participant, .. } => About::Participant(participant),
     }
 }
 
@@ -39,7 +40,8 @@ impl Room {
     /// One message from the room's node.
     pub(super) fn handle_node_event(&mut self, event: NodeEvent, turn: &mut Turn<'_>) {
         match event {
-            NodeEvent::Hello { .. } | NodeEvent::Report(_) => {}
+            NodeEvent::Hello { .. } | NodeEvent::Report(_) | NodeEvent::AskOwned { .. } => {}
+            NodeEvent::Exported { .. } | NodeEvent::Detached { .. } => {}
             NodeEvent::Answer {
                 participant,
                 offer_id,
