@@ -211,12 +211,18 @@ pub struct CarriedMedia {
     pub channels: Vec<OpenChannel>,
     /// Sequence of the last reliable data packet taken from it, 0 if none.
     pub last_data_sequence: u32,
+    /// By sender, the sequence of the last [`CarriedData`] from before it joined: it is not meant for
+    /// those. At most 512 are read.
+    #[serde(default)]
+    pub joined_after: BTreeMap<ParticipantSid, u32>,
 }
 
-/// A reliable data packet that a node has taken.
+/// A reliable data packet that a node has taken, with a sequence and the sender's name in it.
+/// Receivers drop what they have already by these two, so that such a packet may be sent again.
+/// Packets of hidden participants name nobody and are not among them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CarriedData {
-    /// The sender, also if the packet does not name it.
+    /// The sender.
     pub from: ParticipantSid,
     /// `DataPacket.sequence`, never 0.
     pub sequence: u32,
@@ -348,7 +354,9 @@ pub enum NodeCommand {
     },
     /// Takes no more data packets from this participant: they are not acknowledged, so that its
     /// client repeats them to the node that takes over. Media goes on. Answered by
-    /// [`NodeEvent::Detached`]. There is no way back but a resume.
+    /// [`NodeEvent::Detached`] after 100 ms, in which the packets that are on their way are still
+    /// taken: clients keep only those to repeat that they have not sent yet. There is no way back but
+    /// a resume.
     Detach {
         /// Who.
         participant: ParticipantSid,
@@ -368,8 +376,9 @@ pub enum NodeCommand {
         media: CarriedMedia,
     },
     /// Hands data packets to the participants that they are meant for, as if their senders had sent
-    /// them here. Packets with a sequence that was taken already are left out. Senders must be known
-    /// here; who has not resumed yet gets the packets when it does.
+    /// them here. Packets that went to the room here already are left out. The participants must have
+    /// been adopted before; those that have not resumed yet get the packets when they do. At most
+    /// 1024 packets are read.
     Deliver {
         /// Where.
         room: RoomSid,
