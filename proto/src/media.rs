@@ -226,6 +226,10 @@ pub struct CarriedData {
     pub from: ParticipantSid,
     /// `DataPacket.sequence`, never 0.
     pub sequence: u32,
+    /// How long ago the first node took it, milliseconds. Clients know for 30 s what they have, so
+    /// that nothing older than 10 s is sent again.
+    #[serde(default)]
+    pub age_ms: u32,
     /// The `DataPacket` as receivers get it, with the sender's true name. At most 64 KiB. Base64 in
     /// JSON.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
