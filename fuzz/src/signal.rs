@@ -151,5 +151,6 @@ fn join(session: SessionId, identity: &str, mode: PeerMode) -> Join {
         add_tracks: Vec::new(),
         metadata: String::new(),
         attributes: BTreeMap::new(),
+        stored_options: None,
     }
 }

@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use thiserror::Error;
@@ -93,6 +93,46 @@ impl VideoGrant {
     }
 }
 
+/// The `roomConfig` claim: what the room is like that the holder opens. The part of LiveKit's
+/// `RoomConfiguration` (protobuf JSON) that is offered here; the rest is ignored. 0 and empty: as the
+/// deployment has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RoomConfig {
+    /// How long the room waits for the first participant, seconds.
+    #[serde(alias = "empty_timeout", deserialize_with = "number")]
+    pub empty_timeout: u32,
+    /// How long the room stays after the last participant left, seconds.
+    #[serde(alias = "departure_timeout", deserialize_with = "number")]
+    pub departure_timeout: u32,
+    /// Most participants, without hidden ones, recorders and agents.
+    #[serde(alias = "max_participants", deserialize_with = "number")]
+    pub max_participants: u32,
+    /// Free text of the application, shown to everybody in the room.
+    #[serde(deserialize_with = "text")]
+    pub metadata: String,
+}
+
+/// A number as protobuf JSON writes it: also as text, or null.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Plain(u32),
+        Text(String),
+    }
+    match Option::deserialize(deserializer)? {
+        None => Ok(0),
+        Some(Number::Plain(number)) => Ok(number),
+        Some(Number::Text(text)) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+/// A text, or null.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// The claims of a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -124,6 +164,9 @@ pub struct Claims {
     pub kind: String,
     /// Room and permissions.
     pub video: VideoGrant,
+    /// What the room is like if this token opens it.
+    #[serde(rename = "roomConfig", skip_serializing_if = "Option::is_none")]
+    pub room_config: Option<RoomConfig>,
 }
 
 #[expect(
@@ -353,6 +396,34 @@ mod tests {
     fn a_minted_token_is_read_back() {
         let token = keys().mint(&claims()).expect("mint");
         assert_eq!(keys().verify(&token, NOW), Ok(claims()));
+    }
+
+    #[test]
+    fn a_room_configuration_is_read_as_livekits_libraries_write_it() {
+        let read = |json: &str| serde_json::from_str::<Claims>(json).map(|c| c.room_config);
+        let json = r#"{"roomConfig": {"name": "", "emptyTimeout": 300, "departure_timeout": "20",
+            "maxParticipants": 5, "metadata": "agenda", "agents": [{"agentName": "scribe"}]}}"#;
+        let config = RoomConfig {
+            empty_timeout: 300,
+            departure_timeout: 20,
+            max_participants: 5,
+            metadata: "agenda".into(),
+        };
+        assert_eq!(read(json).expect("claims"), Some(config.clone()));
+        let claims = Claims {
+            room_config: Some(config),
+            ..claims()
+        };
+        let token = keys().mint(&claims).expect("mint");
+        assert_eq!(keys().verify(&token, NOW), Ok(claims));
+
+        let nulls = r#"{"roomConfig": {"emptyTimeout": null, "metadata": null}}"#;
+        assert_eq!(read(nulls).expect("claims"), Some(RoomConfig::default()));
+        assert_eq!(read("{}").expect("claims"), None);
+        for wrong in ["-1", "4294967296", r#""soon""#, "true"] {
+            let json = format!(r#"{{"roomConfig": {{"emptyTimeout": {wrong}}}}}"#);
+            assert!(read(&json).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -339,6 +339,7 @@ impl Driver {
                 Output::MintRefreshToken { session, claims } => {
                     self.refresh_token(session, claims, now);
                 }
+                Output::RoomOptions { .. } => {}
             }
         }
     }
@@ -443,6 +444,8 @@ fn refusal_text(refusal: JoinRefusal) -> &'static str {
         JoinRefusal::ParticipantLimit => "the room is full",
         JoinRefusal::ShuttingDown => "the shard is shutting down: join again",
         JoinRefusal::NotAllowed => "the token does not allow to join",
+        JoinRefusal::NotLive => "the room is not live",
+        JoinRefusal::MaxParticipants => "the room is full",
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns: the public vocabulary between the core and the surface that drives it. Must not: hold state.
 
 use super::limits::Limits;
+use super::options::RoomOptions;
 use affinity::RoomKey;
 use affinity::directory::Epoch;
 use livekit_protocol as lk;
@@ -106,6 +107,8 @@ pub struct Join {
     pub metadata: String,
     /// Attributes out of the join request. Taken if the token allows it.
     pub attributes: BTreeMap<String, String>,
+    /// What the directory has kept of an earlier life of the room. Wins over the token's.
+    pub stored_options: Option<RoomOptions>,
 }
 
 /// The session that a reconnecting client wants back.
@@ -168,6 +171,13 @@ pub enum Output {
         /// `exp` and `nbf` are to be set by the surface.
         claims: Claims,
     },
+    /// A room has opened with options that shall survive this shard: keep them. Said once.
+    RoomOptions {
+        /// Which.
+        room: RoomKey,
+        /// Never the default ones, nor those that came as [`Join::stored_options`].
+        options: RoomOptions,
+    },
 }
 
 /// Why nobody was added.
@@ -188,6 +198,12 @@ pub enum JoinRefusal {
     /// The token does not let its holder into a room.
     #[error("the access token does not allow to join: set roomJoin and an identity")]
     NotAllowed,
+    /// Nobody is there for whom the joining one could be of use: see [`super::opens_room`].
+    #[error("the room is not live: hidden participants, recorders and agents join live rooms only")]
+    NotLive,
+    /// The room's own limit.
+    #[error("the room is full: its options allow no more participants (max_participants)")]
+    MaxParticipants,
 }
 
 impl JoinRefusal {
@@ -195,13 +211,18 @@ impl JoinRefusal {
     pub fn status(self) -> u16 {
         match self {
             Self::NotAllowed => 401,
-            Self::NoNode | Self::RoomLimit | Self::ParticipantLimit | Self::ShuttingDown => 503,
+            Self::NotLive => 404,
+            Self::NoNode
+            | Self::RoomLimit
+            | Self::ParticipantLimit
+            | Self::MaxParticipants
+            | Self::ShuttingDown => 503,
         }
     }
 
     /// True: the same request may succeed later.
     pub fn retry(self) -> bool {
-        self != Self::NotAllowed
+        !matches!(self, Self::NotAllowed | Self::NotLive)
     }
 
     /// The message for a connection that is upgraded already.
@@ -237,4 +258,8 @@ pub struct RoomStatus {
     pub tracks: usize,
     /// Wall clock of its start, milliseconds since the Unix epoch.
     pub created_ms: i64,
+    /// Participants come and go, and the room changes. False while it is about to go to another shard.
+    pub live: bool,
+    /// It goes to another shard, or it came from one and not everybody's media is here yet.
+    pub moving: bool,
 }

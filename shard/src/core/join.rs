@@ -5,6 +5,7 @@
 
 use super::api::{Join, JoinRefusal};
 use super::leave::Farewell;
+use super::limits::Limits;
 use super::participant::Participant;
 use super::room::{Room, codecs};
 use super::turn::{Due, Seat, Subject, Turn};
@@ -21,15 +22,22 @@ use std::time::Duration;
 pub(super) const SERVER_PROTOCOL: i32 = 16;
 
 impl Room {
-    /// Whether one more may enter. Whoever replaces itself may.
+    /// Whether one more may enter, who would keep the room or not. Whoever replaces itself may.
     pub(super) fn check_entry(
         &self,
         identity: &Identity,
-        participants_max: usize,
+        keeps_room: bool,
+        limits: &Limits,
     ) -> Result<(), JoinRefusal> {
-        let replaces = self.identities.contains_key(identity);
-        if self.participants.len() >= participants_max && !replaces {
+        let replaced = self.identities.get(identity);
+        if self.participants.len() >= limits.participants_per_room && replaced.is_none() {
             return Err(JoinRefusal::ParticipantLimit);
+        }
+        let most = usize::try_from(self.options.max_participants).unwrap_or(usize::MAX);
+        let others = self.participants.values();
+        let others = others.filter(|p| p.keeps_room && Some(&p.sid) != replaced);
+        if most > 0 && keeps_room && others.count() >= most {
+            return Err(JoinRefusal::MaxParticipants);
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod leave;
 pub mod limits;
 mod node_events;
 mod offers;
+mod options;
 mod participant;
 mod permission;
 mod profile;
@@ -33,6 +34,8 @@ mod updates;
 
 pub use api::{CoreConfig, Join, JoinRefusal, Output, Resume, RoomStatus, SessionId};
 pub use limits::Limits;
+pub use options::RoomOptions;
+pub use permission::opens_room;
 
 use affinity::RoomKey;
 use leave::{Farewell, refuse_resume};
@@ -62,6 +65,7 @@ pub struct Core {
     timers: Timers,
     outputs: VecDeque<Output>,
     is_shutting_down: bool,
+    is_draining: bool,
 }
 
 impl Core {
@@ -77,6 +81,7 @@ impl Core {
             timers: Timers::default(),
             outputs: VecDeque::new(),
             is_shutting_down: false,
+            is_draining: false,
         }
     }
 
@@ -215,6 +220,20 @@ impl Core {
         }
     }
 
+    /// The shard shall become empty, or not any more. Meanwhile a room ends as soon as nobody keeps
+    /// it, those which nobody keeps now at once.
+    pub fn set_draining(&mut self, draining: bool, now: Instant) {
+        self.is_draining = draining;
+        let idle = self.rooms.values().filter(|room| !room.is_kept());
+        let idle: Vec<RoomKey> = idle.map(|room| room.key.clone()).collect();
+        for key in idle.iter().filter(|_| draining) {
+            if let Some((room, mut turn)) = self.open(key, now) {
+                room.close(DisconnectReason::RoomClosed, &mut turn);
+            }
+            self.drop_if_ended(key);
+        }
+    }
+
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((due, subject)) = self.timers.pop_due(now) {
@@ -232,6 +251,11 @@ impl Core {
         self.timers.first()
     }
 
+    /// Whether a join to this room would find it here.
+    pub fn is_live(&self, room: &RoomKey) -> bool {
+        self.rooms.contains_key(room)
+    }
+
     /// All rooms, by key.
     pub fn rooms(&self) -> Vec<RoomStatus> {
         self.rooms.values().map(Room::status).collect()
@@ -242,19 +266,35 @@ impl Core {
             return Err(JoinRefusal::NotAllowed);
         }
         self.check_join(&join.room)?;
-        if let Some(room) = self.rooms.get(&join.room) {
-            let identity = Identity::new(join.claims.identity());
-            room.check_entry(&identity, self.config.limits.participants_per_room)?;
-        }
         let key = join.room.clone();
-        if !self.rooms.contains_key(&key) {
-            let node = self.choose_node().ok_or(JoinRefusal::NoNode)?;
-            let room = Room::new(key.clone(), join.epoch, node, &mut self.turn(now));
-            self.rooms.insert(key.clone(), room);
+        let keeps_room = opens_room(&join.claims);
+        match self.rooms.get(&key) {
+            Some(room) => {
+                let identity = Identity::new(join.claims.identity());
+                room.check_entry(&identity, keeps_room, &self.config.limits)?;
+            }
+            None if keeps_room => self.open_room(&join, now)?,
+            None => return Err(JoinRefusal::NotLive),
         }
         if let Some((room, mut turn)) = self.open(&key, now) {
             room.epoch = room.epoch.max(join.epoch);
             room.admit(join, &mut turn);
+        }
+        Ok(())
+    }
+
+    fn open_room(&mut self, join: &Join, now: Instant) -> Result<(), JoinRefusal> {
+        let node = self.choose_node().ok_or(JoinRefusal::NoNode)?;
+        let room = join.room.clone();
+        let stored = join.stored_options.clone().map(RoomOptions::bounded);
+        let is_stored = stored.is_some();
+        let options = stored.unwrap_or_else(|| RoomOptions::from_claims(&join.claims));
+        let turn = &mut self.turn(now);
+        let opened = Room::new(room.clone(), join.epoch, node, options.clone(), turn);
+        self.rooms.insert(room.clone(), opened);
+        if !is_stored && !options.is_default() {
+            self.outputs
+                .push_back(Output::RoomOptions { room, options });
         }
         Ok(())
     }
@@ -319,6 +359,7 @@ impl Core {
             outputs: &mut self.outputs,
             unix_ms: self.clock.unix_ms(now),
             now,
+            is_draining: self.is_draining,
         }
     }
 
@@ -333,6 +374,7 @@ impl Core {
             outputs: &mut self.outputs,
             unix_ms: self.clock.unix_ms(now),
             now,
+            is_draining: self.is_draining,
         };
         Some((room, turn))
     }

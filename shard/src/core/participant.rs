@@ -43,6 +43,8 @@ pub(super) struct Participant {
     pub(super) profile: Profile,
     pub(super) claims: Claims,
     pub(super) permission: Permission,
+    /// A room with only other kinds of participants ends.
+    pub(super) keeps_room: bool,
     pub(super) state: State,
     /// Grows with every change that others hear of.
     pub(super) version: u32,
@@ -94,6 +96,7 @@ impl Participant {
             profile,
             claims: join.claims.clone(),
             permission,
+            keeps_room: permission::opens_room(&join.claims),
             state: State::Joined,
             version: 1,
             joined_ms: turn.unix_ms,
@@ -128,11 +131,6 @@ impl Participant {
     /// Others know of it.
     pub(super) fn is_visible(&self) -> bool {
         !self.permission.hidden
-    }
-
-    /// A room with only other kinds of participants ends.
-    pub(super) fn keeps_room(&self) -> bool {
-        !self.permission.hidden && !self.permission.recorder
     }
 
     /// Has a track that is announced to the room.

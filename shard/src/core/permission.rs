@@ -90,6 +90,15 @@ pub(super) fn kind(claims: &Claims) -> lk::participant_info::Kind {
     }
 }
 
+/// Whether somebody with these claims may open a room and keeps it open. Hidden participants,
+/// recorders and agents do neither: a room is for the others.
+pub fn opens_room(claims: &Claims) -> bool {
+    use lk::participant_info::Kind;
+    let grant = &claims.video;
+    let serves = matches!(kind(claims), Kind::Agent | Kind::Egress);
+    !grant.hidden && !grant.recorder && !grant.agent && !serves
+}
+
 /// An unknown name allows nothing.
 fn source_by_name(name: &str) -> Option<TrackSource> {
     match name.to_ascii_lowercase().as_str() {

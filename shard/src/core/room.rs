@@ -5,6 +5,7 @@
 
 use super::api::{RoomStatus, SessionId};
 use super::departed::Departed;
+use super::options::RoomOptions;
 use super::participant::Participant;
 use super::turn::{Due, Subject, Turn};
 use affinity::RoomKey;
@@ -13,7 +14,7 @@ use livekit_protocol as lk;
 use lk::signal_response::Message;
 use proto::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub(super) struct Room {
@@ -23,6 +24,7 @@ pub(super) struct Room {
     /// Where all its media is.
     pub(super) node: NodeId,
     pub(super) created_ms: i64,
+    pub(super) options: RoomOptions,
     /// Bytes that mark frames which the server itself made, so that end-to-end encrypting clients
     /// let them through.
     pub(super) sif_trailer: Vec<u8>,
@@ -45,7 +47,13 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(key: RoomKey, epoch: Epoch, node: NodeId, turn: &mut Turn<'_>) -> Self {
+    pub(super) fn new(
+        key: RoomKey,
+        epoch: Epoch,
+        node: NodeId,
+        options: RoomOptions,
+        turn: &mut Turn<'_>,
+    ) -> Self {
         let sid = RoomSid::from_random(turn.random());
         turn.index.rooms.insert(sid.clone(), key.clone());
         Self {
@@ -54,6 +62,7 @@ impl Room {
             epoch,
             node,
             created_ms: turn.unix_ms,
+            options,
             sif_trailer: turn.random().to_be_bytes().to_vec(),
             participants: BTreeMap::new(),
             identities: BTreeMap::new(),
@@ -78,6 +87,8 @@ impl Room {
             participants: self.participants.len(),
             tracks: tracks.filter(|track| track.is_bound()).count(),
             created_ms: self.created_ms,
+            live: true,
+            moving: false,
         }
     }
 
@@ -88,8 +99,10 @@ impl Room {
         lk::Room {
             sid: self.sid.as_str().to_owned(),
             name: self.key.as_str().to_owned(),
-            empty_timeout: seconds(turn.config.empty_timeout.as_secs()),
-            departure_timeout: seconds(turn.config.departure_timeout.as_secs()),
+            empty_timeout: seconds(self.options.empty_timeout(turn.config).as_secs()),
+            departure_timeout: seconds(self.options.departure_timeout(turn.config).as_secs()),
+            max_participants: self.options.max_participants,
+            metadata: self.options.metadata.clone(),
             creation_time: self.created_ms / 1000,
             creation_time_ms: self.created_ms,
             enabled_codecs: codecs(&turn.config.publish_codecs),
@@ -116,16 +129,23 @@ impl Room {
         }
     }
 
+    /// Somebody is here for whom the room is.
+    pub(super) fn is_kept(&self) -> bool {
+        self.participants.values().any(|p| p.keeps_room)
+    }
+
     /// Starts or stops the clock of an empty room.
     pub(super) fn presence_changed(&mut self, turn: &mut Turn<'_>) {
-        if self.participants.values().any(Participant::keeps_room) {
+        if self.is_kept() {
             self.visited = true;
             self.empty_at = None;
         } else if self.empty_at.is_none() {
-            let wait = if self.visited {
-                turn.config.departure_timeout
+            let wait = if turn.is_draining {
+                Duration::ZERO
+            } else if self.visited {
+                self.options.departure_timeout(turn.config)
             } else {
-                turn.config.empty_timeout
+                self.options.empty_timeout(turn.config)
             };
             let at = turn.now + wait;
             self.empty_at = Some(at);

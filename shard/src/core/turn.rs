@@ -115,6 +115,8 @@ pub(super) struct Turn<'a> {
     pub(super) outputs: &'a mut VecDeque<Output>,
     pub(super) unix_ms: i64,
     pub(super) now: Instant,
+    /// Rooms that nobody keeps end at once.
+    pub(super) is_draining: bool,
 }
 
 impl Turn<'_> {

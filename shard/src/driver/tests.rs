@@ -30,6 +30,7 @@ fn join(room: &RoomKey, epoch: Epoch) -> Join {
         add_tracks: Vec::new(),
         metadata: String::new(),
         attributes: BTreeMap::new(),
+        stored_options: None,
     }
 }
 

@@ -151,6 +151,7 @@ fn arrival(
         add_tracks: params.add_tracks,
         metadata: params.metadata,
         attributes: params.attributes,
+        stored_options: None,
     };
     let arrival = Arrival {
         join,

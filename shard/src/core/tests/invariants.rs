@@ -294,6 +294,7 @@ impl World {
                 Output::Node { command, .. } => self.obey(command),
                 Output::JoinRefused { .. }
                 | Output::RoomClosed { .. }
+                | Output::RoomOptions { .. }
                 | Output::MintRefreshToken { .. } => {}
             }
         }
@@ -350,7 +351,14 @@ impl World {
             | NodeCommand::Answer { participant, .. }
             | NodeCommand::Candidate { participant, .. }
             | NodeCommand::PrepareResume { participant }
+            | NodeCommand::Detach { participant }
             | NodeCommand::SetPermission { participant, .. } => known(self, &participant),
+            NodeCommand::Adopt { participant, .. } => {
+                self.node_participants.insert(participant.participant);
+            }
+            NodeCommand::Owned { .. }
+            | NodeCommand::Export { .. }
+            | NodeCommand::Deliver { .. } => {}
         }
     }
 

@@ -4,10 +4,12 @@
 //! `ada < update bo:active[cam]` is a message to ada's client, `n1 < subscribe ada cam` a command to
 //! the node n1, `ada x left` a closed connection.
 
+mod draining;
 mod invariants;
 mod joining;
 mod leaving;
 mod negotiation;
+mod options;
 mod publishing;
 mod rendering;
 mod resuming;
@@ -206,6 +208,7 @@ fn request(identity: &str) -> Join {
         add_tracks: Vec::new(),
         metadata: String::new(),
         attributes: BTreeMap::new(),
+        stored_options: None,
     }
 }
 

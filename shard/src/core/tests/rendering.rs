@@ -70,6 +70,14 @@ impl Names {
             Output::MintRefreshToken { session, .. } => {
                 format!("mint for {}", self.sessions[session])
             }
+            Output::RoomOptions { room, options } => format!(
+                "room {} keeps {:?} {}s {}s {}",
+                room.as_str(),
+                options.metadata,
+                options.empty_timeout_s,
+                options.departure_timeout_s,
+                options.max_participants
+            ),
         }
     }
 
@@ -227,6 +235,21 @@ impl Names {
             ),
             NodeCommand::SetPermission { participant, .. } => {
                 format!("permission {}", who(participant))
+            }
+            NodeCommand::Owned { for_ms, .. } => format!("owned {for_ms}"),
+            NodeCommand::Export { .. } => "export".into(),
+            NodeCommand::Detach { participant } => format!("detach {}", who(participant)),
+            NodeCommand::Adopt { participant, media } => format!(
+                "adopt {} {}",
+                who(&participant.participant),
+                media.last_data_sequence
+            ),
+            NodeCommand::Deliver { data, .. } => {
+                let data = data.iter();
+                let data: Vec<_> = data
+                    .map(|d| format!("{}:{}", who(&d.from), d.sequence))
+                    .collect();
+                format!("deliver [{}]", data.join(","))
             }
         }
     }
