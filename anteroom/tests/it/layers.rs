@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who may know whom inside the workspace.
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("affinity", &[]),
+    ("directory", &["affinity"]),
     ("proto", &[]),
     ("sfu", &["affinity", "proto"]),
     ("gateway", &["affinity", "proto"]),

@@ -1,0 +1,160 @@
+//! The one connection of a [`crate::RedisDirectory`], replaced when it breaks.
+//!
+//! Owns: that there is at most one connection and at most one attempt, and when the next attempt may
+//! begin. Must not: repeat a request.
+
+use crate::connect::{Facts, Plan};
+use crate::error::StartError;
+use crate::link::Link;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Pause before the first new attempt after a failure.
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+/// Longest pause between attempts: leases live for 3 s.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+pub(crate) struct Connector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    plan: Plan,
+    state: Mutex<State>,
+    /// Counts finished attempts.
+    finished: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Current>,
+    /// Number of the last connection.
+    serial: u64,
+    is_attempting: bool,
+    /// Failures since the last request that succeeded.
+    failures: u32,
+    not_before: Option<Instant>,
+    /// Why there is no connection.
+    problem: Option<StartError>,
+}
+
+/// The present connection.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) link: Link,
+    pub(crate) facts: Arc<Facts>,
+    serial: u64,
+}
+
+impl Connector {
+    pub(crate) fn new(plan: Plan) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                plan,
+                state: Mutex::default(),
+                finished: watch::Sender::new(0),
+            }),
+        }
+    }
+
+    /// The connection, or why there is none. Waits for one attempt, after its pause.
+    pub(crate) async fn current(&self) -> Result<Current, StartError> {
+        let mut finished = self.shared.finished.subscribe();
+        {
+            let mut state = self.shared.lock();
+            if let Some(current) = &state.current {
+                return Ok(current.clone());
+            }
+            if !state.is_attempting {
+                state.is_attempting = true;
+                // Apart from the caller: one that gives up must not end the attempt for the others.
+                tokio::spawn(attempt(Attempt(Arc::clone(&self.shared))));
+            }
+        }
+        // Fails only if the sender is gone, and we hold it.
+        let _ = finished.changed().await;
+        let state = self.shared.lock();
+        match (&state.current, &state.problem) {
+            (Some(current), _) => Ok(current.clone()),
+            (None, Some(problem)) => Err(problem.clone()),
+            (None, None) => Err(StartError::Unreachable {
+                address: "the configured address".to_owned(),
+                cause: "the attempt to connect broke off".to_owned(),
+            }),
+        }
+    }
+
+    /// A request on this connection was answered.
+    pub(crate) fn succeeded(&self) {
+        self.shared.lock().failures = 0;
+    }
+
+    /// A request on this connection failed in a way that a new one may mend. Only the first that says
+    /// so closes it.
+    pub(crate) fn discard(&self, broken: &Current, problem: &StartError) {
+        let mut state = self.shared.lock();
+        let is_present = |current: &Current| current.serial == broken.serial;
+        if state.current.as_ref().is_some_and(is_present) {
+            state.current = None;
+            state.failed(problem.clone());
+            drop(state);
+            tracing::warn!(%problem, "redis: connection given up");
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn failed(&mut self, problem: StartError) {
+        let pause = BACKOFF_FIRST * 2_u32.saturating_pow(self.failures.min(8));
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(Instant::now() + pause.min(BACKOFF_MAX));
+        self.problem = Some(problem);
+    }
+}
+
+/// Says that the attempt is over, however it ends.
+struct Attempt(Arc<Shared>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.0.lock().is_attempting = false;
+        self.0.finished.send_modify(|count| *count += 1);
+    }
+}
+
+async fn attempt(attempt: Attempt) {
+    let shared = &attempt.0;
+    let not_before = shared.lock().not_before;
+    if let Some(not_before) = not_before {
+        tokio::time::sleep_until(not_before).await;
+    }
+    let outcome = shared.plan.establish().await;
+    let mut state = shared.lock();
+    match outcome {
+        Ok((link, facts)) => {
+            tracing::info!(address = link.address(), "redis: connected");
+            state.serial += 1;
+            state.problem = None;
+            state.current = Some(Current {
+                link,
+                facts: Arc::new(facts),
+                serial: state.serial,
+            });
+        }
+        Err(problem) => {
+            // Said once, not with every attempt.
+            if state.problem.as_ref() != Some(&problem) {
+                tracing::warn!(%problem, "redis: no connection");
+            }
+            state.failed(problem);
+        }
+    }
+}
