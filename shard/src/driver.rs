@@ -223,7 +223,7 @@ impl Driver {
             }
             Input::NodeEvent { node, link, event } => {
                 if self.is_current(&node, link) {
-                    self.core.handle_node_event(&node, event, now);
+                    self.handle_node_event(&node, event, now);
                 }
             }
             Input::NodeGone { node, link } => {
@@ -306,6 +306,15 @@ impl Driver {
         self.condition.set_nodes(self.nodes.len());
         self.core.handle_node_attached(node, now);
         self.attached.notify_waiters();
+    }
+
+    fn handle_node_event(&mut self, node: &NodeId, event: NodeEvent, now: Instant) {
+        if let NodeEvent::AskOwned { nonce } = event {
+            let for_ms = self.owner.remaining_ms(now);
+            self.command(node, NodeCommand::Owned { nonce, for_ms }, now);
+        } else {
+            self.core.handle_node_event(node, event, now);
+        }
     }
 
     fn is_current(&self, node: &NodeId, link: LinkId) -> bool {

@@ -173,6 +173,14 @@ impl Owner {
         self.lock().ownership.lease(now)
     }
 
+    /// How long this shard owns its rooms yet if nothing renews its lease, milliseconds. 0: not at
+    /// all.
+    pub(crate) fn remaining_ms(&self, now: Instant) -> u64 {
+        let deadline = self.lock().ownership.deadline();
+        let left = deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The directory life under which this shard holds its lease.
     pub(crate) fn directory(&self) -> Option<DirectoryIncarnation> {
         self.lock().ownership.directory()
