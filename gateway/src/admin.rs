@@ -5,7 +5,7 @@
 use crate::directory::EmbeddedDirectory;
 use crate::reload::Reloader;
 use crate::snapshot::Snapshot;
-use affinity::{Shard, ShardId, ShardState};
+use affinity::{Shard, ShardState};
 use arc_swap::ArcSwap;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -47,7 +47,7 @@ struct ShardView {
     weight: u32,
     state: &'static str,
     lease: LeaseJson,
-    rooms: usize,
+    rooms: u32,
 }
 
 #[derive(Serialize)]
@@ -174,10 +174,6 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 
 async fn shards(State(admin): State<Admin>) -> Response {
     let snapshot = admin.state.load_full();
-    let mut rooms: BTreeMap<ShardId, usize> = BTreeMap::new();
-    for binding in admin.directory.bindings() {
-        *rooms.entry(binding.shard).or_default() += 1;
-    }
     let views = snapshot.topology.shards().iter().map(|shard| {
         let lease = admin.directory.lease(&shard.id);
         let upstream = snapshot.upstreams.get(&shard.id);
@@ -195,7 +191,7 @@ async fn shards(State(admin): State<Admin>) -> Response {
                 remaining_ms: lease.remaining.map_or(0, whole_ms),
                 incarnation: lease.incarnation.map(|value| value.to_string()),
             },
-            rooms: rooms.get(&shard.id).copied().unwrap_or(0),
+            rooms: lease.rooms,
         }
     });
     let shards: Vec<ShardView> = views.collect();
@@ -206,19 +202,6 @@ async fn shards(State(admin): State<Admin>) -> Response {
 async fn rooms(State(admin): State<Admin>) -> Response {
     let snapshot = admin.state.load_full();
     let mut views: BTreeMap<String, RoomView> = BTreeMap::new();
-    for binding in admin.directory.bindings() {
-        let room = binding.room.as_str().to_owned();
-        views.insert(
-            room.clone(),
-            RoomView {
-                room,
-                shard: binding.shard.as_str().to_owned(),
-                node: None,
-                epoch: binding.epoch.0,
-                participants: None,
-            },
-        );
-    }
     let mut errors = BTreeMap::new();
     let asked = snapshot
         .topology
@@ -237,7 +220,7 @@ async fn rooms(State(admin): State<Admin>) -> Response {
     Json(json!({ "rooms": rooms, "errors": errors })).into_response()
 }
 
-/// Adds what a shard knows. The directory wins where the two disagree about the owner.
+/// Adds what a shard knows.
 fn merge(views: &mut BTreeMap<String, RoomView>, shard: &str, rooms: Vec<RoomOfShard>) {
     for room in rooms {
         let view = views.entry(room.room.clone()).or_insert_with(|| RoomView {

@@ -113,7 +113,7 @@ impl Background {
         let directory = Arc::clone(&self.directory);
         let service =
             DirectoryService::<Request, Reply>::new(self.cluster.clone(), move |request| {
-                let outcome = directory.handle(request);
+                let outcome = directory.handle_from_outside(request);
                 async move {
                     match outcome {
                         Ok(reply) => reply,

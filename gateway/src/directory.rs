@@ -5,8 +5,8 @@
 //! Must not: decide who owns a room; that is the engine's.
 
 use affinity::directory::{
-    Binding, Directory, DirectoryFuture, DirectoryIncarnation, DirectoryUnreachable, Epoch,
-    LEASE_MS, MemoryDirectory, MemoryLimits, Reply, Request,
+    Directory, DirectoryFuture, DirectoryIncarnation, DirectoryLimits, DirectoryUnreachable, Epoch,
+    LEASE_MS, MemoryDirectory, Reply, Request, View,
 };
 use affinity::{RoomKey, ShardId, Topology};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +43,7 @@ struct Seen {
 pub(crate) struct LeaseView {
     pub(crate) remaining: Option<Duration>,
     pub(crate) incarnation: Option<u64>,
+    pub(crate) rooms: u32,
 }
 
 impl EmbeddedDirectory {
@@ -54,7 +55,7 @@ impl EmbeddedDirectory {
             incarnation,
             epoch_floor(),
             !first_start,
-            MemoryLimits::default(),
+            DirectoryLimits::default(),
             Instant::now(),
         );
         Self {
@@ -81,7 +82,7 @@ impl EmbeddedDirectory {
         }
         let now = Instant::now();
         let new_lease = match &request {
-            Request::Renew { holder }
+            Request::Renew { holder, .. }
                 if inner.memory.lease_remaining(&holder.shard, now).is_none() =>
             {
                 Some(holder.shard.clone())
@@ -95,6 +96,30 @@ impl EmbeddedDirectory {
         Ok(reply)
     }
 
+    /// Answers a request of another process. What another gateway asks is refused: there would be two
+    /// with a directory in memory, and only one of them has the data.
+    pub(crate) fn handle_from_outside(
+        &self,
+        request: Request,
+    ) -> Result<Reply, DirectoryUnreachable> {
+        match request {
+            Request::Announce { gateway, .. } => Ok(Reply::Refused {
+                reason: format!(
+                    "gateway `{gateway}` cannot attach: this directory lives in the memory of one \
+                     gateway; run one gateway, or configure a shared directory for all"
+                ),
+            }),
+            Request::Watch
+            | Request::Lapse { .. }
+            | Request::EndGrace { .. }
+            | Request::Forget { .. }
+            | Request::SetDrain { .. } => Ok(Reply::Refused {
+                reason: "only the gateway that holds this directory may do that".to_owned(),
+            }),
+            from_shard => self.handle(from_shard),
+        }
+    }
+
     /// From now on no lease is prolonged and no room is granted; giving back is still heard. A
     /// successor lets one lease pass before it grants anything, and counts from its start: whatever
     /// this life granted later would outlast that.
@@ -104,9 +129,9 @@ impl EmbeddedDirectory {
 
     /// Who owns the room now.
     pub(crate) fn owner(&self, room: &RoomKey) -> Option<ShardId> {
-        let inner = self.lock();
-        let binding = inner.memory.owner(room, Instant::now())?;
-        Some(binding.shard.clone())
+        let mut inner = self.lock();
+        inner.memory.expire(Instant::now());
+        Some(inner.memory.owner(room)?.shard.clone())
     }
 
     /// How long idle rooms cannot start yet.
@@ -114,24 +139,19 @@ impl EmbeddedDirectory {
         self.lock().memory.grace_remaining(Instant::now())
     }
 
-    pub(crate) fn bindings(&self) -> Vec<Binding> {
-        let inner = self.lock();
-        inner
-            .memory
-            .live_bindings(Instant::now())
-            .cloned()
-            .collect()
+    /// All leases and what else gateways need to know.
+    pub(crate) fn view(&self) -> View {
+        self.lock().memory.view()
     }
 
     pub(crate) fn lease(&self, shard: &ShardId) -> LeaseView {
         let inner = self.lock();
-        let now = Instant::now();
-        let mut bindings = inner.memory.live_bindings(now);
+        let view = inner.memory.view();
+        let lease = view.leases.iter().find(|lease| lease.shard == *shard);
         LeaseView {
-            remaining: inner.memory.lease_remaining(shard, now),
-            incarnation: bindings
-                .find(|binding| binding.shard == *shard)
-                .map(|binding| binding.incarnation.0),
+            remaining: inner.memory.lease_remaining(shard, Instant::now()),
+            incarnation: lease.map(|lease| lease.incarnation.0),
+            rooms: lease.map_or(0, |lease| lease.rooms),
         }
     }
 
@@ -139,9 +159,12 @@ impl EmbeddedDirectory {
     pub(crate) fn set_topology(&self, topology: &Topology) {
         let mut inner = self.lock();
         let shards = topology.shards();
-        let known = shards.iter().map(|shard| (shard.id.clone(), shard.state));
-        inner.memory.set_topology(topology.generation(), known);
         let now = Instant::now();
+        let announce = Request::Announce {
+            gateway: String::new(),
+            topology: shards.to_vec(),
+        };
+        inner.memory.handle_request(announce, now);
         inner.seen.retain(|id, _| topology.shard(id).is_some());
         for shard in shards {
             inner.seen.entry(shard.id.clone()).or_insert(Seen {
@@ -214,7 +237,7 @@ fn epoch_floor() -> Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use affinity::directory::{Holder, Incarnation};
+    use affinity::directory::{Holder, Incarnation, Renewal};
 
     fn holder(directory: &EmbeddedDirectory) -> Holder {
         Holder {
@@ -233,6 +256,7 @@ mod tests {
         let holder = holder(&directory);
         let renew = Request::Renew {
             holder: holder.clone(),
+            renewal: Renewal::default(),
         };
         directory.handle(renew).unwrap();
         directory.tick();
@@ -247,6 +271,7 @@ mod tests {
         let holder = holder(&directory);
         let renew = || Request::Renew {
             holder: holder.clone(),
+            renewal: Renewal::default(),
         };
         assert!(matches!(
             directory.handle(renew()),

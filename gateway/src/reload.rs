@@ -89,7 +89,7 @@ impl Reloader {
         let after = self.state.load_full();
         let mut report = ReloadReport::compare(&before.topology, &after.topology);
         report.generation_after = after.topology.generation();
-        report.live_rooms = self.directory.bindings().len();
+        report.live_rooms = self.live_rooms();
         report.shards_leaving = leaving_ids(&after);
         report.needs_restart = needs_restart;
         Ok(report)
@@ -132,21 +132,23 @@ impl Reloader {
         self.state.store(Arc::new(after));
     }
 
+    /// As the shards said with their last renewals.
+    fn live_rooms(&self) -> usize {
+        let leases = self.directory.view().leases;
+        let rooms: u64 = leases.iter().map(|lease| u64::from(lease.rooms)).sum();
+        usize::try_from(rooms).unwrap_or(usize::MAX)
+    }
+
     fn still_leaving(&self, snapshot: &Snapshot) -> Vec<Shard> {
         let leaving = leaving_ids(snapshot);
         if leaving.is_empty() {
             return Vec::new();
         }
-        let owners: BTreeSet<ShardId> = self
-            .directory
-            .bindings()
-            .into_iter()
-            .map(|b| b.shard)
-            .collect();
         let shards = snapshot.topology.shards().iter();
         let stays = |shard: &&Shard| {
             leaving.iter().any(|id| id == shard.id.as_str())
-                && (owners.contains(&shard.id) || self.directory.is_settling(&shard.id))
+                && (self.directory.lease(&shard.id).rooms > 0
+                    || self.directory.is_settling(&shard.id))
         };
         shards.filter(stays).cloned().collect()
     }

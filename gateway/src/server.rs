@@ -284,7 +284,10 @@ fn ask_to_attach(address: &str, cluster: &ClusterKey) -> GatewayError {
                     .map_err(|error| error.to_string())?;
             let gateway = "new".to_owned();
             client
-                .call(Request::Attach { gateway })
+                .call(Request::Announce {
+                    gateway,
+                    topology: Vec::new(),
+                })
                 .await
                 .map_err(|error| error.to_string())
         })

@@ -323,7 +323,7 @@ impl OwnershipDriver {
         let shard = shared.ownership.shard().clone();
         while let Some(event) = shared.ownership.poll_event() {
             match event {
-                Event::Granted { room, epoch } => {
+                Event::Granted { room, epoch, .. } => {
                     shared.answer(&room, &Ok(epoch));
                     shared.release_unneeded(&room, now);
                 }
@@ -333,6 +333,7 @@ impl OwnershipDriver {
                     metrics::counter!("anteroom_shard_rooms_lost_total").increment(1);
                     lost.push(LostRoom { room, epoch });
                 }
+                Event::Moved { .. } | Event::Stays { .. } | Event::Drain(_) => {}
                 Event::Leased { directory } => {
                     tracing::info!(%shard, directory = directory.0, "lease held");
                     self.owner.leased.notify_waiters();

@@ -1,11 +1,11 @@
 //! What the ownership machine tells its shard.
 
-use crate::directory::{DirectoryIncarnation, Epoch};
+use crate::directory::{DirectoryIncarnation, Drain, Epoch};
 use crate::{RoomKey, ShardId};
 use thiserror::Error;
 
 /// News for the shard, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The room is ours until [`Event::Lost`]. Check [`Ownership::owned`](super::Ownership::owned)
     /// again before acting on it: the deadline may have passed since.
@@ -14,6 +14,10 @@ pub enum Event {
         room: RoomKey,
         /// Under which claim.
         epoch: Epoch,
+        /// Another shard handed it over, which had it under this claim.
+        from: Option<Epoch>,
+        /// What its last owner left with it.
+        options: Option<String>,
     },
     /// The room is not ours and was not. Ask again with another
     /// [`Ownership::acquire`](super::Ownership::acquire).
@@ -32,6 +36,26 @@ pub enum Event {
         /// Why.
         why: LostWhy,
     },
+    /// The room is another shard's now. Nothing is left to release.
+    Moved {
+        /// Which.
+        room: RoomKey,
+        /// The claim under which it was ours.
+        epoch: Epoch,
+        /// Whose it is.
+        to: ShardId,
+        /// The other one's claim.
+        next: Epoch,
+    },
+    /// The room could not be handed over and is ours again, as before.
+    Stays {
+        /// Which.
+        room: RoomKey,
+        /// Under which claim.
+        epoch: Epoch,
+    },
+    /// The shard shall be emptied, or (`None`) take rooms again.
+    Drain(Option<Drain>),
     /// A lease began: the first one, the first after a fence, or the first at a new directory life.
     /// Renewals are silent.
     Leased {
@@ -48,7 +72,7 @@ pub enum Event {
 }
 
 /// Why the shard has no lease. The texts are for the log and for the operator.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 pub enum NoLeaseWhy {
     /// Nothing has failed, the answer is on its way.
     #[error("the directory has not answered yet")]
@@ -77,18 +101,20 @@ pub enum NoLeaseWhy {
 }
 
 /// Why a room was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RefusedWhy {
     /// Another shard owns it, or an earlier life of this one until its lease ends.
     Owned {
         /// Who.
         shard: ShardId,
     },
-    /// The directory lost its data a moment ago and takes no claims yet.
-    Grace {
-        /// Milliseconds to wait.
-        remaining_ms: u64,
+    /// An earlier owner was not heard of for a while, and may still serve it.
+    Held {
+        /// Who.
+        shard: ShardId,
     },
+    /// The directory lost its data a moment ago and takes no claims yet.
+    Grace,
     /// This shard takes no new rooms.
     Draining,
     /// The directory gave no answer that decides it: the room may or may not be bound to us. Answer
@@ -101,7 +127,7 @@ pub enum RefusedWhy {
 }
 
 /// Why a room was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LostWhy {
     /// The lease was not renewed in time, or the directory does not know it.
     LeaseEnded,
@@ -112,4 +138,6 @@ pub enum LostWhy {
     },
     /// A new directory life did not confirm it before the old lease's deadline.
     NotReasserted,
+    /// It was being handed over, and whether it was is not known, or not to us.
+    Transfer,
 }

@@ -9,20 +9,28 @@
 //! [`Ownership::handle_timeout`]. Every request id is answered exactly once by
 //! [`Ownership::handle_reply`], by an error if the call timed out.
 //!
-//! Time: the lease runs at the directory from some moment after the request was sent, so it ends
-//! no earlier than *send time* + ttl. The deadline here is that minus [`MARGIN_MS`]. Use a clock
-//! that counts suspend, if the platform has one. If the clock stood still the deadline is too late;
-//! the directory then answers the next renewal with `NoLease`, and everything ends with that.
+//! Time: a renewal is seen at the directory after it was sent, so the lease ends no earlier than
+//! *send time* + ttl. The deadline here is that minus [`MARGIN_MS`]. Use a clock that counts suspend,
+//! if the platform has one. If the clock stood still the deadline is too late; the directory then
+//! answers the next renewal with `NoLease`, and everything ends with that.
+//!
+//! Without the directory a shard can go on while all others promise to claim nothing: send all of
+//! [`Ownership::poll_question`] to the other shards, and answer theirs with
+//! [`Ownership::handle_keep`].
 
 mod event;
+mod hold;
 mod replies;
 mod requests;
 mod room;
+mod transfer;
 
 pub use event::{Event, LostWhy, NoLeaseWhy, RefusedWhy};
+pub use hold::{Keep, KeepDuty, Kept, PROMISE_MS, Question};
 
-use crate::directory::{DirectoryIncarnation, Epoch, Incarnation, MARGIN_MS};
+use crate::directory::{DirectoryIncarnation, Drain, Epoch, Incarnation, MARGIN_MS};
 use crate::{RoomKey, ShardId};
+use hold::Hold;
 use room::{Phase, Room, Step, Unproven};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -51,6 +59,7 @@ const RETRY_MS: u64 = 300;
 const LEASE_WAIT_MS: u64 = 1_500;
 
 const RETRY: Duration = Duration::from_millis(RETRY_MS);
+const MARGIN: Duration = Duration::from_millis(MARGIN_MS);
 const LEASE_WAIT: Duration = Duration::from_millis(LEASE_WAIT_MS);
 
 /// Names one request of one [`Ownership`].
@@ -58,18 +67,24 @@ const LEASE_WAIT: Duration = Duration::from_millis(LEASE_WAIT_MS);
 pub struct RequestId(u64);
 
 /// What a request on its way is about.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Topic {
     Renew,
     Claim(RoomKey),
     Reassert(RoomKey),
     Release(RoomKey),
+    Transfer(RoomKey),
     /// Giving back what an earlier incarnation was granted late: nobody waits for the answer.
     Stray,
     Resign,
+    /// A renewal by way of another shard, or that shard's promise.
+    Keep {
+        shard: ShardId,
+        life: Incarnation,
+    },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct InFlight {
     topic: Topic,
     sent_at: Instant,
@@ -79,7 +94,7 @@ struct InFlight {
     leased: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Resignation {
     No,
     Due(Instant),
@@ -88,7 +103,7 @@ enum Resignation {
 }
 
 /// A binding that an earlier incarnation got too late.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Stray {
     room: RoomKey,
     epoch: Epoch,
@@ -96,7 +111,7 @@ struct Stray {
 }
 
 /// The shard's side of the ownership protocol. See the module's first lines.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ownership {
     shard: ShardId,
     incarnation: Incarnation,
@@ -106,6 +121,14 @@ pub struct Ownership {
     /// Deadline of the last lease, which may be of an earlier directory life while not `leased`.
     deadline: Option<Instant>,
     renew_at: Instant,
+    /// Number of the last renewal.
+    seq: u64,
+    /// The life before this one, if it may still have a lease.
+    replaces: Option<Incarnation>,
+    /// The shard is about to end.
+    leaving: bool,
+    drain: Option<Drain>,
+    hold: Hold,
     /// Why the last renewal failed, if it did.
     trouble: Option<NoLeaseWhy>,
     /// The last `trouble` that was an event since the last lease.
@@ -133,6 +156,11 @@ impl Ownership {
             leased: false,
             deadline: None,
             renew_at: now,
+            seq: 0,
+            replaces: None,
+            leaving: false,
+            drain: None,
+            hold: Hold::default(),
             trouble: None,
             told: None,
             resignation: Resignation::No,
@@ -164,11 +192,20 @@ impl Ownership {
                 ..
             }) => {
                 return match epoch {
-                    Some(epoch) => self.events.push_back(Event::Granted { room, epoch }),
+                    Some(epoch) => self.events.push_back(Event::Granted {
+                        room,
+                        epoch,
+                        from: None,
+                        options: None,
+                    }),
                     // Its deadline has passed; the coming timeout says `Lost`.
                     None => self.refuse(room, RefusedWhy::NoLease),
                 };
             }
+            Some(Room {
+                phase: Phase::Transferring { .. },
+                ..
+            }) => return self.refuse(room, RefusedWhy::Unknown),
             // Already on its way.
             Some(Room {
                 wanted: Some(_), ..
@@ -209,7 +246,7 @@ impl Ownership {
                 self.rooms.remove(room);
             }
             // Sent or unsettled: what is granted will be released.
-            Phase::Claiming { .. } | Phase::Releasing { .. } => {}
+            Phase::Claiming { .. } | Phase::Releasing { .. } | Phase::Transferring { .. } => {}
         }
     }
 
@@ -238,7 +275,7 @@ impl Ownership {
     /// The claim under which the room is ours at this moment. The one question to ask, after every
     /// await, before acting as the room's owner.
     pub fn owned(&self, room: &RoomKey, now: Instant) -> Option<Epoch> {
-        if self.resigned() || self.deadline.is_none_or(|deadline| deadline <= now) {
+        if self.resigned() || self.end().is_none_or(|end| end <= now) {
             return None;
         }
         match self.rooms.get(room)?.phase {
@@ -250,14 +287,46 @@ impl Ownership {
                 epoch,
                 unproven: Some(unproven),
             } => (now < unproven.until).then_some(epoch),
-            Phase::Claiming { .. } | Phase::Releasing { .. } => None,
+            Phase::Claiming { .. } | Phase::Releasing { .. } | Phase::Transferring { .. } => None,
         }
     }
 
-    /// When everything ends unless the lease is renewed. Single rooms may end earlier, after a new
-    /// directory life; an event says so.
+    /// When everything ends unless the lease is renewed, or the others promise again. Single rooms may
+    /// end earlier, after a new directory life; an event says so.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.resigned() { None } else { self.deadline }
+        if self.resigned() { None } else { self.end() }
+    }
+
+    /// When the first room ends if nothing is heard any more: [`Self::deadline`], or earlier while a
+    /// new directory life has not confirmed a room.
+    pub fn first_deadline(&self) -> Option<Instant> {
+        let unproven = self.rooms.values().filter_map(|room| match room.phase {
+            Phase::Owned {
+                unproven: Some(unproven),
+                ..
+            } => Some(unproven.until),
+            _ => None,
+        });
+        let deadline = self.deadline()?;
+        Some(unproven.min().map_or(deadline, |first| first.min(deadline)))
+    }
+
+    /// Whether the shard goes on only by the promises of the others.
+    pub fn is_on_hold(&self, now: Instant) -> bool {
+        !self.past_end(now) && self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The shards that were told of with the last news from the directory, if it is reachable.
+    pub fn drain(&self) -> Option<&Drain> {
+        self.drain.as_ref()
+    }
+
+    /// The shard is about to end, or not after all: it wants no new rooms.
+    pub fn set_leaving(&mut self, leaving: bool, now: Instant) {
+        if self.leaving != leaving {
+            self.leaving = leaving;
+            self.renew_at = self.renew_at.min(now);
+        }
     }
 
     /// Whether the shard holds a lease of the present directory, else why not.
@@ -268,7 +337,7 @@ impl Ownership {
         if self.resigned() {
             return Err(NoLeaseWhy::Resigned);
         }
-        if self.leased && self.deadline.is_some_and(|deadline| now < deadline) {
+        if self.leased && self.end().is_some_and(|end| now < end) {
             return Ok(());
         }
         Err(self.trouble.clone().unwrap_or(NoLeaseWhy::Pending))
@@ -297,7 +366,7 @@ impl Ownership {
     /// Time passed: ends what has reached its deadline. `fresh` is random and becomes the new
     /// incarnation if the lease ended.
     pub fn handle_timeout(&mut self, fresh: Incarnation, now: Instant) {
-        if self.past_deadline(now) {
+        if self.past_end(now) {
             self.fence(fresh, now);
         }
         while let Some((at, _)) = self.timers.first()
@@ -321,8 +390,20 @@ impl Ownership {
         }
     }
 
-    fn past_deadline(&self, now: Instant) -> bool {
-        !self.resigned() && self.deadline.is_some_and(|deadline| deadline <= now)
+    /// The deadline of the lease, or what the promises of the others add to it.
+    fn end(&self) -> Option<Instant> {
+        let deadline = self.deadline?;
+        let hold = self.leased.then(|| self.hold.until()).flatten();
+        Some(hold.map_or(deadline, |until| until.max(deadline)))
+    }
+
+    fn past_end(&self, now: Instant) -> bool {
+        !self.resigned() && self.end().is_some_and(|end| end <= now)
+    }
+
+    /// A driver that never answers is cut off by the deadline, not by memory.
+    fn is_crowded(&self) -> bool {
+        self.in_flight.len() >= 2 * IN_FLIGHT_MAX
     }
 
     /// A timer of the room fired.
@@ -361,7 +442,10 @@ impl Ownership {
                     why: LostWhy::NotReasserted,
                 });
             }
-            Phase::Claiming { .. } | Phase::Owned { .. } | Phase::Releasing { .. } => {
+            Phase::Claiming { .. }
+            | Phase::Owned { .. }
+            | Phase::Releasing { .. }
+            | Phase::Transferring { .. } => {
                 self.make_ready(room);
             }
         }
@@ -371,7 +455,7 @@ impl Ownership {
     fn fence(&mut self, fresh: Incarnation, now: Instant) {
         for (room, entry) in std::mem::take(&mut self.rooms) {
             match entry.phase {
-                Phase::Owned { epoch, .. } => {
+                Phase::Owned { epoch, .. } | Phase::Transferring { epoch, .. } => {
                     self.events.push_back(Event::Lost {
                         room,
                         epoch,
@@ -387,12 +471,22 @@ impl Ownership {
         }
         self.ready.clear();
         self.timers.clear();
-        self.incarnation = fresh;
+        self.hold.reset();
+        self.begin_life(fresh);
         self.leased = false;
         self.deadline = None;
-        self.renew_at = now;
+        // The next renewal lets others have the rooms: the shard needs a moment to stop them.
+        self.renew_at = now + MARGIN;
         self.events.push_back(Event::Fenced);
         self.tell_trouble();
+    }
+
+    /// The life before is over for good; its lease need not run out.
+    fn begin_life(&mut self, fresh: Incarnation) {
+        self.hold.life_over(self.incarnation);
+        self.replaces = Some(self.incarnation);
+        self.incarnation = fresh;
+        self.seq = 0;
     }
 
     /// A renewal failed.
@@ -420,9 +514,13 @@ impl Ownership {
     /// The directory has a new life: what is owned stays ours until the old deadline, and must be
     /// confirmed before it.
     fn adopt(&mut self, current: DirectoryIncarnation, now: Instant) {
+        // No promise counts any more, except for what it has given already.
+        self.deadline = self.end();
         self.directory = Some(current);
         self.leased = false;
+        self.hold.reset();
         self.renew_at = now;
+        self.interrupt_transfers();
         let Some(deadline) = self.deadline else {
             return;
         };

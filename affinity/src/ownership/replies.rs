@@ -7,13 +7,15 @@ use super::{
     Duration, Event, InFlight, Instant, LostWhy, MARGIN_MS, NoLeaseWhy, Ownership, Phase, RETRY,
     RefusedWhy, RequestId, Resignation, Room, RoomKey, STRAYS_MAX, Step, Stray, Topic,
 };
-use crate::directory::{DirectoryIncarnation, DirectoryUnreachable, Epoch, Incarnation, Reply};
+use crate::directory::{
+    DirectoryIncarnation, DirectoryUnreachable, Drain, Epoch, HOLD_MS, Incarnation, Reply, Roster,
+};
 
 /// Longest lease believed, milliseconds: a directory that says more is misconfigured, and a shard
 /// that is cut off must end within a minute.
 const TTL_MS_MAX: u64 = 60_000;
 
-type Outcome = Result<Reply, DirectoryUnreachable>;
+pub(super) type Outcome = Result<Reply, DirectoryUnreachable>;
 
 impl Ownership {
     /// The answer of a request, or that there is none (a timeout included: the outcome is unknown).
@@ -37,15 +39,19 @@ impl Ownership {
         }
         match sent.topic.clone() {
             Topic::Renew => self.renew_answered(&sent, reply, fresh, now),
+            // No word of the other shard is no word of the directory.
+            Topic::Keep { .. } if reply.is_err() => {}
+            Topic::Keep { .. } => self.renew_answered(&sent, reply, fresh, now),
             Topic::Claim(room) => self.claim_answered(room, &sent, reply, fresh, now),
             Topic::Reassert(room) => self.reassert_answered(id, room, &sent, reply, fresh, now),
             Topic::Release(room) => self.release_answered(id, room, &reply, now),
+            Topic::Transfer(room) => self.transfer_answered(id, room, &sent, reply, fresh, now),
             Topic::Stray => {}
             Topic::Resign => self.resign_answered(&sent, &reply, now),
         }
     }
 
-    fn is_current(&self, sent: &InFlight) -> bool {
+    pub(super) fn is_current(&self, sent: &InFlight) -> bool {
         sent.incarnation == self.incarnation && sent.directory == self.directory && !self.resigned()
     }
 
@@ -61,11 +67,18 @@ impl Ownership {
         }
         match reply {
             Ok(Reply::Leased {
-                directory, ttl_ms, ..
+                directory,
+                ttl_ms,
+                hold_ms,
+                drain,
+                roster,
+                ..
             }) => {
                 // A first renewal names no directory and may meet any; a later word wins.
-                if self.directory.is_none_or(|known| known == directory) {
-                    self.take_lease(directory, ttl_ms, sent.sent_at, now);
+                if self.directory.is_none_or(|known| known == directory)
+                    && self.take_lease(directory, ttl_ms, sent.sent_at, now)
+                {
+                    self.take_news(sent.sent_at, hold_ms, roster, drain, now);
                 }
             }
             // `adopt` has made the next renewal due.
@@ -95,6 +108,7 @@ impl Ownership {
 
     fn renewal_failed(&mut self, why: NoLeaseWhy, now: Instant) {
         self.renew_at = self.renew_at.min(now + RETRY);
+        self.hold.renewal_failed();
         self.note_trouble(why);
     }
 
@@ -104,7 +118,7 @@ impl Ownership {
             self.fence(fresh, now);
         } else {
             // Nothing was held: no more than a new name is needed, and no hurry.
-            self.incarnation = fresh;
+            self.begin_life(fresh);
         }
     }
 
@@ -114,23 +128,46 @@ impl Ownership {
         ttl_ms: u64,
         sent_at: Instant,
         now: Instant,
-    ) {
+    ) -> bool {
         let life_ms = ttl_ms.min(TTL_MS_MAX).saturating_sub(MARGIN_MS);
         let deadline = sent_at + Duration::from_millis(life_ms);
         if deadline <= now {
-            return;
+            return false;
         }
         self.directory = Some(directory);
         self.trouble = None;
         self.told = None;
+        self.replaces = None;
         if self.leased {
             self.deadline = self.deadline.max(Some(deadline));
-            return;
+            return true;
         }
         self.leased = true;
         self.deadline = Some(deadline);
         self.ready = self.rooms.keys().cloned().collect();
         self.events.push_back(Event::Leased { directory });
+        true
+    }
+
+    fn take_news(
+        &mut self,
+        sent_at: Instant,
+        hold_ms: u64,
+        roster: Option<Roster>,
+        drain: Option<Drain>,
+        now: Instant,
+    ) {
+        let length = Duration::from_millis(hold_ms.min(HOLD_MS));
+        let limit = (hold_ms > 0).then(|| sent_at + length);
+        self.hold.renewed(sent_at, limit);
+        // Until the directory knows that we know them, those who came cannot take over from us.
+        if roster.is_some_and(|roster| self.hold.learn(roster, now)) && hold_ms > 0 {
+            self.renew_at = self.renew_at.min(now);
+        }
+        if self.drain != drain {
+            self.drain.clone_from(&drain);
+            self.events.push_back(Event::Drain(drain));
+        }
     }
 
     fn claim_answered(
@@ -142,7 +179,7 @@ impl Ownership {
         now: Instant,
     ) {
         if sent.incarnation != self.incarnation || self.resigned() {
-            if let Ok(Reply::Granted { epoch } | Reply::Mine { epoch }) = reply {
+            if let Ok(Reply::Granted { epoch, .. } | Reply::Mine { epoch, .. }) = reply {
                 self.give_back(room, epoch, sent.incarnation);
             }
             return;
@@ -155,11 +192,15 @@ impl Ownership {
             return self.claim_again(room, now);
         }
         match reply {
-            Reply::Granted { epoch } | Reply::Mine { epoch } => self.granted(room, epoch, now),
+            Reply::Granted { epoch, options } => self.granted(room, epoch, None, options, now),
+            Reply::Mine {
+                epoch,
+                from,
+                options,
+            } => self.granted(room, epoch, from, options, now),
+            Reply::Held { shard } => self.not_granted(room, RefusedWhy::Held { shard }),
             Reply::Owned { shard, .. } => self.not_granted(room, RefusedWhy::Owned { shard }),
-            Reply::Grace { remaining_ms } => {
-                self.not_granted(room, RefusedWhy::Grace { remaining_ms });
-            }
+            Reply::Grace => self.not_granted(room, RefusedWhy::Grace),
             Reply::Draining => self.not_granted(room, RefusedWhy::Draining),
             Reply::Refused { .. } => self.not_granted(room, RefusedWhy::Limit),
             Reply::NoLease => {
@@ -169,7 +210,12 @@ impl Ownership {
             Reply::Leased { .. }
             | Reply::StaleDirectory { .. }
             | Reply::Reasserted
-            | Reply::Released => self.claim_unknown(room, now),
+            | Reply::Released
+            | Reply::Transferred { .. }
+            | Reply::Bindings(_)
+            | Reply::Announced { .. }
+            | Reply::View(_)
+            | Reply::Done => self.claim_unknown(room, now),
         }
     }
 
@@ -185,16 +231,33 @@ impl Ownership {
         }
     }
 
-    fn granted(&mut self, room: RoomKey, epoch: Epoch, now: Instant) {
+    fn granted(
+        &mut self,
+        room: RoomKey,
+        epoch: Epoch,
+        from: Option<Epoch>,
+        options: Option<String>,
+        now: Instant,
+    ) {
+        let promised = self.has_promised(now);
         let Some(entry) = self.rooms.get_mut(&room) else {
             return;
         };
-        if entry.wanted.is_some() {
+        let wanted = entry.wanted.is_some();
+        if wanted && !promised {
             *entry = Room::owned(epoch);
-            self.events.push_back(Event::Granted { room, epoch });
-        } else {
-            *entry = Room::releasing(epoch, now);
-            self.make_ready(room);
+            self.events.push_back(Event::Granted {
+                room,
+                epoch,
+                from,
+                options,
+            });
+            return;
+        }
+        *entry = Room::releasing(epoch, now);
+        self.make_ready(room.clone());
+        if wanted {
+            self.refuse(room, RefusedWhy::Unknown);
         }
     }
 
@@ -277,7 +340,7 @@ impl Ownership {
         }
     }
 
-    fn lose(&mut self, room: RoomKey, epoch: Epoch, why: LostWhy) {
+    pub(super) fn lose(&mut self, room: RoomKey, epoch: Epoch, why: LostWhy) {
         self.rooms.remove(&room);
         self.events.push_back(Event::Lost { room, epoch, why });
     }

@@ -6,7 +6,7 @@ use super::{
     Duration, IN_FLIGHT_MAX, InFlight, Instant, Ownership, Phase, RequestId, Resignation, RoomKey,
     Step, Stray, Topic, Unproven,
 };
-use crate::directory::{Holder, RENEW_MS, Request};
+use crate::directory::{Holder, RENEW_MS, Renewal, Request};
 
 impl Ownership {
     /// The next request. Send it now: `now` is the send time from which its lease counts.
@@ -19,14 +19,13 @@ impl Ownership {
             });
         }
         // Past the deadline nothing is sent in the old incarnation's name.
-        if self.resigned() || self.past_deadline(now) {
+        if self.resigned() || self.past_end(now) {
             return None;
         }
-        // A driver that never answers is cut off by the deadline, not by memory.
-        if self.renew_at <= now && self.in_flight.len() < 2 * IN_FLIGHT_MAX {
+        if self.renew_at <= now && !self.is_crowded() {
             self.renew_at = now + Duration::from_millis(RENEW_MS);
-            let holder = self.holder();
-            return Some(self.send(Topic::Renew, Request::Renew { holder }, now));
+            let renewal = self.renewal();
+            return Some(self.send(Topic::Renew, renewal, now));
         }
         if self.in_flight.len() >= IN_FLIGHT_MAX {
             return None;
@@ -67,14 +66,14 @@ impl Ownership {
             Resignation::Due(at) => return Some((at, "resign")),
             Resignation::Sent | Resignation::Done => return None,
         }
-        let crowded = self.in_flight.len() >= 2 * IN_FLIGHT_MAX;
-        let renew = (!crowded).then_some((self.renew_at, "renew the lease"));
-        let deadline = self.deadline.map(|at| (at, "lease deadline"));
+        let renew = (!self.is_crowded()).then_some((self.renew_at, "renew the lease"));
+        let question = self.next_question_at().map(|at| (at, "ask the others"));
+        let deadline = self.end().map(|at| (at, "lease deadline"));
         let room = self
             .timers
             .first()
             .map(|(at, _)| (*at, "room retry or deadline"));
-        [renew, deadline, room]
+        [renew, question, deadline, room]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -88,7 +87,26 @@ impl Ownership {
         }
     }
 
-    fn send(&mut self, topic: Topic, request: Request, now: Instant) -> (RequestId, Request) {
+    /// The next renewal.
+    pub(super) fn renewal(&mut self) -> Request {
+        self.seq += 1;
+        let renewal = Renewal {
+            seq: self.seq,
+            knows: self.hold.knows,
+            leaving: self.leaving,
+            rooms: u32::try_from(self.rooms.len()).unwrap_or(u32::MAX),
+            replaces: self.replaces,
+        };
+        let holder = self.holder();
+        Request::Renew { holder, renewal }
+    }
+
+    pub(super) fn send(
+        &mut self,
+        topic: Topic,
+        request: Request,
+        now: Instant,
+    ) -> (RequestId, Request) {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         let (incarnation, directory, leased) = (self.incarnation, self.directory, self.leased);
@@ -114,9 +132,15 @@ impl Ownership {
         }
         let holder = self.holder();
         let id = RequestId(self.next_id);
+        let quiet = self.hold.no_claims_until().filter(|until| now < *until);
         let entry = self.rooms.get_mut(&room)?;
         let (step, topic, request) = match &mut entry.phase {
             Phase::Claiming { claim, .. } => {
+                if let Some(until) = quiet {
+                    *claim = Step::Due(until);
+                    self.timers.insert((until, room));
+                    return None;
+                }
                 let request = Request::Claim {
                     holder,
                     room: room.clone(),
@@ -141,6 +165,16 @@ impl Ownership {
                     epoch: *epoch,
                 };
                 (release, Topic::Release(room), request)
+            }
+            Phase::Transferring { epoch, transfer } => {
+                let request = Request::Transfer {
+                    holder,
+                    room: room.clone(),
+                    epoch: *epoch,
+                    to: transfer.to.clone(),
+                    to_incarnation: transfer.to_incarnation,
+                };
+                (&mut transfer.step, Topic::Transfer(room), request)
             }
             Phase::Owned { unproven: None, .. } => return None,
         };

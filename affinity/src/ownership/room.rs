@@ -1,11 +1,12 @@
 //! One room as the ownership machine sees it.
 
 use super::RequestId;
+use super::transfer::Transfer;
 use crate::directory::Epoch;
 use std::time::Instant;
 
 /// A request that this room needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     /// To be sent at that time.
     Due(Instant),
@@ -24,14 +25,14 @@ impl Step {
 }
 
 /// Owned under an earlier directory life; the present one has not confirmed it yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Unproven {
     /// Deadline of the lease under which it is held.
     pub(super) until: Instant,
     pub(super) reassert: Step,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     /// Not ours: a claim decides. `unsettled`: an earlier claim had no answer, so a binding may
     /// exist; claims go on until one is answered, even if nobody wants the room any more.
@@ -44,9 +45,11 @@ pub(super) enum Phase {
     /// Not ours any more; the directory must confirm before the room may be claimed again, or a
     /// late release could free the new claim.
     Releasing { epoch: Epoch, release: Step },
+    /// Not ours any more, and perhaps another shard's already.
+    Transferring { epoch: Epoch, transfer: Transfer },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Room {
     /// Since when the shard waits for an answer to `acquire`; `None` if it does not.
     pub(super) wanted: Option<Instant>,

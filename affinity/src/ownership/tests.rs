@@ -1,6 +1,6 @@
 use super::*;
 use crate::RoomCase;
-use crate::directory::{DirectoryUnreachable, Reply, Request};
+use crate::directory::{DirectoryUnreachable, Holder, Life, Renewal, Reply, Request, Roster};
 
 const D1: DirectoryIncarnation = DirectoryIncarnation(101);
 const D2: DirectoryIncarnation = DirectoryIncarnation(102);
@@ -14,6 +14,8 @@ fn granted(name: &str, epoch: u64) -> Event {
     Event::Granted {
         room: room(name),
         epoch: Epoch(epoch),
+        from: None,
+        options: None,
     }
 }
 
@@ -39,9 +41,21 @@ fn not_leased(why: NoLeaseWhy) -> Event {
 fn leased(directory: DirectoryIncarnation) -> Reply {
     Reply::Leased {
         directory,
-        ttl_ms: 6_000,
+        // A deadline of 4500.
+        ttl_ms: 5_250,
+        hold_ms: 0,
         generation: 1,
-        grace_ms: 0,
+        grace: false,
+        drain: None,
+        roster: None,
+    }
+}
+
+fn mine(epoch: u64) -> Reply {
+    Reply::Mine {
+        epoch: Epoch(epoch),
+        from: None,
+        options: None,
     }
 }
 
@@ -52,6 +66,7 @@ fn stale(current: DirectoryIncarnation) -> Reply {
 fn grant(epoch: u64) -> Reply {
     Reply::Granted {
         epoch: Epoch(epoch),
+        options: None,
     }
 }
 
@@ -238,27 +253,30 @@ fn a_room_is_ours_from_the_grant_to_the_deadline_and_no_instant_longer() {
     assert_eq!(script.deadline_ms(), None);
     let life = script.machine.incarnation();
     assert_ne!(life, FIRST);
-    let (_, request) = script.request();
-    let Request::Renew { holder } = request else {
+    // The rooms need a moment to be stopped before the directory may give them away.
+    script.at(5_249).silent();
+    let (_, request) = script.at(5_250).request();
+    let Request::Renew { holder, renewal } = request else {
         panic!("{request:?}")
     };
     assert_eq!((holder.incarnation, holder.directory), (life, Some(D1)));
+    assert_eq!(renewal.replaces, Some(FIRST));
 }
 
 #[test]
-fn renewals_go_on_every_two_seconds_even_if_one_hangs() {
+fn renewals_go_on_every_second_even_if_one_hangs() {
     let mut script = Script::leased();
-    script.at(1_999).silent();
-    let hanging = script.at(2_000).renewal();
-    let id = script.at(4_000).renewal();
-    script.at(4_100).reply(id, leased(D1));
-    assert_eq!(script.deadline_ms(), Some(8_500));
-    script.at(4_200).reply(hanging, leased(D1));
-    assert_eq!(script.deadline_ms(), Some(8_500));
-    let id = script.at(6_000).renewal();
-    script.at(6_010).fail(id);
-    script.at(6_309).silent();
-    script.at(6_310).renewal();
+    script.at(999).silent();
+    let hanging = script.at(1_000).renewal();
+    let id = script.at(2_000).renewal();
+    script.at(2_100).reply(id, leased(D1));
+    assert_eq!(script.deadline_ms(), Some(6_500));
+    script.at(2_200).reply(hanging, leased(D1));
+    assert_eq!(script.deadline_ms(), Some(6_500));
+    let id = script.at(3_000).renewal();
+    script.at(3_010).fail(id);
+    script.at(3_309).silent();
+    script.at(3_310).renewal();
 }
 
 #[test]
@@ -268,7 +286,6 @@ fn a_grant_after_the_deadline_is_given_back_and_never_acted_on() {
     script.at(4_500).reply(id, grant(7));
     script.events(&[refused("standup", RefusedWhy::NoLease), Event::Fenced]);
     assert_eq!(script.owned("standup"), None);
-    script.renewal();
     let (id, request) = script.request();
     let Request::Release { holder, epoch, .. } = request else {
         panic!("{request:?}")
@@ -301,9 +318,10 @@ fn every_answer_to_a_claim_says_why_not() {
             },
             RefusedWhy::Owned { shard: "b".into() },
         ),
+        (Reply::Grace, RefusedWhy::Grace),
         (
-            Reply::Grace { remaining_ms: 40 },
-            RefusedWhy::Grace { remaining_ms: 40 },
+            Reply::Held { shard: "b".into() },
+            RefusedWhy::Held { shard: "b".into() },
         ),
         (Reply::Draining, RefusedWhy::Draining),
         (
@@ -327,7 +345,7 @@ fn asking_twice_sends_one_claim_and_asking_for_an_owned_room_answers_at_once() {
     script.machine.acquire(room("standup"), script.now);
     let id = script.claim("standup");
     script.machine.acquire(room("standup"), script.now);
-    script.silent().reply(id, Reply::Mine { epoch: Epoch(7) });
+    script.silent().reply(id, mine(7));
     script.events(&[granted("standup", 7)]);
     script.machine.acquire(room("standup"), script.now);
     script.events(&[granted("standup", 7)]).silent();
@@ -343,7 +361,7 @@ fn an_unknown_outcome_is_told_and_then_settled_so_that_no_binding_is_left() {
         .silent();
     script.at(300).timeout();
     let id = script.claim_request("standup");
-    script.reply(id, Reply::Mine { epoch: Epoch(7) });
+    script.reply(id, mine(7));
     script.events(&[]);
     let id = script.release_request("standup", 7);
     script.reply(id, Reply::Released);
@@ -357,7 +375,7 @@ fn a_room_wanted_again_after_an_unknown_outcome_is_claimed_at_once() {
     script.fail(id);
     script.events(&[refused("standup", RefusedWhy::Unknown)]);
     let id = script.at(100).claim("standup");
-    script.reply(id, Reply::Mine { epoch: Epoch(7) });
+    script.reply(id, mine(7));
     script.events(&[granted("standup", 7)]);
 }
 
@@ -498,18 +516,8 @@ fn a_grant_of_an_earlier_directory_life_is_void() {
     script.reply(id, leased(D2));
     script.events(&[Event::Leased { directory: D2 }]);
     let id = script.claim_request("standup");
-    script.reply(
-        id,
-        Reply::Grace {
-            remaining_ms: 5_000,
-        },
-    );
-    script.events(&[refused(
-        "standup",
-        RefusedWhy::Grace {
-            remaining_ms: 5_000,
-        },
-    )]);
+    script.reply(id, Reply::Grace);
+    script.events(&[refused("standup", RefusedWhy::Grace)]);
 }
 
 #[test]
@@ -536,7 +544,7 @@ fn a_directory_that_does_not_know_our_lease_ends_everything() {
         lost("standup", 7, LostWhy::LeaseEnded),
         Event::Fenced,
     ]);
-    script.renewal();
+    script.silent().at(750).renewal();
     script.silent();
 }
 
@@ -552,7 +560,7 @@ fn a_renewal_that_finds_no_lease_ends_everything_under_a_new_life() {
         not_leased(NoLeaseWhy::Ended),
     ]);
     assert_ne!(script.machine.incarnation(), FIRST);
-    let id = script.renewal();
+    let id = script.at(2_760).renewal();
     script.reply(id, leased(D1));
     script.events(&[Event::Leased { directory: D1 }]);
     assert_eq!(script.machine.lease(script.now), Ok(()));
@@ -680,13 +688,14 @@ fn the_timeout_says_what_it_is_for() {
     );
     let id = script.renewal();
     script.reply(id, leased(D1));
-    let renew_at = script.start + Duration::from_millis(2_000);
+    let renew_at = script.start + Duration::from_millis(1_000);
     assert_eq!(
         script.machine.poll_timeout(),
         Some((renew_at, "renew the lease"))
     );
     script.at(2_000).renewal();
     script.at(4_000).renewal();
+    // Without others to ask, the deadline is next.
     let deadline = script.start + Duration::from_millis(4_500);
     assert_eq!(
         script.machine.poll_timeout(),
@@ -715,4 +724,303 @@ fn room_requests_are_paced_and_none_is_forgotten() {
     }
     assert_eq!(granted as usize, IN_FLIGHT_MAX + 10);
     assert!(script.machine.in_flight.is_empty());
+}
+
+const OTHER: Incarnation = Incarnation(500);
+
+fn roster(version: u64, lives: &[(&str, Incarnation)]) -> Roster {
+    let life = |(shard, incarnation): &(&str, Incarnation)| Life {
+        shard: (*shard).into(),
+        incarnation: *incarnation,
+        url: format!("http://{shard}:1"),
+        weight: 1,
+        accepts: true,
+    };
+    Roster {
+        version,
+        lives: lives.iter().map(life).collect(),
+    }
+}
+
+/// Hold is allowed, and there is one other shard.
+fn leased_with_others(version: u64, lives: &[(&str, Incarnation)]) -> Reply {
+    Reply::Leased {
+        directory: D1,
+        ttl_ms: 3_000,
+        hold_ms: 60_000,
+        generation: 1,
+        grace: false,
+        drain: None,
+        roster: Some(roster(version, lives)),
+    }
+}
+
+fn promised() -> Result<Kept, DirectoryUnreachable> {
+    Ok(Kept::Promised { for_ms: PROMISE_MS })
+}
+
+impl Script {
+    /// Owns `standup` (epoch 7) beside shard `b`; deadline 2250, renewed at 0.
+    fn beside_another() -> Self {
+        let mut script = Self::new();
+        let id = script.renewal();
+        script.reply(id, leased_with_others(3, &[("b", OTHER)]));
+        script.events(&[Event::Leased { directory: D1 }]);
+        let (id, request) = script.request();
+        let Request::Renew { renewal, .. } = request else {
+            panic!("{request:?}");
+        };
+        assert_eq!(renewal.knows, 3, "said at once");
+        script.reply(id, leased_with_others(3, &[("b", OTHER)]));
+        let id = script.claim("standup");
+        script.reply(id, grant(7));
+        script.events(&[granted("standup", 7)]);
+        script
+    }
+
+    fn question(&mut self) -> Question {
+        self.machine.poll_question(self.now).expect("a question")
+    }
+
+    fn kept(&mut self, question: &Question, kept: Result<Kept, DirectoryUnreachable>) {
+        let fresh = self.fresh();
+        self.machine.handle_kept(question.id, kept, fresh, self.now);
+    }
+}
+
+#[test]
+fn with_promises_of_all_others_a_shard_goes_on_without_a_lease() {
+    let mut script = Script::beside_another();
+    script.at(900);
+    assert_eq!(script.machine.poll_question(script.now), None);
+    let id = script.at(1_000).renewal();
+    script.at(1_010).fail(id);
+    let question = script.question();
+    assert_eq!((question.shard.as_str(), question.keep.life), ("b", OTHER));
+    assert_eq!(
+        script.machine.poll_question(script.now),
+        None,
+        "once a second"
+    );
+    script.at(1_500).kept(&question, promised());
+    // Counted from asking, less the margin.
+    assert_eq!(script.deadline_ms(), Some(1_010 + 3_000 - 750));
+    assert_eq!(script.at(3_259).owned("standup"), Some(7));
+    assert!(script.machine.is_on_hold(script.now));
+    script.at(3_260).timeout();
+    script.events(&[
+        lost("standup", 7, LostWhy::LeaseEnded),
+        Event::Fenced,
+        not_leased(NoLeaseWhy::Unreachable {
+            reason: "directory unreachable: timeout".to_owned(),
+        }),
+    ]);
+}
+
+#[test]
+fn a_hold_needs_the_promise_of_everybody_and_ends_when_one_is_silent() {
+    let mut script = Script::new();
+    let id = script.renewal();
+    script.reply(
+        id,
+        leased_with_others(3, &[("b", OTHER), ("c", Incarnation(600))]),
+    );
+    let id = script.renewal();
+    script.fail(id);
+    let (first, second) = (script.question(), script.question());
+    script.kept(&first, promised());
+    assert_eq!(script.deadline_ms(), Some(2_250));
+    script.kept(&second, Ok(Kept::No));
+    assert_eq!(script.deadline_ms(), Some(2_250));
+}
+
+#[test]
+fn a_life_that_is_over_need_not_promise() {
+    let mut script = Script::beside_another();
+    let id = script.at(1_000).renewal();
+    script.fail(id);
+    let question = script.question();
+    script.kept(&question, Ok(Kept::LifeOver));
+    assert_eq!(script.deadline_ms(), Some(60_000), "nobody is left");
+}
+
+#[test]
+fn a_renewal_that_another_shard_relays_counts_from_our_sending() {
+    let mut script = Script::beside_another();
+    let id = script.at(1_000).renewal();
+    script.fail(id);
+    let question = script.question();
+    let Request::Renew { renewal, .. } = &question.keep.renewal else {
+        panic!("{question:?}");
+    };
+    assert_eq!(renewal.seq, 4);
+    script.at(1_400);
+    script.kept(
+        &question,
+        Ok(Kept::Relayed(leased_with_others(3, &[("b", OTHER)]))),
+    );
+    assert_eq!(script.deadline_ms(), Some(1_000 + 2_250));
+    assert_eq!(script.machine.poll_question(script.now), None);
+}
+
+#[test]
+fn no_hold_outlasts_its_limit() {
+    let mut script = Script::beside_another();
+    for second in 1..=70 {
+        script.at(second * 1_000).timeout();
+        if let Some((id, Request::Renew { .. })) = script.machine.poll_request(script.now) {
+            script.fail(id);
+        }
+        if let Some(question) = script.machine.poll_question(script.now) {
+            script.kept(&question, promised());
+        }
+        let owned = script.owned("standup").is_some();
+        assert_eq!(owned, second < 60, "after {second} s");
+    }
+}
+
+#[test]
+fn who_reaches_the_directory_relays_and_who_does_not_promises_and_keeps_the_promise() {
+    let mut script = Script::beside_another();
+    let renewal = Request::Renew {
+        holder: Holder {
+            shard: "b".into(),
+            incarnation: OTHER,
+            directory: Some(D1),
+        },
+        renewal: Renewal::default(),
+    };
+    let keep = |life| Keep {
+        life,
+        renewal: renewal.clone(),
+    };
+    let relay = KeepDuty::Relay(renewal.clone());
+    assert_eq!(script.machine.handle_keep(keep(FIRST), script.now), relay);
+    let unknown = script.machine.handle_keep(keep(OTHER), script.now);
+    assert_eq!(unknown, KeepDuty::Answer(Kept::No));
+    let promise = Kept::Promised { for_ms: 3_000 };
+    assert_eq!(script.machine.relay_failed(script.now), promise);
+    // It claims nothing until then.
+    script.machine.acquire(room("retro"), script.now);
+    for at in [0, 1_000, 2_000] {
+        let id = script.at(at).renewal();
+        script.reply(id, leased_with_others(3, &[("b", OTHER)]));
+    }
+    script.at(2_999).timeout().silent();
+    script.at(3_000).timeout().renewal();
+    script.claim_request("retro");
+}
+
+#[test]
+fn a_grant_that_comes_while_we_have_promised_not_to_claim_is_given_back() {
+    let mut script = Script::beside_another();
+    let claim = script.claim("retro");
+    script.machine.relay_failed(script.now);
+    script.reply(claim, grant(9));
+    script.events(&[refused("retro", RefusedWhy::Unknown)]);
+    assert_eq!(script.owned("retro"), None);
+    script.renewal();
+    script.release_request("retro", 9);
+}
+
+#[test]
+fn a_room_that_is_handed_over_is_nobodys_until_the_directory_has_spoken() {
+    let mut script = Script::beside_another();
+    let give = |script: &mut Script| {
+        let now = script.now;
+        script
+            .machine
+            .transfer(&room("standup"), "b".into(), OTHER, now)
+    };
+    assert!(give(&mut script));
+    assert_eq!(script.owned("standup"), None);
+    assert!(!give(&mut script));
+    script.machine.acquire(room("standup"), script.now);
+    script.events(&[refused("standup", RefusedWhy::Unknown)]);
+    let (id, request) = script.request();
+    assert!(matches!(
+        request,
+        Request::Transfer {
+            epoch: Epoch(7),
+            ..
+        }
+    ));
+    script.reply(id, Reply::Draining);
+    script.events(&[Event::Stays {
+        room: room("standup"),
+        epoch: Epoch(7),
+    }]);
+    assert_eq!(script.owned("standup"), Some(7));
+
+    assert!(give(&mut script));
+    let (id, _) = script.request();
+    script.fail(id);
+    assert_eq!(script.owned("standup"), None, "it may have been done");
+    script.at(300).timeout();
+    let (id, _) = script.request();
+    script.reply(id, Reply::Transferred { epoch: Epoch(8) });
+    script.events(&[Event::Moved {
+        room: room("standup"),
+        epoch: Epoch(7),
+        to: "b".into(),
+        next: Epoch(8),
+    }]);
+    script.silent();
+}
+
+#[test]
+fn a_room_that_may_have_been_handed_over_is_never_taken_back() {
+    let mut script = Script::beside_another();
+    let now = script.now;
+    let gives = script
+        .machine
+        .transfer(&room("standup"), "b".into(), OTHER, now);
+    assert!(gives);
+    let (id, _) = script.request();
+    script.fail(id);
+    script.at(300).timeout();
+    let (id, _) = script.request();
+    script.reply(id, Reply::Draining);
+    script.events(&[lost("standup", 7, LostWhy::Transfer)]);
+    // Without a binding, a late request cannot be carried out.
+    script.release_request("standup", 7);
+}
+
+#[test]
+fn a_new_directory_life_ends_what_was_on_its_way() {
+    let mut script = Script::beside_another();
+    let now = script.now;
+    script
+        .machine
+        .transfer(&room("standup"), "b".into(), OTHER, now);
+    let _transfer = script.request();
+    let id = script.at(1_000).renewal();
+    script.reply(id, stale(D2));
+    script.events(&[lost("standup", 7, LostWhy::Transfer)]);
+}
+
+#[test]
+fn an_order_to_drain_is_told_once() {
+    let mut script = Script::new();
+    let order = Some(Drain {
+        deadline_unix_ms: None,
+    });
+    let answer = |drain: &Option<Drain>| Reply::Leased {
+        directory: D1,
+        ttl_ms: 3_000,
+        hold_ms: 0,
+        generation: 1,
+        grace: false,
+        drain: drain.clone(),
+        roster: None,
+    };
+    let id = script.renewal();
+    script.reply(id, answer(&order));
+    script.events(&[Event::Leased { directory: D1 }, Event::Drain(order.clone())]);
+    let id = script.at(1_000).renewal();
+    script.reply(id, answer(&order));
+    script.events(&[]);
+    let id = script.at(2_000).renewal();
+    script.reply(id, answer(&None));
+    script.events(&[Event::Drain(None)]);
 }

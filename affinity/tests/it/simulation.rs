@@ -11,11 +11,11 @@
 //! nobody is left who knows.)
 
 use affinity::directory::{
-    DirectoryIncarnation, DirectoryUnreachable, Epoch, Incarnation, LEASE_MS, MARGIN_MS,
-    MemoryDirectory, MemoryLimits, Reply, Request,
+    DirectoryIncarnation, DirectoryLimits, DirectoryUnreachable, Epoch, Incarnation, LEASE_MS,
+    MARGIN_MS, MemoryDirectory, Reply, Request,
 };
 use affinity::ownership::{Event, LostWhy, Ownership, RequestId};
-use affinity::{RoomCase, RoomKey, ShardId, ShardState};
+use affinity::{RoomCase, RoomKey, Shard as ShardEntry, ShardId, ShardState};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -225,7 +225,7 @@ impl World {
             shard.calls.clear();
             shard.life += 1;
         }
-        if self.random.once_in(50) {
+        if self.random.once_in(10) {
             let now = self.clock();
             self.directory.expire(now);
         }
@@ -360,6 +360,9 @@ impl World {
                 } => self.counts.not_reasserted += 1,
                 Event::Lost { .. }
                 | Event::Refused { .. }
+                | Event::Moved { .. }
+                | Event::Stays { .. }
+                | Event::Drain(_)
                 | Event::Leased { .. }
                 | Event::NotLeased { .. } => {}
             }
@@ -428,12 +431,19 @@ fn shard_id(index: usize) -> ShardId {
 
 fn directory(life: u64, grace: bool, now: Instant) -> MemoryDirectory {
     let (incarnation, floor) = (DirectoryIncarnation(life), Epoch(life << 32));
-    let mut directory =
-        MemoryDirectory::new(incarnation, floor, grace, MemoryLimits::default(), now);
-    directory.set_topology(
-        1,
-        (0..SHARDS).map(|index| (shard_id(index), ShardState::Active)),
-    );
+    let limits = DirectoryLimits::default();
+    let mut directory = MemoryDirectory::new(incarnation, floor, grace, limits, now);
+    let shard = |index| ShardEntry {
+        id: shard_id(index),
+        url: String::new(),
+        weight: 1,
+        state: ShardState::Active,
+    };
+    let announce = Request::Announce {
+        gateway: String::new(),
+        topology: (0..SHARDS).map(shard).collect(),
+    };
+    directory.handle_request(announce, now);
     directory
 }
 

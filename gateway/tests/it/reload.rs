@@ -1,7 +1,7 @@
 //! A reload changes where new rooms go, and nothing that is connected.
 
 use crate::support::{FakeShard, TestGateway, config, until};
-use affinity::directory::{Holder, Incarnation, Reply, Request};
+use affinity::directory::{Holder, Incarnation, Renewal, Reply, Request};
 use affinity::{RoomCase, ShardId};
 use futures::{SinkExt as _, StreamExt as _};
 use gateway::{Deps, Gateway, GatewayError, Loaded, ShardStateConfig};
@@ -207,7 +207,10 @@ async fn a_second_gateway_is_refused_in_the_directorys_own_words() {
     };
     let reply = client
         .unwrap()
-        .call(Request::Renew { holder })
+        .call(Request::Renew {
+            holder,
+            renewal: Renewal::default(),
+        })
         .await
         .unwrap();
     assert!(
@@ -248,6 +251,7 @@ async fn a_gateway_that_ends_prolongs_no_lease_on_either_door() {
             incarnation: Incarnation(1),
             directory: None,
         },
+        renewal: Renewal::default(),
     };
     assert!(matches!(
         client.call(renew()).await,

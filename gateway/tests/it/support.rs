@@ -1,6 +1,6 @@
 //! Fake shards, a running gateway, and clients.
 
-use affinity::directory::{Directory, Holder, Incarnation, Reply, Request as Call};
+use affinity::directory::{Directory, Holder, Incarnation, Renewal, Reply, Request as Call};
 use affinity::{RoomCase, RoomKey, ShardId};
 use axum::Router;
 use axum::body::Body;
@@ -25,10 +25,14 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
+
+/// Renewals are numbered.
+static NEXT_RENEWAL: AtomicU64 = AtomicU64::new(1);
 
 /// Longest that a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -251,6 +255,8 @@ pub(crate) struct TestGateway {
     reload: Box<dyn Fn() -> Result<ReloadReport, String> + Send + Sync>,
     /// How often each shard has ended: a lease that is over is for a new life only.
     lives: Mutex<BTreeMap<String, u64>>,
+    /// Rooms claimed for each shard.
+    claimed: Mutex<BTreeMap<String, u32>>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -295,6 +301,7 @@ impl TestGateway {
             admin: gateway.admin_router(),
             reload: Box::new(gateway.reload_handle()),
             lives: Mutex::default(),
+            claimed: Mutex::default(),
             stop: stop.clone(),
             thread: Some(std::thread::spawn(move || gateway.run(stop))),
         }
@@ -363,13 +370,24 @@ impl TestGateway {
 
     /// Prolongs the lease of `shard`, or takes one.
     pub(crate) async fn renew(&self, shard: &str) -> Holder {
+        let rooms = self.claimed.lock().unwrap().get(shard).copied();
+        self.renew_with_rooms(shard, rooms.unwrap_or(0)).await
+    }
+
+    async fn renew_with_rooms(&self, shard: &str, rooms: u32) -> Holder {
         let mut holder = Holder {
             shard: ShardId::new(shard),
             incarnation: self.incarnation(shard),
             directory: None,
         };
+        let renewal = Renewal {
+            seq: NEXT_RENEWAL.fetch_add(1, Ordering::Relaxed),
+            rooms,
+            ..Renewal::default()
+        };
         let renew = Call::Renew {
             holder: holder.clone(),
+            renewal,
         };
         holder.directory = match self.directory.call(renew).await.unwrap() {
             Reply::Leased { directory, .. } => Some(directory),
@@ -384,6 +402,13 @@ impl TestGateway {
         let room = RoomKey::from_claim(room, RoomCase::Sensitive).unwrap();
         let reply = self.directory.call(Call::Claim { holder, room }).await;
         assert!(matches!(reply, Ok(Reply::Granted { .. })), "{reply:?}");
+        let rooms = {
+            let mut claimed = self.claimed.lock().unwrap();
+            let rooms = claimed.entry(shard.to_owned()).or_default();
+            *rooms += 1;
+            *rooms
+        };
+        self.renew_with_rooms(shard, rooms).await;
     }
 
     /// The life of a shard ends in good order: it gives up its lease and its rooms.

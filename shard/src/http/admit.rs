@@ -139,9 +139,13 @@ fn not_owner(app: &App, why: &RefusedWhy) -> Refusal {
             "an earlier process of this shard still holds the room: try again in a few seconds",
         ),
         RefusedWhy::Owned { shard } => Refusal::owned_by(shard.as_str()),
-        RefusedWhy::Grace { remaining_ms } => Refusal::unavailable(format!(
-            "the directory has restarted: rooms can be opened again in {remaining_ms} ms"
+        RefusedWhy::Held { shard } => Refusal::unavailable(format!(
+            "the room was on {shard}, which is out of reach and may still serve it: try again; an \
+             operator who knows that it is gone removes it from the gateways' list of shards"
         )),
+        RefusedWhy::Grace => Refusal::unavailable(
+            "the directory has restarted: rooms can be opened again in a few seconds",
+        ),
         RefusedWhy::Draining => {
             Refusal::unavailable("this shard is being drained and takes no new rooms: try again")
         }

@@ -36,7 +36,11 @@ impl Owner {
         owner.lock().pin(&room);
         owner.lock().ownership.acquire(room.clone(), at);
         let (id, _) = owner.next_request(at);
-        owner.reply(id, Reply::Granted { epoch }, at);
+        let granted = Reply::Granted {
+            epoch,
+            options: None,
+        };
+        owner.reply(id, granted, at);
         let pin = Pin {
             owner: owner.clone(),
             room,
@@ -49,9 +53,13 @@ impl Owner {
 fn leased(directory: DirectoryIncarnation) -> Reply {
     Reply::Leased {
         directory,
-        ttl_ms: 6_000,
+        // 4.5 s less the margin.
+        ttl_ms: 5_250,
+        hold_ms: 0,
         generation: 1,
-        grace_ms: 0,
+        grace: false,
+        drain: None,
+        roster: None,
     }
 }
 
@@ -62,7 +70,10 @@ impl Directory for Generous {
     fn call(&self, request: Request) -> DirectoryFuture<'_> {
         let reply = match request {
             Request::Renew { .. } => Ok(leased(D2)),
-            Request::Claim { .. } => Ok(Reply::Granted { epoch: Epoch(8) }),
+            Request::Claim { .. } => Ok(Reply::Granted {
+                epoch: Epoch(8),
+                options: None,
+            }),
             Request::Reassert { .. } => Err(DirectoryUnreachable("lost".to_owned())),
             _ => Ok(Reply::Released),
         };

@@ -1,8 +1,8 @@
 //! The shard under test and clients for it.
 
 use affinity::directory::{
-    Directory, DirectoryFuture, DirectoryIncarnation, DirectoryUnreachable, Epoch, Holder,
-    Incarnation, MemoryDirectory, MemoryLimits, Request,
+    Directory, DirectoryFuture, DirectoryIncarnation, DirectoryLimits, DirectoryUnreachable, Epoch,
+    Holder, Incarnation, MemoryDirectory, Renewal, Request,
 };
 use affinity::{RoomCase, ShardId, ShardState};
 use futures::{SinkExt as _, StreamExt as _};
@@ -52,11 +52,20 @@ impl TestDirectory {
             DirectoryIncarnation(DIRECTORY),
             Epoch(0),
             false,
-            MemoryLimits::default(),
+            DirectoryLimits::default(),
             Instant::now(),
         );
-        let active = |id: &str| (ShardId::new(id), ShardState::Active);
-        memory.set_topology(1, [active("s1"), active("s2")]);
+        let active = |id: &str| affinity::Shard {
+            id: ShardId::new(id),
+            url: String::new(),
+            weight: 1,
+            state: ShardState::Active,
+        };
+        let announce = Request::Announce {
+            gateway: "g1".to_owned(),
+            topology: vec![active("s1"), active("s2")],
+        };
+        memory.handle_request(announce, Instant::now());
         Self {
             memory: Mutex::new(memory),
             cut: AtomicBool::new(false),
@@ -65,9 +74,10 @@ impl TestDirectory {
 
     pub(crate) fn owner(&self, room: &str) -> Option<String> {
         let room = affinity::RoomKey::from_claim(room, RoomCase::Sensitive).unwrap();
-        let memory = self.memory.lock().unwrap();
+        let mut memory = self.memory.lock().unwrap();
+        memory.expire(Instant::now());
         memory
-            .owner(&room, Instant::now())
+            .owner(&room)
             .map(|binding| binding.shard.as_str().to_owned())
     }
 
@@ -89,12 +99,14 @@ impl TestDirectory {
         };
         let room = affinity::RoomKey::from_claim(room, RoomCase::Sensitive).unwrap();
         let mut memory = self.memory.lock().unwrap();
-        memory.handle_request(
-            Request::Renew {
-                holder: holder.clone(),
+        let renew = Request::Renew {
+            holder: holder.clone(),
+            renewal: Renewal {
+                seq: 1,
+                ..Renewal::default()
             },
-            Instant::now(),
-        );
+        };
+        memory.handle_request(renew, Instant::now());
         memory.handle_request(Request::Claim { holder, room }, Instant::now());
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::RoomCase;
+use crate::directory::{Drain, Holder, Incarnation, Renewal, Roster};
+use crate::{RoomCase, Shard, ShardState};
 
 const D1: DirectoryIncarnation = DirectoryIncarnation(101);
 const D2: DirectoryIncarnation = DirectoryIncarnation(102);
@@ -8,6 +9,7 @@ struct Script {
     directory: MemoryDirectory,
     start: Instant,
     now: Instant,
+    seq: u64,
 }
 
 fn room(name: &str) -> RoomKey {
@@ -22,6 +24,21 @@ fn holder(shard: &str, life: u64) -> Holder {
     }
 }
 
+fn granted(epoch: u64) -> Reply {
+    Reply::Granted {
+        epoch: Epoch(epoch),
+        options: None,
+    }
+}
+
+fn mine(epoch: u64) -> Reply {
+    Reply::Mine {
+        epoch: Epoch(epoch),
+        from: None,
+        options: None,
+    }
+}
+
 fn owned_by(shard: &str, epoch: u64) -> Reply {
     Reply::Owned {
         shard: shard.into(),
@@ -31,23 +48,42 @@ fn owned_by(shard: &str, epoch: u64) -> Reply {
 
 impl Script {
     fn new(grace: bool) -> Self {
-        Self::with_limits(grace, MemoryLimits::default())
+        Self::with_limits(grace, DirectoryLimits::default())
     }
 
-    fn with_limits(grace: bool, limits: MemoryLimits) -> Self {
+    fn with_limits(grace: bool, limits: DirectoryLimits) -> Self {
         let now = Instant::now();
-        let mut directory = MemoryDirectory::new(D1, Epoch(0), grace, limits, now);
-        let known = ["a", "b", "c"].map(|id| (ShardId::from(id), ShardState::Active));
-        directory.set_topology(7, known);
-        Self {
+        let directory = MemoryDirectory::new(D1, Epoch(0), grace, limits, now);
+        let mut script = Self {
             directory,
             start: now,
             now,
-        }
+            seq: 0,
+        };
+        script.topology(["a", "b", "c"].map(|id| (id, ShardState::Active)));
+        script
     }
 
+    fn topology<const N: usize>(&mut self, shards: [(&str, ShardState); N]) {
+        let topology = shards.map(|(id, state)| Shard {
+            id: id.into(),
+            url: format!("http://{id}:1"),
+            weight: 1,
+            state,
+        });
+        self.send(Request::Announce {
+            gateway: "g".to_owned(),
+            topology: topology.to_vec(),
+        });
+    }
+
+    /// Time passes under the eyes of the witness.
     fn at(&mut self, ms: u64) -> &mut Self {
-        self.now = self.start + Duration::from_millis(ms);
+        let then = self.start + Duration::from_millis(ms);
+        while self.now < then {
+            self.now = then.min(self.now + Duration::from_millis(250));
+            self.directory.expire(self.now);
+        }
         self
     }
 
@@ -56,7 +92,14 @@ impl Script {
     }
 
     fn renew(&mut self, holder: Holder) -> Reply {
-        self.send(Request::Renew { holder })
+        self.renew_saying(holder, Renewal::default())
+    }
+
+    fn renew_saying(&mut self, holder: Holder, renewal: Renewal) -> Reply {
+        self.seq += 1;
+        let seq = self.seq;
+        let renewal = Renewal { seq, ..renewal };
+        self.send(Request::Renew { holder, renewal })
     }
 
     fn leased(&mut self, holder: &Holder) -> &mut Self {
@@ -91,7 +134,7 @@ impl Script {
     }
 
     fn owner(&self, name: &str) -> Option<(&str, u64)> {
-        let binding = self.directory.owner(&room(name), self.now)?;
+        let binding = self.directory.owner(&room(name))?;
         Some((binding.shard.as_str(), binding.epoch.0))
     }
 }
@@ -102,18 +145,11 @@ fn a_claim_needs_a_lease_and_the_second_claimer_learns_the_owner() {
     let (a, b) = (holder("a", 1), holder("b", 2));
     assert_eq!(script.claim(&a, "standup"), Reply::NoLease);
     script.leased(&a).leased(&b);
-    assert_eq!(
-        script.claim(&a, "standup"),
-        Reply::Granted { epoch: Epoch(1) }
-    );
-    assert_eq!(script.claim(&a, "standup"), Reply::Mine { epoch: Epoch(1) });
+    assert_eq!(script.claim(&a, "standup"), granted(1));
+    assert_eq!(script.claim(&a, "standup"), mine(1));
     assert_eq!(script.claim(&b, "standup"), owned_by("a", 1));
-    assert_eq!(
-        script.claim(&b, "retro"),
-        Reply::Granted { epoch: Epoch(2) }
-    );
+    assert_eq!(script.claim(&b, "retro"), granted(2));
     assert_eq!(script.owner("standup"), Some(("a", 1)));
-    assert_eq!(script.directory.live_bindings(script.now).count(), 2);
 }
 
 #[test]
@@ -126,13 +162,19 @@ fn a_lease_says_its_length_the_topology_and_the_grace() {
     });
     let leased = Reply::Leased {
         directory: D1,
-        ttl_ms: 6_000,
-        generation: 7,
-        grace_ms: 5_000,
+        ttl_ms: 3_000,
+        hold_ms: 0,
+        generation: 1,
+        grace: true,
+        drain: None,
+        roster: Some(Roster {
+            version: 2,
+            lives: vec![],
+        }),
     };
     assert_eq!(reply, leased);
     let left = script.directory.lease_remaining(&"a".into(), script.now);
-    assert_eq!(left, Some(Duration::from_secs(6)));
+    assert_eq!(left, Some(Duration::from_secs(3)));
     assert_eq!(
         script.directory.lease_remaining(&"b".into(), script.now),
         None
@@ -144,18 +186,12 @@ fn a_room_is_free_when_the_lease_of_its_owner_ends_and_not_before() {
     let mut script = Script::new(false);
     let (a, b) = (holder("a", 1), holder("b", 2));
     script.leased(&a);
-    assert_eq!(
-        script.claim(&a, "standup"),
-        Reply::Granted { epoch: Epoch(1) }
-    );
-    script.at(5_999).leased(&b);
+    assert_eq!(script.claim(&a, "standup"), granted(1));
+    script.at(2_999).leased(&b);
     assert_eq!(script.claim(&b, "standup"), owned_by("a", 1));
-    script.at(6_000);
+    script.at(3_000);
     assert_eq!(script.owner("standup"), None);
-    assert_eq!(
-        script.claim(&b, "standup"),
-        Reply::Granted { epoch: Epoch(2) }
-    );
+    assert_eq!(script.claim(&b, "standup"), granted(2));
     assert_eq!(script.claim(&a, "standup"), Reply::NoLease);
 }
 
@@ -165,14 +201,11 @@ fn a_life_whose_lease_lapsed_gets_no_other_and_its_successor_does() {
     let (a, b) = (holder("a", 1), holder("b", 2));
     script.leased(&a);
     script.claim(&a, "standup");
-    script.at(5_999).leased(&b);
-    script.at(6_000);
+    script.at(2_999).leased(&b);
+    script.at(3_000);
     assert_eq!(script.renew(a.clone()), Reply::NoLease);
     assert_eq!(script.owner("standup"), None);
-    assert_eq!(
-        script.claim(&b, "standup"),
-        Reply::Granted { epoch: Epoch(2) }
-    );
+    assert_eq!(script.claim(&b, "standup"), granted(2));
     assert_eq!(script.renew(a.clone()), Reply::NoLease);
     script.leased(&holder("a", 3));
     // Not even after its successor is gone.
@@ -202,14 +235,11 @@ fn a_new_life_of_a_shard_waits_for_the_lease_of_the_old_one() {
     let (old, new) = (holder("a", 1), holder("a", 2));
     script.leased(&old);
     script.claim(&old, "standup");
-    script.at(4_000);
+    script.at(2_000);
     assert!(matches!(script.renew(new.clone()), Reply::Refused { .. }));
     assert_eq!(script.claim(&new, "standup"), Reply::NoLease);
-    script.at(6_000).leased(&new);
-    assert_eq!(
-        script.claim(&new, "standup"),
-        Reply::Granted { epoch: Epoch(2) }
-    );
+    script.at(3_000).leased(&new);
+    assert_eq!(script.claim(&new, "standup"), granted(2));
 }
 
 #[test]
@@ -223,10 +253,7 @@ fn a_release_frees_only_the_claim_it_names() {
     assert_eq!(script.owner("standup"), Some(("a", 1)));
     assert_eq!(script.release(&a, "standup", 1), Reply::Released);
     assert_eq!(script.owner("standup"), None);
-    assert_eq!(
-        script.claim(&b, "standup"),
-        Reply::Granted { epoch: Epoch(2) }
-    );
+    assert_eq!(script.claim(&b, "standup"), granted(2));
 }
 
 #[test]
@@ -249,10 +276,7 @@ fn a_resigned_shard_leaves_nothing_behind() {
         script.directory.lease_remaining(&"a".into(), script.now),
         None
     );
-    assert_eq!(
-        script.claim(&b, "standup"),
-        Reply::Granted { epoch: Epoch(2) }
-    );
+    assert_eq!(script.claim(&b, "standup"), granted(2));
     script.leased(&holder("a", 3));
 }
 
@@ -261,35 +285,19 @@ fn in_grace_only_rooms_that_are_held_now_come_back() {
     let mut script = Script::new(true);
     let (a, b) = (holder("a", 1), holder("b", 2));
     script.leased(&a).leased(&b);
-    assert_eq!(
-        script.claim(&b, "standup"),
-        Reply::Grace {
-            remaining_ms: 6_000
-        }
-    );
+    assert_eq!(script.claim(&b, "standup"), Reply::Grace);
     assert_eq!(script.reassert(&a, "standup", 40), Reply::Reasserted);
     assert_eq!(script.reassert(&a, "standup", 40), Reply::Reasserted);
     assert_eq!(script.claim(&b, "standup"), owned_by("a", 40));
     assert_eq!(script.reassert(&b, "standup", 40), owned_by("a", 40));
     assert_eq!(script.reassert(&b, "standup", 41), owned_by("a", 40));
-    script.at(2_000).leased(&a).leased(&b);
-    assert_eq!(
-        script.claim(&a, "standup"),
-        Reply::Grace {
-            remaining_ms: 4_000
-        }
-    );
-    script.at(5_999);
-    assert_eq!(script.claim(&b, "retro"), Reply::Grace { remaining_ms: 1 });
-    script.at(6_000);
-    assert_eq!(
-        script.claim(&a, "standup"),
-        Reply::Mine { epoch: Epoch(40) }
-    );
-    assert_eq!(
-        script.claim(&b, "retro"),
-        Reply::Granted { epoch: Epoch(41) }
-    );
+    script.at(1_000).leased(&a).leased(&b);
+    assert_eq!(script.claim(&a, "standup"), Reply::Grace);
+    script.at(2_999);
+    assert_eq!(script.claim(&b, "retro"), Reply::Grace);
+    script.at(3_000);
+    assert_eq!(script.claim(&a, "standup"), mine(40));
+    assert_eq!(script.claim(&b, "retro"), granted(41));
 }
 
 #[test]
@@ -301,8 +309,8 @@ fn a_re_assertion_after_grace_or_after_its_release_changes_nothing() {
     assert_eq!(script.release(&a, "standup", 40), Reply::Released);
     assert_eq!(script.reassert(&a, "standup", 40), Reply::Released);
     assert_eq!(script.owner("standup"), None);
-    script.at(5_000).leased(&a);
-    script.at(6_000);
+    script.at(2_500).leased(&a);
+    script.at(3_000);
     assert_eq!(script.reassert(&a, "retro", 41), Reply::Released);
     assert_eq!(script.owner("retro"), None);
 }
@@ -348,62 +356,141 @@ fn a_draining_or_unknown_shard_keeps_its_rooms_and_gets_no_new_ones() {
     let (a, stranger) = (holder("a", 1), holder("x", 9));
     script.leased(&a).leased(&stranger);
     script.claim(&a, "standup");
-    script
-        .directory
-        .set_topology(8, [("a".into(), ShardState::Draining)]);
-    assert_eq!(script.claim(&a, "standup"), Reply::Mine { epoch: Epoch(1) });
+    script.topology([("a", ShardState::Draining)]);
+    assert_eq!(script.claim(&a, "standup"), mine(1));
     assert_eq!(script.claim(&a, "retro"), Reply::Draining);
     assert_eq!(script.claim(&stranger, "retro"), Reply::Draining);
     assert_eq!(script.claim(&stranger, "standup"), owned_by("a", 1));
     script.at(2_000).leased(&a);
-    script
-        .directory
-        .set_topology(9, [("a".into(), ShardState::Active)]);
-    assert_eq!(
-        script.claim(&a, "retro"),
-        Reply::Granted { epoch: Epoch(2) }
-    );
+    script.topology([("a", ShardState::Active)]);
+    assert_eq!(script.claim(&a, "retro"), granted(2));
 }
 
 #[test]
 fn limits_refuse_with_a_reason_and_keep_what_is_there() {
     let mut script = Script::with_limits(
         false,
-        MemoryLimits {
+        DirectoryLimits {
             bindings_max: 1,
             shards_max: 1,
         },
     );
     let a = holder("a", 1);
     script.leased(&a);
-    assert_eq!(
-        script.claim(&a, "standup"),
-        Reply::Granted { epoch: Epoch(1) }
-    );
+    assert_eq!(script.claim(&a, "standup"), granted(1));
     assert!(matches!(script.claim(&a, "retro"), Reply::Refused { .. }));
     assert!(matches!(
         script.renew(holder("b", 2)),
         Reply::Refused { .. }
     ));
     script.leased(&a);
-    assert_eq!(script.claim(&a, "standup"), Reply::Mine { epoch: Epoch(1) });
+    assert_eq!(script.claim(&a, "standup"), mine(1));
     assert_eq!(script.release(&a, "standup", 1), Reply::Released);
-    assert_eq!(
-        script.claim(&a, "retro"),
-        Reply::Granted { epoch: Epoch(2) }
-    );
+    assert_eq!(script.claim(&a, "retro"), granted(2));
 }
 
 #[test]
-fn a_second_gateway_is_told_what_to_configure() {
+fn a_witness_that_slept_gives_everybody_a_whole_lease_to_come_back() {
     let mut script = Script::new(false);
-    let Reply::Refused { reason } = script.send(Request::Attach {
-        gateway: "g2".to_owned(),
-    }) else {
-        panic!("attached");
+    let a = holder("a", 1);
+    script.leased(&a);
+    script.claim(&a, "standup");
+    script.now += Duration::from_secs(20);
+    script.directory.expire(script.now);
+    assert_eq!(script.owner("standup"), Some(("a", 1)));
+    script.leased(&a);
+}
+
+#[test]
+fn a_life_that_says_it_is_the_successor_of_its_own_process_need_not_wait() {
+    let mut script = Script::new(false);
+    let (old, new, b) = (holder("a", 1), holder("a", 2), holder("b", 3));
+    script.leased(&old).leased(&b);
+    script.claim(&old, "standup");
+    let renewal = Renewal {
+        replaces: Some(Incarnation(1)),
+        ..Renewal::default()
     };
-    assert!(
-        reason.contains("g2") && reason.contains("shared directory"),
-        "{reason}"
+    let reply = script.renew_saying(new, renewal);
+    assert!(matches!(reply, Reply::Leased { .. }), "{reply:?}");
+    assert_eq!(script.owner("standup"), None);
+    assert_eq!(script.claim(&b, "standup"), granted(2));
+    assert_eq!(script.renew(old), Reply::NoLease);
+}
+
+#[test]
+fn a_room_goes_to_another_shard_in_one_step_with_what_was_left_for_it() {
+    let mut script = Script::new(false);
+    let (a, b) = (holder("a", 1), holder("b", 2));
+    script.leased(&a).leased(&b);
+    script.claim(&a, "standup");
+    let put = |epoch| Request::PutOptions {
+        holder: a.clone(),
+        room: room("standup"),
+        epoch: Epoch(epoch),
+        options: "{}".to_owned(),
+    };
+    assert_eq!(script.send(put(9)), Reply::Released);
+    assert_eq!(script.send(put(1)), Reply::Done);
+    let transfer = |epoch, life| Request::Transfer {
+        holder: a.clone(),
+        room: room("standup"),
+        epoch: Epoch(epoch),
+        to: "b".into(),
+        to_incarnation: Incarnation(life),
+    };
+    assert_eq!(script.send(transfer(9, 2)), Reply::Released);
+    assert_eq!(script.send(transfer(1, 9)), Reply::Draining);
+    assert_eq!(script.owner("standup"), Some(("a", 1)));
+    let moved = Reply::Transferred { epoch: Epoch(2) };
+    assert_eq!(script.send(transfer(1, 2)), moved);
+    assert_eq!(script.send(transfer(1, 2)), moved, "asked again");
+    assert_eq!(script.owner("standup"), Some(("b", 2)));
+    assert_eq!(script.release(&a, "standup", 1), Reply::Released);
+    assert_eq!(script.claim(&a, "standup"), owned_by("b", 2));
+    let mine = Reply::Mine {
+        epoch: Epoch(2),
+        from: Some(Epoch(1)),
+        options: Some("{}".to_owned()),
+    };
+    assert_eq!(script.claim(&b, "standup"), mine);
+    // They stay with the room when its shard dies, and go when the room ends.
+    script.at(1_000).leased(&a);
+    script.at(3_500).leased(&a);
+    assert_eq!(
+        script.claim(&a, "standup"),
+        Reply::Granted {
+            epoch: Epoch(3),
+            options: Some("{}".to_owned())
+        }
     );
+    script.release(&a, "standup", 3);
+    assert_eq!(script.claim(&a, "standup"), granted(4));
+}
+
+#[test]
+fn a_drained_shard_hears_of_it_and_gets_no_rooms_until_it_is_taken_back() {
+    let mut script = Script::new(false);
+    let a = holder("a", 1);
+    script.leased(&a);
+    let set = |drain: Option<Drain>| Request::SetDrain {
+        shard: "a".into(),
+        drain,
+    };
+    let by = Some(Drain {
+        deadline_unix_ms: Some(5),
+    });
+    assert_eq!(script.send(set(by.clone())), Reply::Done);
+    let Reply::Leased { drain, .. } = script.renew(a.clone()) else {
+        panic!("no lease");
+    };
+    assert_eq!(drain, by);
+    assert_eq!(script.claim(&a, "standup"), Reply::Draining);
+    assert_eq!(script.send(set(None)), Reply::Done);
+    assert_eq!(script.claim(&a, "standup"), granted(1));
+    let unknown = Request::SetDrain {
+        shard: "x".into(),
+        drain: None,
+    };
+    assert!(matches!(script.send(unknown), Reply::Refused { .. }));
 }

@@ -5,15 +5,15 @@
 //! has lapsed; if a renewal gave it a new one it would go on as the owner of rooms that are bound to
 //! nobody, or to another shard by now.
 
-use super::Incarnation;
 use crate::ShardId;
+use crate::directory::Incarnation;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Lives remembered of one shard: a process that sleeps while its replacement is restarted this
 /// often is still known. Beyond, the one that ended first is forgotten.
 const LIVES_MAX: usize = 16;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Shard {
     lives: VecDeque<Incarnation>,
     /// Greater than that of every shard whose last life ended before.
@@ -23,7 +23,7 @@ struct Shard {
 /// Ended lives, at most [`LIVES_MAX`] of each of `shards_max` shards, about 300 bytes a shard.
 /// Beyond, the shard whose last life ended first is forgotten: a process of it that slept while
 /// that many other shards came and went could renew a lease that it does not have.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct EndedLives {
     shards_max: usize,
     shards: BTreeMap<ShardId, Shard>,

@@ -1,0 +1,67 @@
+//! Which shards there are, and which of them take rooms.
+
+use super::{DirectoryState, Heirs};
+use crate::directory::{Drain, Reply};
+use crate::{Shard, ShardId, ShardState};
+use std::collections::BTreeMap;
+
+impl DirectoryState {
+    pub(super) fn announce(&mut self, topology: Vec<Shard>) -> Reply {
+        let shards = topology.into_iter().map(|shard| (shard.id.clone(), shard));
+        let topology: BTreeMap<ShardId, Shard> = shards.collect();
+        if topology.is_empty() {
+            return Reply::Refused {
+                reason: "no shards: name at least one".to_owned(),
+            };
+        }
+        if topology != self.topology {
+            self.topology = topology;
+            self.generation += 1;
+            self.version += 1;
+            self.drains
+                .retain(|shard, _| self.topology.contains_key(shard));
+            // The operator says that they do not exist any more.
+            for ((shard, _), heirs) in &mut self.orphaned {
+                if !self.topology.contains_key(shard) {
+                    *heirs = Heirs::Anybody;
+                }
+            }
+        }
+        Reply::Announced {
+            directory: self.incarnation,
+            generation: self.generation,
+        }
+    }
+
+    pub(super) fn set_drain(&mut self, shard: ShardId, drain: Option<Drain>) -> Reply {
+        if !self.topology.contains_key(&shard) {
+            return Reply::Refused {
+                reason: format!("there is no shard `{shard}`: `anteroom shards ls` lists them"),
+            };
+        }
+        let before = match drain {
+            Some(drain) => self.drains.insert(shard.clone(), drain),
+            None => self.drains.remove(&shard),
+        };
+        if before != self.drains.get(&shard).cloned() {
+            self.version += 1;
+        }
+        Reply::Done
+    }
+
+    /// The order to empty a shard: an operator's word, else the configuration's.
+    pub(super) fn drain_of(&self, shard: &ShardId) -> Option<Drain> {
+        let configured = self.topology.get(shard).map(|known| known.state);
+        let by_config = (configured == Some(ShardState::Draining)).then_some(Drain {
+            deadline_unix_ms: None,
+        });
+        self.drains.get(shard).cloned().or(by_config)
+    }
+
+    /// Whether the shard may get new rooms. One that the topology does not name gets none.
+    pub(super) fn accepts(&self, shard: &ShardId) -> bool {
+        self.topology.contains_key(shard)
+            && self.drain_of(shard).is_none()
+            && !self.leases.get(shard).is_some_and(|lease| lease.leaving)
+    }
+}

@@ -1,0 +1,161 @@
+//! Who says that time has passed: the gateways' side of leases.
+//!
+//! Owns: since when the same renewal has been seen, by a clock that only runs forward. Must not:
+//! trust a clock of the directory's machine, or count time in which it did not look.
+//!
+//! Why it is safe: a renewal was sent before it could be seen. Its shard counts from sending, and
+//! stops [`MARGIN_MS`](super::MARGIN_MS) before a lease is over; the witness counts from seeing, and
+//! asks for the end of exactly the renewal that it saw, so that one which came since wins.
+
+use super::{DirectoryIncarnation, HOLD_MS, Incarnation, LEASE_MS, Request, View};
+use crate::ShardId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// A witness that has not looked for this long, milliseconds, starts to count again: the shards could
+/// not reach the directory either, perhaps, and get a whole lease to come back.
+const GAP_MS: u64 = 1_000;
+
+const LEASE: Duration = Duration::from_millis(LEASE_MS);
+const GAP: Duration = Duration::from_millis(GAP_MS);
+const HOLD: Duration = Duration::from_millis(HOLD_MS);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Sighting {
+    incarnation: Incarnation,
+    seq: u64,
+    since: Instant,
+}
+
+/// What one gateway has seen. See the module's first lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Witness {
+    directory: Option<DirectoryIncarnation>,
+    /// Since when this life of the directory is looked at without a gap.
+    since: Option<Instant>,
+    looked: Option<Instant>,
+    grace: bool,
+    hold: bool,
+    /// As many as the directory has leases.
+    leases: BTreeMap<ShardId, Sighting>,
+    orphaned: BTreeMap<(ShardId, Incarnation), Instant>,
+    /// Shards of the topology that had no lease yet in this life of the directory.
+    awaited: BTreeSet<ShardId>,
+}
+
+impl Witness {
+    /// The directory's answer to a look at it, received at `now`.
+    pub fn handle_view(&mut self, view: &View, now: Instant) {
+        let gap = self.looked.is_none_or(|looked| now > looked + GAP);
+        if gap || self.directory != Some(view.directory) {
+            let awaited = view.topology.iter().map(|shard| shard.id.clone());
+            *self = Self {
+                directory: Some(view.directory),
+                since: Some(now),
+                awaited: awaited.collect(),
+                ..Self::default()
+            };
+        }
+        self.looked = Some(now);
+        self.grace = view.grace;
+        self.hold = view.hold;
+        let before = std::mem::take(&mut self.leases);
+        for lease in &view.leases {
+            let fresh = Sighting {
+                incarnation: lease.incarnation,
+                seq: lease.seq,
+                since: now,
+            };
+            let same =
+                |seen: &&Sighting| seen.incarnation == lease.incarnation && seen.seq == lease.seq;
+            let seen = before.get(&lease.shard).filter(same).copied();
+            self.leases
+                .insert(lease.shard.clone(), seen.unwrap_or(fresh));
+            self.awaited.remove(&lease.shard);
+        }
+        self.await_others(view);
+        let before = std::mem::take(&mut self.orphaned);
+        for life in &view.orphaned {
+            let since = before.get(life).copied().unwrap_or(now);
+            self.orphaned.insert(life.clone(), since);
+        }
+    }
+
+    /// A topology that comes or changes during grace names further shards to wait for; those that it
+    /// does not name are not waited for.
+    fn await_others(&mut self, view: &View) {
+        let named = |id: &ShardId| view.topology.iter().any(|shard| shard.id == *id);
+        self.awaited.retain(named);
+        if view.grace {
+            let absent = view
+                .topology
+                .iter()
+                .filter(|shard| !self.leases.contains_key(&shard.id));
+            self.awaited
+                .extend(absent.map(|shard| shard.id.clone()).collect::<Vec<_>>());
+        }
+    }
+
+    /// What is to be said to the directory at `now`. Nothing is said twice in a row only because the
+    /// directory's next view shows the effect; asking again does no harm.
+    pub fn requests(&self, now: Instant) -> Vec<Request> {
+        let Some(directory) = self.directory else {
+            return Vec::new();
+        };
+        let over = |since: Instant, wait: Duration| now >= since + wait;
+        let lapsed = self
+            .leases
+            .iter()
+            .filter(|(_, seen)| over(seen.since, LEASE));
+        let lapse = lapsed.map(|(shard, seen)| Request::Lapse {
+            directory,
+            shard: shard.clone(),
+            incarnation: seen.incarnation,
+            seq: seen.seq,
+        });
+        let forgotten = self.orphaned.iter();
+        let forgotten = forgotten.filter(|(_, since)| over(**since, HOLD + LEASE));
+        let forget = forgotten.map(|((shard, incarnation), _)| Request::Forget {
+            directory,
+            shard: shard.clone(),
+            incarnation: *incarnation,
+        });
+        let mut requests: Vec<Request> = lapse.chain(forget).collect();
+        if self.ends_grace(now) {
+            requests.push(Request::EndGrace { directory });
+        }
+        requests
+    }
+
+    /// Every owner from the life before has either re-asserted its rooms or stopped them: without
+    /// hold after one lease; with hold a shard that has not shown up may go on for longer.
+    fn ends_grace(&self, now: Instant) -> bool {
+        let over = |wait: Duration| self.since.is_some_and(|since| now >= since + wait);
+        let all_here = !self.hold || self.awaited.is_empty();
+        self.grace && (over(HOLD + LEASE) || all_here && over(LEASE))
+    }
+
+    /// What is left, by this clock, of the shard's lease; `None` if it has none.
+    pub fn lease_remaining(&self, shard: &ShardId, now: Instant) -> Option<Duration> {
+        let seen = self.leases.get(shard)?;
+        let remaining = (seen.since + LEASE).saturating_duration_since(now);
+        (!remaining.is_zero()).then_some(remaining)
+    }
+
+    /// How long, by this clock, no claim can succeed yet, at least; zero outside of grace.
+    pub fn grace_remaining(&self, now: Instant) -> Duration {
+        let since = self.since.filter(|_| self.grace);
+        since.map_or(Duration::ZERO, |since| {
+            (since + LEASE).saturating_duration_since(now)
+        })
+    }
+
+    /// During grace: the shards that are waited for.
+    pub fn awaited(&self) -> impl Iterator<Item = &ShardId> {
+        let waits = self.grace && self.hold;
+        self.awaited.iter().filter(move |_| waits)
+    }
+}
+
+#[cfg(test)]
+mod tests;

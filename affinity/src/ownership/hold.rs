@@ -1,0 +1,298 @@
+//! Going on without a lease, and helping others to.
+//!
+//! Owns: the promises of the other shards, and ours to them. Must not: extend anything unless every
+//! life that could take our rooms over has said that it will not.
+//!
+//! The directory lets a lapsed life's rooms go only to lives that it knew (see
+//! [`crate::directory::DirectoryState`]). So a shard that cannot renew asks each life it knows to
+//! *keep* it. One that reaches the directory relays the renewal. One that does not promises to claim
+//! nothing for a while; with promises of all, the shard goes on for that long, counted from asking,
+//! less [`MARGIN_MS`]. Whoever does not answer ends it.
+
+use super::{Duration, Instant, Ownership, RequestId, Topic};
+use crate::ShardId;
+use crate::directory::{
+    DirectoryUnreachable, Incarnation, MARGIN_MS, RENEW_MS, Reply, Request, Roster,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How long a shard that has promised claims nothing, milliseconds. As long as a lease, so that one
+/// lost question does not end a hold.
+pub const PROMISE_MS: u64 = 3_000;
+
+/// A renewal without an answer for this long, milliseconds, is trouble. Early enough for a promise
+/// before the deadline, late enough for one slow answer.
+const PATIENCE_MS: u64 = RENEW_MS + RENEW_MS / 2;
+
+/// Earlier lives of this process that are remembered, to say of them that they are over.
+const PAST_MAX: usize = 16;
+
+const PROMISE: Duration = Duration::from_millis(PROMISE_MS);
+const MARGIN: Duration = Duration::from_millis(MARGIN_MS);
+const PATIENCE: Duration = Duration::from_millis(PATIENCE_MS);
+const ASK_AGAIN: Duration = Duration::from_millis(RENEW_MS);
+
+/// One shard asks another one to keep it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Keep {
+    /// The asked life; another life of that shard cannot speak for it.
+    pub life: Incarnation,
+    /// The asking shard's renewal, to be relayed if possible.
+    pub renewal: Request,
+}
+
+/// What the asked shard says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kept {
+    /// The directory's answer to the relayed renewal.
+    Relayed(Reply),
+    /// It claims nothing for this long, milliseconds from being asked.
+    Promised {
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// It is not that life any more, and that life claims nothing ever again.
+    LifeOver,
+    /// It cannot say.
+    No,
+}
+
+/// What the asked shard is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeepDuty {
+    /// Pass the renewal on to the directory; if that fails, [`Ownership::relay_failed`].
+    Relay(Request),
+    /// Answer this.
+    Answer(Kept),
+}
+
+/// A question to another shard, to be sent now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// To be answered by [`Ownership::handle_kept`].
+    pub id: RequestId,
+    /// Whom.
+    pub shard: ShardId,
+    /// Where it is reached.
+    pub url: String,
+    /// What.
+    pub keep: Keep,
+}
+
+/// Another shard that could take our rooms over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Peer {
+    incarnation: Incarnation,
+    url: String,
+    /// It claims nothing until then, by our clock.
+    promised: Option<Instant>,
+    ask_at: Instant,
+}
+
+/// The others, as far as they matter for a hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Hold {
+    /// Version of the roster at the present directory life; 0: none yet.
+    pub(super) knows: u64,
+    peers: BTreeMap<ShardId, Peer>,
+    /// Send time of the last renewal that succeeded.
+    renewed: Option<Instant>,
+    /// The last renewal has failed.
+    failed: bool,
+    /// No hold beyond.
+    limit: Option<Instant>,
+    /// Our promise: no claims until then.
+    promised: Option<Instant>,
+    past: VecDeque<Incarnation>,
+}
+
+impl Hold {
+    pub(super) fn renewed(&mut self, sent_at: Instant, limit: Option<Instant>) {
+        self.renewed = self.renewed.max(Some(sent_at));
+        self.failed = false;
+        self.limit = self.limit.max(limit);
+    }
+
+    pub(super) fn renewal_failed(&mut self) {
+        self.failed = true;
+    }
+
+    /// True if it was news.
+    pub(super) fn learn(&mut self, roster: Roster, now: Instant) -> bool {
+        if roster.version <= self.knows {
+            return false;
+        }
+        self.knows = roster.version;
+        let mut before = std::mem::take(&mut self.peers);
+        for life in roster.lives {
+            let known = before
+                .remove(&life.shard)
+                .filter(|peer| peer.incarnation == life.incarnation);
+            let (promised, ask_at) = known.map_or((None, now), |peer| (peer.promised, peer.ask_at));
+            let peer = Peer {
+                incarnation: life.incarnation,
+                url: life.url,
+                promised,
+                ask_at,
+            };
+            self.peers.insert(life.shard, peer);
+        }
+        true
+    }
+
+    /// A new directory life, or no lease at all: nothing of this can extend anything any more. What
+    /// we have promised stays promised.
+    pub(super) fn reset(&mut self) {
+        let (promised, past) = (self.promised, std::mem::take(&mut self.past));
+        *self = Self {
+            promised,
+            past,
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn life_over(&mut self, life: Incarnation) {
+        if self.past.len() >= PAST_MAX {
+            self.past.pop_front();
+        }
+        self.past.push_back(life);
+    }
+
+    fn in_trouble(&self, now: Instant) -> bool {
+        self.failed || self.renewed.is_none_or(|renewed| now >= renewed + PATIENCE)
+    }
+
+    /// Until when all others have promised to claim nothing. Without others: as long as may be.
+    pub(super) fn until(&self) -> Option<Instant> {
+        let limit = self.limit?;
+        let mut until = limit;
+        for peer in self.peers.values() {
+            until = until.min(peer.promised?);
+        }
+        Some(until)
+    }
+
+    /// When the next question is due.
+    fn ask_at(&self) -> Option<Instant> {
+        self.limit?;
+        let trouble = if self.failed {
+            None
+        } else {
+            self.renewed.map(|renewed| renewed + PATIENCE)
+        };
+        let first = self.peers.values().map(|peer| peer.ask_at).min()?;
+        Some(trouble.map_or(first, |trouble| first.max(trouble)))
+    }
+
+    pub(super) fn no_claims_until(&self) -> Option<Instant> {
+        self.promised
+    }
+}
+
+impl Ownership {
+    /// The next question to another shard. Send it now, like a request.
+    pub fn poll_question(&mut self, now: Instant) -> Option<Question> {
+        let may = self.leased && !self.resigned() && !self.past_end(now);
+        if !may || self.is_crowded() || self.hold.limit.is_none() || !self.hold.in_trouble(now) {
+            return None;
+        }
+        let due = self.hold.peers.iter_mut().find(|(_, p)| p.ask_at <= now);
+        let (shard, peer) = due?;
+        peer.ask_at = now + ASK_AGAIN;
+        let (shard, life, url) = (shard.clone(), peer.incarnation, peer.url.clone());
+        let renewal = self.renewal();
+        let topic = Topic::Keep {
+            shard: shard.clone(),
+            life,
+        };
+        let (id, renewal) = self.send(topic, renewal, now);
+        let keep = Keep { life, renewal };
+        Some(Question {
+            id,
+            shard,
+            url,
+            keep,
+        })
+    }
+
+    pub(super) fn next_question_at(&self) -> Option<Instant> {
+        self.leased.then(|| self.hold.ask_at())?
+    }
+
+    /// The answer to a question; an error if there is none. `fresh` as in
+    /// [`Ownership::handle_timeout`].
+    pub fn handle_kept(
+        &mut self,
+        id: RequestId,
+        kept: Result<Kept, DirectoryUnreachable>,
+        fresh: Incarnation,
+        now: Instant,
+    ) {
+        let Ok(kept) = kept else {
+            return self.handle_reply(id, Err(DirectoryUnreachable("peer".into())), fresh, now);
+        };
+        if let Kept::Relayed(reply) = kept {
+            return self.handle_reply(id, Ok(reply), fresh, now);
+        }
+        self.handle_timeout(fresh, now);
+        let Some(sent) = self.in_flight.remove(&id) else {
+            return;
+        };
+        let Topic::Keep { shard, life } = &sent.topic else {
+            return;
+        };
+        if !self.is_current(&sent) {
+            return;
+        }
+        match kept {
+            Kept::Promised { for_ms } => {
+                let length = Duration::from_millis(for_ms.min(PROMISE_MS)).saturating_sub(MARGIN);
+                if let Some(peer) = self.hold.peers.get_mut(shard)
+                    && peer.incarnation == *life
+                {
+                    peer.promised = peer.promised.max(Some(sent.sent_at + length));
+                }
+            }
+            Kept::LifeOver => {
+                let same = |peer: &Peer| peer.incarnation == *life;
+                if self.hold.peers.get(shard).is_some_and(same) {
+                    self.hold.peers.remove(shard);
+                }
+            }
+            Kept::Relayed(_) | Kept::No => {}
+        }
+    }
+
+    /// Another shard asks to be kept.
+    pub fn handle_keep(&mut self, keep: Keep, now: Instant) -> KeepDuty {
+        if self.hold.past.contains(&keep.life) {
+            return KeepDuty::Answer(Kept::LifeOver);
+        }
+        let is_renewal = matches!(keep.renewal, Request::Renew { .. });
+        if keep.life != self.incarnation || !is_renewal || self.resigned() {
+            return KeepDuty::Answer(Kept::No);
+        }
+        if self.leased && !self.past_end(now) && !self.hold.in_trouble(now) {
+            return KeepDuty::Relay(keep.renewal);
+        }
+        KeepDuty::Answer(self.promise(now))
+    }
+
+    /// The relayed renewal got no answer: then the directory is out of our reach, too.
+    pub fn relay_failed(&mut self, now: Instant) -> Kept {
+        self.hold.renewal_failed();
+        self.renew_at = self.renew_at.min(now);
+        self.promise(now)
+    }
+
+    fn promise(&mut self, now: Instant) -> Kept {
+        self.hold.promised = self.hold.promised.max(Some(now + PROMISE));
+        Kept::Promised { for_ms: PROMISE_MS }
+    }
+
+    /// We have promised to claim nothing: not even what was granted meanwhile is taken.
+    pub(super) fn has_promised(&self, now: Instant) -> bool {
+        self.hold.promised.is_some_and(|until| now < until)
+    }
+}
