@@ -71,6 +71,11 @@ impl Gauges {
                 before.stray_packets,
             ),
             (
+                "anteroom_node_fenced_packets_total",
+                report.fenced_packets,
+                before.fenced_packets,
+            ),
+            (
                 "anteroom_node_udp_dropped_total",
                 now.udp_dropped,
                 self.last.udp_dropped,
@@ -119,6 +124,8 @@ pub(crate) fn describe() {
     describe_counter!("anteroom_node_bytes_out_total", "Media bytes sent");
     let strays = "Datagrams, frames and connections that belong to nobody here";
     describe_counter!("anteroom_node_stray_packets_total", strays);
+    let fenced = "Packets not taken while the shard has not said that it owns the rooms";
+    describe_counter!("anteroom_node_fenced_packets_total", fenced);
     let udp = "Datagrams that the kernel did not take";
     describe_counter!("anteroom_node_udp_dropped_total", udp);
     let tcp = "Frames for ICE-TCP connections that were too slow or gone";

@@ -7,16 +7,21 @@ use crate::figures::{Figures, Gauges};
 use crate::media_thread::{COMMANDS_MAX, End, MediaThread, Start, panic_text};
 use crate::node::NodeError;
 use crate::ports::Sockets;
-use proto::link::NodeEnd;
+use proto::link::{LINK_QUEUE_MESSAGES, NodeEnd};
 use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Commands prepared in one go. Each may take some milliseconds.
 const PREPARE_BATCH: usize = 16;
+/// Commands that may wait to be prepared: as many as may wait on the link. When there are more, the
+/// link's own queue fills.
+const WAITING_MAX: usize = LINK_QUEUE_MESSAGES;
 /// How often figures are sent.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long the media thread may show no sign of life. It shows one each second.
@@ -95,39 +100,81 @@ fn link_end(end: End) -> LinkEnd {
 }
 
 /// Prepares commands and hands them on, strictly in order: a subscription must not overtake the
-/// publication it is about, even of another participant.
+/// publication it is about, even of another participant. Only what the shard says of its ownership
+/// passes the others: it comes too late soon, and a burst of joins takes seconds to prepare.
 async fn pass_commands(
     mut commands: mpsc::Receiver<NodeCommand>,
     factory: TransportFactory,
     prepared: mpsc::Sender<Prepared>,
     events: mpsc::Sender<NodeEvent>,
 ) -> LinkEnd {
-    let mut batch = Vec::with_capacity(PREPARE_BATCH);
+    let mut arrived = Vec::with_capacity(PREPARE_BATCH);
+    let mut waiting: VecDeque<NodeCommand> = VecDeque::new();
+    let mut preparing = None;
     loop {
-        if commands.recv_many(&mut batch, PREPARE_BATCH).await == 0 {
-            return LinkEnd::Closed;
+        if preparing.is_none() && !waiting.is_empty() {
+            let batch: Vec<_> = waiting.drain(..waiting.len().min(PREPARE_BATCH)).collect();
+            let factory = factory.clone();
+            preparing = Some(tokio::task::spawn_blocking(move || {
+                let prepare = |command| prepare(&factory, command);
+                batch.into_iter().map(prepare).collect::<Vec<_>>()
+            }));
         }
-        let waiting = std::mem::take(&mut batch);
-        let factory = factory.clone();
-        let preparing = tokio::task::spawn_blocking(move || {
-            let prepare = |command| prepare(&factory, command);
-            waiting.into_iter().map(prepare).collect::<Vec<_>>()
-        });
-        // Fails only if the runtime shuts down.
-        let Ok(outcomes) = preparing.await else {
-            return LinkEnd::Closed;
-        };
-        for outcome in outcomes {
-            let passed = match outcome {
-                Outcome::Prepared(command) => prepared.send(command).await.is_ok(),
-                Outcome::Refused(event) => events.try_send(event).is_ok(),
-                Outcome::Lost => true,
-            };
-            if !passed {
-                return LinkEnd::Closed;
+        tokio::select! {
+            count = commands.recv_many(&mut arrived, PREPARE_BATCH),
+                if waiting.len() < WAITING_MAX =>
+            {
+                if count == 0 {
+                    return LinkEnd::Closed;
+                }
+                let (urgent, others): (Vec<_>, Vec<_>) = arrived
+                    .drain(..)
+                    .partition(|command| matches!(command, NodeCommand::Owned { .. }));
+                waiting.extend(others);
+                let urgent = urgent.into_iter().map(|command| prepare(&factory, command));
+                if !pass(urgent.collect(), &prepared, &events).await {
+                    return LinkEnd::Closed;
+                }
+            }
+            outcomes = finished(&mut preparing) => {
+                preparing = None;
+                // Fails only if the runtime shuts down.
+                let Ok(outcomes) = outcomes else {
+                    return LinkEnd::Closed;
+                };
+                if !pass(outcomes, &prepared, &events).await {
+                    return LinkEnd::Closed;
+                }
             }
         }
     }
+}
+
+/// The end of the task, or never without one.
+async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Hands prepared commands on; false if nobody takes them any more.
+async fn pass(
+    outcomes: Vec<Outcome>,
+    prepared: &mpsc::Sender<Prepared>,
+    events: &mpsc::Sender<NodeEvent>,
+) -> bool {
+    for outcome in outcomes {
+        let passed = match outcome {
+            Outcome::Prepared(command) => prepared.send(command).await.is_ok(),
+            Outcome::Refused(event) => events.try_send(event).is_ok(),
+            Outcome::Lost => true,
+        };
+        if !passed {
+            return false;
+        }
+    }
+    true
 }
 
 enum Outcome {

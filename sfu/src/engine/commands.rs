@@ -1,14 +1,15 @@
 //! The shard's commands: handed out, and those about participants obeyed.
 
 use super::factory::Step;
-use super::room::{Kept, MAX_PARTICIPANTS, Offering, Participant, Room};
+use super::recent::Recent;
+use super::room::{Detaching, Kept, MAX_PARTICIPANTS, Offering, Participant, Room};
 use super::signalling::Offer;
 use super::speaker::Speakers;
 use super::timers::Timer;
 use super::{Engine, ParticipantKey, RoomKey};
 use proto::id::{ParticipantSid, RoomSid};
 use proto::media::{MediaPermission, NewParticipant, NodeCommand, NodeEvent, PeerMode, Target};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use str0m::Rtc;
 
 impl Engine {
@@ -89,11 +90,13 @@ impl Engine {
                 participant,
                 permission,
             } => self.set_permission(&participant, permission, now),
-            NodeCommand::Owned { .. }
-            | NodeCommand::Export { .. }
-            | NodeCommand::Detach { .. }
-            | NodeCommand::Adopt { .. }
-            | NodeCommand::Deliver { .. } => {}
+            NodeCommand::Owned { nonce, for_ms } => {
+                self.take_owned(nonce, Duration::from_millis(for_ms), now);
+            }
+            NodeCommand::Export { room } => self.export(room, now),
+            NodeCommand::Detach { participant } => self.begin_detach(&participant, now),
+            NodeCommand::Adopt { participant, media } => self.adopt(participant, media, now),
+            NodeCommand::Deliver { room, data } => self.deliver(&room, data, now),
             // The factory takes these apart.
             NodeCommand::AddParticipant(_)
             | NodeCommand::Offer { .. }
@@ -108,7 +111,7 @@ impl Engine {
             .ok_or_else(|| "this participant is not on this node: join again".to_owned())
     }
 
-    fn refuse_if_failed(
+    pub(super) fn refuse_if_failed(
         &mut self,
         participant: ParticipantSid,
         offer_id: u32,
@@ -131,23 +134,48 @@ impl Engine {
         subscriber: Option<Box<Rtc>>,
         now: Instant,
     ) {
-        let sid = command.participant;
+        let sid = command.participant.clone();
         if self.participants_by_sid.contains_key(&sid) {
             return;
         }
-        let complete =
-            publisher.is_some() && (subscriber.is_some() || command.mode == PeerMode::Single);
-        if !complete || self.participants.len() >= MAX_PARTICIPANTS {
+        let mode = command.mode;
+        let complete = publisher.is_some() && (subscriber.is_some() || mode == PeerMode::Single);
+        let Some(key) = complete
+            .then(|| self.admit_participant(command, now))
+            .flatten()
+        else {
             let reason = "the node is full or out of resources: use another one".to_owned();
             self.refuse_if_failed(sid, 0, Err(reason));
             return;
+        };
+        let publisher = publisher.map(|rtc| self.install(rtc, key, Target::Publisher, now));
+        let subscriber = subscriber.map(|rtc| self.install(rtc, key, Target::Subscriber, now));
+        if let Some(participant) = self.participants.get_mut(key) {
+            participant.publisher = publisher;
+            participant.subscriber = subscriber;
         }
-        let room = self.room(&command.room, now);
+        if mode == PeerMode::Dual {
+            self.offer(key, now);
+        }
+    }
+
+    /// Makes a participant without a transport. `None` if there are too many.
+    pub(super) fn admit_participant(
+        &mut self,
+        command: NewParticipant,
+        now: Instant,
+    ) -> Option<ParticipantKey> {
+        if self.participants.len() >= MAX_PARTICIPANTS {
+            return None;
+        }
+        let sid = command.participant;
+        let room_key = self.room(&command.room, now);
+        let room = self.rooms.get_mut(room_key)?;
         let key = self.participants.insert(Participant {
             sid: sid.clone(),
             identity: command.identity,
             hidden: command.hidden,
-            room,
+            room: room_key,
             mode: command.mode,
             permission: command.permission,
             publisher: None,
@@ -156,25 +184,18 @@ impl Engine {
             subscriptions: Vec::new(),
             kept: Kept::default(),
             last_data_sequence: 0,
+            last_spread_sequence: 0,
+            joined_after: room.recent.last_sequences(now),
+            detaching: Detaching::No,
             sections_wanted_at: None,
             offering: Offering::default(),
         });
+        room.participants.push(key);
         self.participants_by_sid.insert(sid, key);
-        if let Some(room) = self.rooms.get_mut(room) {
-            room.participants.push(key);
-        }
-        let publisher = publisher.map(|rtc| self.install(rtc, key, Target::Publisher, now));
-        let subscriber = subscriber.map(|rtc| self.install(rtc, key, Target::Subscriber, now));
-        if let Some(participant) = self.participants.get_mut(key) {
-            participant.publisher = publisher;
-            participant.subscriber = subscriber;
-        }
         if !self.timers.is_set(Timer::Housekeeping) {
             self.timers.set(Timer::Housekeeping, Some(now));
         }
-        if command.mode == PeerMode::Dual {
-            self.offer(key, now);
-        }
+        Some(key)
     }
 
     fn room(&mut self, sid: &RoomSid, now: Instant) -> RoomKey {
@@ -185,16 +206,18 @@ impl Engine {
             sid: sid.clone(),
             participants: Vec::new(),
             speakers: Speakers::new(now),
+            recent: Recent::default(),
         });
         self.rooms_by_sid.insert(sid.clone(), key);
         key
     }
 
-    fn remove_participant(&mut self, sid: &ParticipantSid, now: Instant) {
+    pub(super) fn remove_participant(&mut self, sid: &ParticipantSid, now: Instant) {
         let Some(key) = self.participants_by_sid.remove(sid) else {
             return;
         };
         self.timers.set(Timer::Negotiation(key), None);
+        self.timers.set(Timer::Detach(key), None);
         let Some(participant) = self.participants.get(key) else {
             return;
         };
@@ -249,7 +272,7 @@ impl Engine {
         }
     }
 
-    fn set_permission(
+    pub(super) fn set_permission(
         &mut self,
         participant: &ParticipantSid,
         permission: MediaPermission,

@@ -1,37 +1,70 @@
 //! Data packets from one participant to the others of its room.
 
-use super::channels::{Label, Written, write};
-use super::data_packet::{Destinations, MAX_DATA_PACKET, Relayed, Stamp, stamp};
-use super::{Engine, ParticipantKey, TransportKey};
-use proto::media::PeerMode;
-use std::time::Instant;
+use super::channels::{Label, Message, Written, write};
+use super::data_packet::{Destinations, MAX_DATA_PACKET, Relayed, Stamp, read, stamp};
+use super::recent::Packet;
+use super::room::{Detaching, Participant};
+use super::{Engine, ParticipantKey, RoomKey, TransportKey};
+use proto::id::{ParticipantSid, RoomSid};
+use proto::media::{CarriedData, PeerMode};
+use std::time::{Duration, Instant};
+
+/// Most packets taken from one [`NodeCommand::Deliver`](proto::media::NodeCommand::Deliver): twice
+/// what a node remembers. More are counted and dropped.
+const MAX_DELIVERY: usize = 2 * super::recent::MAX_PACKETS;
+
+/// Who sent a packet, and when it was taken.
+struct Origin {
+    room: RoomKey,
+    from: ParticipantSid,
+    /// It names its sender, and has a sequence: receivers notice if they get it twice.
+    repeatable: bool,
+    at: Instant,
+}
 
 impl Engine {
     /// A message came in on a data channel.
     pub(super) fn relay(&mut self, from: TransportKey, label: Label, data: &[u8], now: Instant) {
+        if self.is_fenced(now) {
+            self.outbox.counters.fenced += 1;
+            return;
+        }
         let relayed = self
             .transports
             .get(from)
             .map(|transport| transport.owner)
-            .and_then(|sender| Some((sender, self.admit(sender, label, data)?)));
+            .and_then(|sender| self.admit(sender, label, data, now));
         match relayed {
-            Some((sender, relayed)) => self.spread(sender, label, &relayed, now),
+            Some((origin, relayed)) => self.spread(origin, label, relayed, now),
             None => self.outbox.counters.strays += 1,
         }
     }
 
     /// The packet as the others get it, `None` if they do not.
-    fn admit(&mut self, sender: ParticipantKey, label: Label, data: &[u8]) -> Option<Relayed> {
+    fn admit(
+        &mut self,
+        sender: ParticipantKey,
+        label: Label,
+        data: &[u8],
+        now: Instant,
+    ) -> Option<(Origin, Relayed)> {
         let participant = self.participants.get_mut(sender)?;
         if !participant.permission.publish_data || data.len() > MAX_DATA_PACKET {
             return None;
         }
+        let mut origin = Origin {
+            room: participant.room,
+            from: participant.sid.clone(),
+            repeatable: false,
+            at: now,
+        };
         if label == Label::DataTrack {
-            return Some(Relayed {
+            let relayed = Relayed {
                 bytes: data.to_vec(),
                 sequence: 0,
                 destinations: Destinations::default(),
-            });
+            };
+            return Some((origin, relayed));
         }
         let who = if participant.hidden {
             Stamp::NOBODY
@@ -52,32 +85,120 @@ impl Engine {
                 return None;
             }
             participant.last_data_sequence = relayed.sequence;
+            participant.last_spread_sequence = relayed.sequence;
+            origin.repeatable = !participant.hidden;
         }
-        Some(relayed)
+        Some((origin, relayed))
     }
 
-    fn spread(&mut self, sender: ParticipantKey, label: Label, relayed: &Relayed, now: Instant) {
-        let room = self.participants.get(sender).map(|sender| sender.room);
-        let Some(room) = room.and_then(|room| self.rooms.get(room)) else {
+    /// Packets that another node took before the room came here.
+    pub(super) fn deliver(&mut self, room: &RoomSid, data: Vec<CarriedData>, now: Instant) {
+        let room = self.rooms_by_sid.get(room).copied();
+        let surplus = data.len().saturating_sub(MAX_DELIVERY);
+        self.outbox.counters.strays += surplus as u64;
+        for carried in data.into_iter().take(MAX_DELIVERY) {
+            let taken = room.and_then(|room| self.deliver_one(room, carried, now));
+            self.outbox.counters.strays += u64::from(taken.is_none());
+        }
+    }
+
+    /// `None` if the packet makes no sense.
+    fn deliver_one(&mut self, room: RoomKey, carried: CarriedData, now: Instant) -> Option<()> {
+        let relayed = read(carried.packet).ok()?;
+        if relayed.sequence == 0 || relayed.sequence != carried.sequence {
+            return None;
+        }
+        let sender = self.participants_by_sid.get(&carried.from).copied();
+        let sender = sender.and_then(|sender| self.participants.get_mut(sender));
+        if let Some(sender) = sender {
+            if sender.room != room || sender.hidden {
+                return None;
+            }
+            if carried.sequence <= sender.last_spread_sequence {
+                return Some(());
+            }
+            sender.last_spread_sequence = carried.sequence;
+            sender.last_data_sequence = sender.last_data_sequence.max(carried.sequence);
+        } else {
+            // It has left since; what it said last still counts.
+            let last = self.rooms.get(room)?.recent.last_of(&carried.from, now);
+            if last.is_some_and(|last| carried.sequence <= last) {
+                return Some(());
+            }
+        }
+        let age = Duration::from_millis(carried.age_ms.into());
+        let origin = Origin {
+            room,
+            from: carried.from,
+            repeatable: true,
+            at: now.checked_sub(age).unwrap_or(now),
+        };
+        self.spread(origin, Label::Reliable, relayed, now);
+        Some(())
+    }
+
+    fn spread(&mut self, origin: Origin, label: Label, relayed: Relayed, now: Instant) {
+        let Some(room) = self.rooms.get_mut(origin.room) else {
             return;
         };
-        let others = room.participants.iter().filter(|key| **key != sender);
-        let meant = |key: &&ParticipantKey| {
-            self.participants.get(**key).is_some_and(|other| {
-                let (identity, sid) = (other.identity.as_str(), other.sid.as_str());
-                relayed.destinations.include(identity, sid)
-            })
+        let Relayed {
+            bytes,
+            sequence,
+            destinations,
+        } = relayed;
+        let message = if label == Label::Reliable {
+            room.recent.message(bytes.into())
+        } else {
+            Message {
+                serial: 0,
+                bytes: bytes.into(),
+            }
         };
-        let receivers: Vec<ParticipantKey> = others.filter(meant).copied().collect();
+        let meant = |key: &&ParticipantKey| {
+            self.participants
+                .get(**key)
+                .is_some_and(|other| other.is_meant(&origin.from, sequence, &destinations))
+        };
+        let receivers: Vec<ParticipantKey> =
+            room.participants.iter().filter(meant).copied().collect();
+        if label == Label::Reliable && origin.repeatable {
+            let packet = Packet {
+                message: message.clone(),
+                from: origin.from,
+                sequence,
+                destinations,
+                at: origin.at,
+            };
+            room.recent.push(packet, now);
+        }
         for receiver in receivers {
-            self.hand(receiver, label, &relayed.bytes, now);
+            self.hand(receiver, label, &message, now);
         }
     }
 
-    fn hand(&mut self, receiver: ParticipantKey, label: Label, packet: &[u8], now: Instant) {
+    /// What a resuming participant may have missed, in order.
+    pub(super) fn missed(&self, owner: ParticipantKey, now: Instant) -> Vec<Message> {
+        let Some(participant) = self.participants.get(owner) else {
+            return Vec::new();
+        };
+        let Some(room) = self.rooms.get(participant.room) else {
+            return Vec::new();
+        };
+        let meant = |packet: &&Packet| {
+            participant.is_meant(&packet.from, packet.sequence, &packet.destinations)
+        };
+        let missed = room.recent.young(now).filter(meant);
+        missed.map(|packet| packet.message.clone()).collect()
+    }
+
+    fn hand(&mut self, receiver: ParticipantKey, label: Label, message: &Message, now: Instant) {
         let Some(other) = self.participants.get_mut(receiver) else {
             return;
         };
+        if other.detaching == Detaching::Done {
+            // The node that has it now gets the packet from the shard.
+            return;
+        }
         let transport = match other.mode {
             PeerMode::Single => other.publisher,
             PeerMode::Dual if other.permission.subscribe => other.subscriber,
@@ -85,25 +206,27 @@ impl Engine {
             PeerMode::Dual => other.publisher,
         };
         if let Some(transport) = transport {
-            self.send(transport, label, packet, now);
+            self.send(transport, label, message, now);
         } else if label == Label::Reliable {
             // The transport is lost; the client may resume.
             let channels = &mut other.kept.channels;
-            if channels.is_expected() && !channels.push_backlog(packet) {
+            if channels.is_expected() && !channels.push_backlog(message) {
                 self.outbox.counters.strays += 1;
             }
         }
     }
 
-    fn send(&mut self, to: TransportKey, label: Label, packet: &[u8], now: Instant) {
+    fn send(&mut self, to: TransportKey, label: Label, message: &Message, now: Instant) {
+        let fenced = self.is_fenced(now);
         let Some(transport) = self.transports.get_mut(to) else {
             return;
         };
         let reliable = label == Label::Reliable;
         let written = match transport.channels.id_of(label) {
             Some(_) if reliable && transport.channels.has_backlog() => Written::Full,
+            Some(_) if fenced => Written::Full,
             Some(id) => transport
-                .call(|rtc| write(rtc, id, packet))
+                .call(|rtc| write(rtc, id, &message.bytes))
                 .unwrap_or(Written::Never),
             // Resuming: the channel is about to open.
             None if reliable && transport.channels.is_expected() => Written::Full,
@@ -112,7 +235,7 @@ impl Engine {
         };
         let served = match written {
             Written::Yes => true,
-            Written::Full => reliable && transport.channels.push_backlog(packet),
+            Written::Full => reliable && transport.channels.push_backlog(message),
             Written::Never => false,
         };
         if !served {
@@ -123,6 +246,9 @@ impl Engine {
 
     /// Writes what waited for room.
     pub(super) fn flush_backlog(&mut self, key: TransportKey, now: Instant) {
+        if self.is_fenced(now) {
+            return;
+        }
         loop {
             let Some(transport) = self.transports.get_mut(key) else {
                 return;
@@ -130,7 +256,7 @@ impl Engine {
             let Some(id) = transport.channels.id_of(Label::Reliable) else {
                 return;
             };
-            let Some(packet) = transport.channels.front().map(<[u8]>::to_vec) else {
+            let Some(packet) = transport.channels.front() else {
                 return;
             };
             let written = transport
@@ -146,5 +272,19 @@ impl Engine {
                 return;
             }
         }
+    }
+}
+
+impl Participant {
+    /// True if this participant shall get a packet of another one.
+    fn is_meant(&self, from: &ParticipantSid, sequence: u32, destinations: &Destinations) -> bool {
+        let heard = || {
+            self.joined_after
+                .get(from)
+                .is_none_or(|last| sequence > *last)
+        };
+        self.sid != *from
+            && destinations.include(self.identity.as_str(), self.sid.as_str())
+            && (sequence == 0 || heard())
     }
 }

@@ -38,7 +38,11 @@ impl Engine {
                 if let (Some(transport), Some(label)) =
                     (self.transports.get_mut(key), Label::parse(&label))
                 {
-                    transport.channels.opened(id, label);
+                    let stream = transport
+                        .call(|rtc| rtc.direct_api().sctp_stream_id_by_channel_id(id))
+                        .ok()
+                        .flatten();
+                    transport.channels.opened(id, label, stream);
                     // What came while the client resumed.
                     self.flush_backlog(key, now);
                 }

@@ -17,6 +17,10 @@ impl Engine {
     /// A packet of a publisher.
     pub(super) fn forward(&mut self, from: TransportKey, packet: &RtpPacket, now: Instant) {
         self.outbox.counters.packets_in += 1;
+        if self.is_fenced(now) {
+            self.outbox.counters.fenced += 1;
+            return;
+        }
         let ssrc = packet.header.ssrc;
         let Some(transport) = self.transports.get_mut(from) else {
             return;

@@ -15,6 +15,7 @@ mod data_packet;
 mod demux;
 mod events;
 mod factory;
+mod fence;
 mod forward;
 pub(crate) mod fuzzing;
 mod guard;
@@ -22,10 +23,13 @@ mod housekeeping;
 mod io;
 mod keyframe;
 mod layers;
+mod moving;
 mod negotiation;
 mod offering;
 mod outbox;
+mod ownership;
 mod rebase;
+mod recent;
 mod resume;
 mod room;
 mod sdp;
@@ -48,6 +52,7 @@ pub use io::{Datagram, Transmit};
 use arena::{Arena, Key};
 use demux::{Addresses, Demux};
 use outbox::Outbox;
+use ownership::Ownership;
 use proto::id::{ParticipantSid, RoomSid, TrackSid};
 use proto::media::{NodeEvent, NodeReport};
 use std::collections::BTreeMap;
@@ -75,6 +80,7 @@ pub struct Engine {
     tracks_by_sid: BTreeMap<TrackSid, TrackKey>,
     timers: Timers,
     outbox: Outbox,
+    ownership: Ownership,
     layers_chosen_at: Instant,
 }
 
@@ -83,6 +89,8 @@ impl Engine {
     // The signature is the seam to the driver: it hands its configuration over.
     #[expect(clippy::needless_pass_by_value)]
     pub fn new(config: EngineConfig, now: Instant) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::Ownership, Some(now));
         Self {
             addresses: Addresses::new(&config.candidates),
             demux: Demux::default(),
@@ -94,8 +102,9 @@ impl Engine {
             rooms_by_sid: BTreeMap::new(),
             participants_by_sid: BTreeMap::new(),
             tracks_by_sid: BTreeMap::new(),
-            timers: Timers::default(),
+            timers,
             outbox: Outbox::default(),
+            ownership: Ownership::default(),
             layers_chosen_at: now,
         }
     }
@@ -124,6 +133,8 @@ impl Engine {
                 Timer::Transport(key) => self.transport_timeout(key, now),
                 Timer::Negotiation(key) => self.renegotiate(key, now),
                 Timer::Housekeeping => self.keep_house(now),
+                Timer::Ownership => self.ask_owned(now),
+                Timer::Detach(key) => self.conclude_detach(key, now),
             }
             self.settle(now);
         }
@@ -157,7 +168,7 @@ impl Engine {
             bytes_in: counters.bytes_in,
             bytes_out: counters.bytes_out,
             stray_packets: counters.strays,
-            fenced_packets: 0,
+            fenced_packets: counters.fenced,
             cpu_load: 0.0,
         }
     }

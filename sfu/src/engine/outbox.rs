@@ -14,6 +14,7 @@ pub(super) struct Counters {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) strays: u64,
+    pub(super) fenced: u64,
 }
 
 /// Something that a transport reported while it was drained.

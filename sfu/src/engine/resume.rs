@@ -76,23 +76,17 @@ impl Engine {
     }
 }
 
-/// What a fresh `Rtc` was told.
-pub(super) struct Restored {
-    /// The streams it took.
-    pub(super) streams: Vec<KeptStream>,
-    /// The reliable channel will open.
-    pub(super) reliable: bool,
-}
-
 /// Tells a fresh `Rtc` what the client does not say again: its open data channels and, for
-/// simulcast, which SSRC is which layer.
+/// simulcast, which SSRC is which layer. Returns the streams that it took.
 pub(super) fn restore(
     rtc: &mut Rtc,
-    channels: &[OpenChannel],
+    channels: &[(Label, u16)],
     streams: &[KeptStream],
-    has_data: bool,
-) -> Restored {
-    let reliable = has_data && open_channels(rtc, channels);
+) -> Vec<KeptStream> {
+    for (label, id) in channels {
+        let config: channels::Config = label.config(Some(*id));
+        rtc.direct_api().create_data_channel(config);
+    }
     let mut taken = Vec::new();
     for stream in streams {
         let receives = rtc
@@ -104,30 +98,35 @@ pub(super) fn restore(
             taken.push(*stream);
         }
     }
-    Restored {
-        streams: taken,
-        reliable,
-    }
+    taken
 }
 
-/// True if the reliable channel is among them.
-fn open_channels(rtc: &mut Rtc, open: &[OpenChannel]) -> bool {
-    let mut reliable = false;
-    // str0m asserts on a stream id given twice.
-    let mut ids: Vec<u16> = Vec::new();
+/// The channels of a list that make sense: str0m asserts on a stream id given twice.
+pub(super) fn usable_channels(open: &[OpenChannel]) -> Vec<(Label, u16)> {
+    let mut usable = Vec::new();
     for channel in open.iter().take(MAX_CHANNELS) {
-        let Some(label) = Label::parse(&channel.label) else {
-            continue;
-        };
-        if channel.id > MAX_STREAM_ID || ids.contains(&channel.id) {
-            continue;
+        if let Some(label) = Label::parse(&channel.label) {
+            add_channel(&mut usable, label, channel.id);
         }
-        ids.push(channel.id);
-        let config: channels::Config = label.config(Some(channel.id));
-        rtc.direct_api().create_data_channel(config);
-        reliable |= label == Label::Reliable;
     }
-    reliable
+    usable
+}
+
+/// What a client says it has open, and what it does not mention: clients list only two of the three.
+pub(super) fn channels_of(open: &[OpenChannel], known: &[(Label, u16)]) -> Vec<(Label, u16)> {
+    let mut channels = usable_channels(open);
+    for (label, id) in known {
+        if !channels.iter().any(|(listed, _)| listed == label) {
+            add_channel(&mut channels, *label, *id);
+        }
+    }
+    channels
+}
+
+fn add_channel(channels: &mut Vec<(Label, u16)>, label: Label, id: u16) {
+    if id <= MAX_STREAM_ID && !channels.iter().any(|(_, taken)| *taken == id) {
+        channels.push((label, id));
+    }
 }
 
 /// The table of known streams of a transport that took over.
@@ -150,4 +149,47 @@ pub(super) fn inbound_of(
             (stream.ssrc, inbound)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(channels: &[(&str, u16)]) -> Vec<OpenChannel> {
+        let channels = channels.iter().map(|(label, id)| OpenChannel {
+            label: (*label).to_owned(),
+            id: *id,
+        });
+        channels.collect()
+    }
+
+    #[test]
+    fn the_channels_of_a_client_are_those_it_lists_and_those_it_does_not_mention() {
+        let listed = open(&[("_lossy", 0), ("_reliable", 2)]);
+        let known = [(Label::Reliable, 6), (Label::DataTrack, 4)];
+        assert_eq!(
+            channels_of(&listed, &known),
+            [
+                (Label::Lossy, 0),
+                (Label::Reliable, 2),
+                (Label::DataTrack, 4)
+            ]
+        );
+        let clash = [(Label::DataTrack, 2)];
+        assert_eq!(channels_of(&listed, &clash).len(), 2);
+    }
+
+    #[test]
+    fn channels_that_make_no_sense_are_left_out() {
+        let listed = open(&[("_lossy", 0), ("_reliable", 0), ("other", 1)]);
+        assert_eq!(usable_channels(&listed), [(Label::Lossy, 0)]);
+        assert!(usable_channels(&open(&[("_lossy", MAX_STREAM_ID + 1)])).is_empty());
+        let many: Vec<OpenChannel> = (0..5000)
+            .map(|id| OpenChannel {
+                label: "_lossy".to_owned(),
+                id,
+            })
+            .collect();
+        assert_eq!(usable_channels(&many).len(), MAX_CHANNELS);
+    }
 }

@@ -1,11 +1,13 @@
 //! The records of the engine: rooms, participants, tracks. Plain data, changed by the other modules.
 
 use super::channels::Channels;
+use super::recent::Recent;
 use super::speaker::Speakers;
 use super::transport::{KeptStream, Section};
 use super::{ParticipantKey, RoomKey, SubscriptionKey, TransportKey};
 use proto::id::{Identity, ParticipantSid, RoomSid, TrackSid};
-use proto::media::{Kind, LayerSize, MediaPermission, PeerMode, Quality};
+use proto::media::{CarriedSection, Kind, LayerSize, MediaPermission, PeerMode, Quality};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use str0m::change::SdpPendingOffer;
 use str0m::format::PayloadParams;
@@ -37,6 +39,7 @@ pub(super) struct Room {
     pub(super) sid: RoomSid,
     pub(super) participants: Vec<ParticipantKey>,
     pub(super) speakers: Speakers,
+    pub(super) recent: Recent,
 }
 
 /// A participant.
@@ -56,15 +59,36 @@ pub(super) struct Participant {
     pub(super) kept: Kept,
     /// Sequence of the last reliable data packet taken.
     pub(super) last_data_sequence: u32,
+    /// Sequence of the last one that went to the room here. Less than what was taken, if another
+    /// node took it.
+    pub(super) last_spread_sequence: u32,
+    /// By sender, the last sequence from before this participant joined.
+    pub(super) joined_after: BTreeMap<ParticipantSid, u32>,
+    pub(super) detaching: Detaching,
     /// When the client was asked for an offer that has not come yet.
     pub(super) sections_wanted_at: Option<Instant>,
     pub(super) offering: Offering,
+}
+
+/// Whether a participant leaves for another node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Detaching {
+    /// It stays.
+    #[default]
+    No,
+    /// It leaves; what is on its way is still taken.
+    Soon,
+    /// No data of it is taken any more, and none sent to it.
+    Done,
 }
 
 /// The state of a transport that outlives it.
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) sections: Vec<Section>,
+    /// Sections from another node, instead of the ones above. Their roles count when the client's
+    /// offer comes.
+    pub(super) carried: Vec<CarriedSection>,
     pub(super) streams: Vec<KeptStream>,
     /// No open ones: what waits for the channels of the next transport.
     pub(super) channels: Channels,

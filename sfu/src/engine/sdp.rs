@@ -12,7 +12,7 @@ pub(super) const MAX_SECTIONS: usize = 512;
 /// Most candidates in one SDP. More are refused.
 pub(super) const MAX_CANDIDATES: usize = 64;
 /// Longest media section id: str0m keeps 16 bytes, so that longer ones could collide.
-const MAX_MID: usize = 16;
+pub(super) const MAX_MID: usize = 16;
 
 /// Why an SDP is not handed to the transport.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,11 +1,13 @@
 //! A client's offers: accepted, answered, and the media sections shared out.
 
-use super::channels::Channels;
+use super::channels::{Channels, Label};
 use super::factory::ParsedOffer;
 use super::resume;
+use super::room::Detaching;
 use super::sdp::{Direction, OfferedSection, SectionKind};
 use super::sdp_patch::patch;
 use super::sections::{self, Announced, Plan, Situation};
+use super::timers::Timer;
 use super::transport::{KeptStream, Role, Section, Transport};
 use super::{Engine, ParticipantKey, SubscriptionKey, TransportKey};
 use proto::id::TrackSid;
@@ -83,37 +85,42 @@ impl Engine {
         channels: &[OpenChannel],
         now: Instant,
     ) -> Result<(), String> {
-        let (mut old_sections, streams) = self.leftovers(owner, before);
-        for section in &mut old_sections {
-            // A fresh connection has fresh sources.
-            section.used = false;
-        }
-        let plan = self.plan(owner, &old_sections, &offer.parsed.sections);
+        let left = self.leftovers(owner, before);
+        let plan = self.plan(owner, &left.sections, &offer.parsed.sections);
         let parsed = offer.parsed;
         let has_data = parsed
             .sections
             .iter()
             .any(|section| section.kind == SectionKind::Other);
-        let (answered, restored) = super::guard::guard(&mut fresh, |rtc| {
+        let channels = if has_data {
+            resume::channels_of(channels, &left.channels)
+        } else {
+            Vec::new()
+        };
+        let (answered, streams) = super::guard::guard(&mut fresh, |rtc| {
             let answered = accept(rtc, parsed.offer, &[], &offer.credentials)?;
-            Ok::<_, str0m::RtcError>((answered, resume::restore(rtc, channels, &streams, has_data)))
+            let streams = resume::restore(rtc, &channels, &left.streams);
+            Ok::<_, str0m::RtcError>((answered, streams))
         })
         .map_err(|fault| fault.to_string())?
         .map_err(|error| error.to_string())?;
         let before = before.and_then(|before| Some((before, self.uninstall(before)?)));
         let retired = before.map(|(key, transport)| self.retire(key, transport));
         let key = self.install(fresh, owner, Target::Publisher, now);
+        let missed = self.missed(owner, now).into_iter();
         if let Some(participant) = self.participants.get_mut(owner) {
             participant.publisher = Some(key);
+            participant.detaching = Detaching::No;
+            self.timers.set(Timer::Detach(owner), None);
             let kept = std::mem::take(&mut participant.kept);
             if let Some(transport) = self.transports.get_mut(key) {
                 let left = retired.unwrap_or(kept.channels);
-                transport.channels.inherit(left, restored.reliable);
+                transport.channels.inherit(left, channels, missed);
             }
         }
         self.conclude(owner, key, plan, now);
         if let Some(transport) = self.transports.get_mut(key) {
-            let inbound = resume::inbound_of(transport, &restored.streams);
+            let inbound = resume::inbound_of(transport, &streams);
             transport.inbound.extend(inbound);
         }
         self.transport_timeout(key, now);
@@ -130,23 +137,26 @@ impl Engine {
         left
     }
 
-    fn leftovers(
-        &mut self,
-        owner: ParticipantKey,
-        before: Option<TransportKey>,
-    ) -> (Vec<Section>, Vec<KeptStream>) {
+    /// What the connection before leaves to the one that resumes, here or at another node.
+    fn leftovers(&mut self, owner: ParticipantKey, before: Option<TransportKey>) -> Leftovers {
+        let mut left = Leftovers::default();
         if let Some(transport) = before.and_then(|key| self.transports.get_mut(key)) {
-            return (transport.sections.clone(), transport.kept_streams());
+            left.sections = transport.sections.clone();
+            left.streams = transport.kept_streams();
+            left.channels = transport.channels.streams().to_vec();
+        } else if let Some(participant) = self.participants.get(owner) {
+            let kept = &participant.kept;
+            let carried = kept.carried.iter();
+            let carried = carried.map(|section| self.uncarried(&participant.sid, section));
+            left.sections = kept.sections.iter().cloned().chain(carried).collect();
+            left.streams.clone_from(&kept.streams);
+            left.channels = kept.channels.streams().to_vec();
         }
-        self.participants
-            .get(owner)
-            .map(|participant| {
-                (
-                    participant.kept.sections.clone(),
-                    participant.kept.streams.clone(),
-                )
-            })
-            .unwrap_or_default()
+        for section in &mut left.sections {
+            // A fresh connection has fresh sources.
+            section.used = false;
+        }
+        left
     }
 
     fn plan(&self, owner: ParticipantKey, before: &[Section], offered: &[OfferedSection]) -> Plan {
@@ -281,6 +291,14 @@ impl Engine {
             })
             .collect()
     }
+}
+
+/// What a connection leaves to the one that takes its place.
+#[derive(Default)]
+struct Leftovers {
+    sections: Vec<Section>,
+    streams: Vec<KeptStream>,
+    channels: Vec<(Label, u16)>,
 }
 
 /// What str0m answered.

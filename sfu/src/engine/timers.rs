@@ -13,6 +13,10 @@ pub(super) enum Timer {
     Negotiation(ParticipantKey),
     /// Speaker windows, layer choice, key frame retries, lost peers.
     Housekeeping,
+    /// The shard shall be asked how long it owns its rooms.
+    Ownership,
+    /// What a participant that leaves for another node has on the way has arrived.
+    Detach(ParticipantKey),
 }
 
 impl Timer {
@@ -21,6 +25,8 @@ impl Timer {
             Self::Transport(_) => "transport",
             Self::Negotiation(_) => "negotiation",
             Self::Housekeeping => "housekeeping",
+            Self::Ownership => "ownership",
+            Self::Detach(_) => "detach",
         }
     }
 }

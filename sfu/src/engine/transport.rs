@@ -25,7 +25,7 @@ const MAX_OUTPUTS: usize = 20_000;
 const MAX_ERRORS: usize = 8;
 /// Most RTP streams known per transport: 32 tracks of 3 layers and room for restarts. Those without
 /// a track are forgotten then; what still does not fit is not forwarded.
-const MAX_INBOUND: usize = 256;
+pub(super) const MAX_INBOUND: usize = 256;
 
 /// What a media section is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 mod data;
 mod forwarding;
 mod hostile;
+mod moving;
+mod ownership;
 mod peer;
 mod resuming;
 mod sections;

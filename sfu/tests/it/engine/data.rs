@@ -85,10 +85,10 @@ fn a_packet_longer_than_a_receiver_takes_does_not_stop_the_next() {
     world.add("bob", PeerMode::Single);
     world.clients.get_mut("bob").unwrap().max_message = Some(100);
     world.connect("bob", PeerMode::Single);
-    let strays = world.engine.report().stray_packets;
+    let strays = world.engine().report().stray_packets;
     let long = data_packet(1, None, &[b'x'; 100]);
     send(&mut world, "alice", "_reliable", &long);
-    assert_eq!(world.engine.report().stray_packets, strays + 1);
+    assert_eq!(world.engine().report().stray_packets, strays + 1);
     let short = data_packet(2, None, b"short");
     send(&mut world, "alice", "_reliable", &short);
     let data = take_data(&mut world, "bob");
@@ -122,5 +122,5 @@ fn data_needs_permission_and_sense_and_data_tracks_pass_as_they_are() {
         &data_packet(1, None, b"hello"),
     );
     assert!(take_data(&mut world, "bob").is_empty());
-    assert!(world.engine.report().stray_packets >= 2);
+    assert!(world.engine().report().stray_packets >= 2);
 }

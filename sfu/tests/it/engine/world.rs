@@ -1,4 +1,4 @@
-//! An engine, its shard and its clients in virtual time: datagrams arrive at once, nothing sleeps.
+//! Engines, their shards and clients in virtual time: datagrams arrive at once, nothing sleeps.
 
 use super::peer::{Got, Peer, Sent};
 use proto::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
@@ -26,8 +26,56 @@ const AUDIO_STEP: Duration = Duration::from_millis(20);
 /// Packets of a video frame.
 const FRAME_PACKETS: u8 = 2;
 
+/// A node, by its place in [`World::nodes`].
+pub(crate) type NodeIndex = usize;
+
+/// A node with an address of its own.
+pub(crate) struct TestNode {
+    pub(crate) engine: Engine,
+    factory: TransportFactory,
+    pub(crate) base: SocketAddr,
+    pub(crate) advertised: SocketAddr,
+    /// What it said.
+    pub(crate) events: Vec<NodeEvent>,
+}
+
+impl TestNode {
+    /// The first node is at [`BASE`], the others behind it.
+    fn new(index: u8, now: Instant) -> Self {
+        let beside = |mut address: SocketAddr| {
+            address.set_port(address.port() + u16::from(index));
+            address
+        };
+        let (base, advertised) = (beside(BASE), beside(ADVERTISED));
+        let config = EngineConfig {
+            node: NodeId::new(format!("n{}", index + 1)),
+            candidates: vec![LocalCandidate {
+                proto: Transport::Udp,
+                address: advertised,
+                base,
+            }],
+            worker: 0x00a7,
+            seed: 7 + u64::from(index),
+        };
+        Self {
+            factory: TransportFactory::new(&config),
+            engine: Engine::new(config, now),
+            base,
+            advertised,
+            events: Vec::new(),
+        }
+    }
+
+    fn command(&mut self, command: NodeCommand, now: Instant) {
+        let prepared = self.factory.prepare(command, now);
+        self.engine.handle_command(prepared, now);
+    }
+}
+
 pub(crate) struct Client {
     pub(crate) sid: ParticipantSid,
+    /// Where its shard sends what it says.
+    pub(crate) node: NodeIndex,
     pub(crate) publisher: Peer,
     pub(crate) subscriber: Option<Peer>,
     pub(crate) offers: u32,
@@ -81,11 +129,15 @@ pub(crate) struct Layer {
 }
 
 pub(crate) struct World {
-    pub(crate) engine: Engine,
-    factory: TransportFactory,
+    pub(crate) nodes: Vec<TestNode>,
     pub(crate) now: Instant,
     pub(crate) clients: BTreeMap<&'static str, Client>,
+    /// What all nodes said.
     pub(crate) events: Vec<NodeEvent>,
+    /// How long the shards say that they own their rooms. `None`: they do not answer.
+    pub(crate) owned_for: Option<Duration>,
+    /// Clients leave the names of streams and layers out of their packets when they resume.
+    pub(crate) nameless: bool,
     pub(crate) sources: Vec<Source>,
     /// The network loses every n-th datagram of the node.
     pub(crate) lose_every: Option<u64>,
@@ -96,35 +148,47 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with_nodes(1)
+    }
+
+    pub(crate) fn with_nodes(count: u8) -> Self {
         let now = Instant::now();
-        let config = EngineConfig {
-            node: NodeId::new("n1"),
-            candidates: vec![LocalCandidate {
-                proto: Transport::Udp,
-                address: ADVERTISED,
-                base: BASE,
-            }],
-            worker: 0x00a7,
-            seed: 7,
-        };
-        Self {
-            factory: TransportFactory::new(&config),
-            engine: Engine::new(config, now),
+        let mut world = Self {
+            nodes: (0..count).map(|index| TestNode::new(index, now)).collect(),
             now,
             clients: BTreeMap::new(),
             events: Vec::new(),
+            owned_for: Some(Duration::from_secs(10)),
+            nameless: false,
             sources: Vec::new(),
             lose_every: None,
             sent: 0,
             next_source_tick: now,
             ticks: 0,
-        }
+        };
+        // Every node asks who owns its rooms, before anything else.
+        world.run(Duration::ZERO);
+        world
     }
 
+    /// The first node's engine.
+    pub(crate) fn engine(&mut self) -> &mut Engine {
+        &mut self.nodes[0].engine
+    }
+
+    /// To the first node.
     pub(crate) fn command(&mut self, command: NodeCommand) {
-        let prepared = self.factory.prepare(command, self.now);
-        self.engine.handle_command(prepared, self.now);
+        self.command_at(0, command);
+    }
+
+    pub(crate) fn command_at(&mut self, node: NodeIndex, command: NodeCommand) {
+        self.nodes[node].command(command, self.now);
         self.exchange();
+    }
+
+    /// What a shard says for this client.
+    pub(crate) fn command_of(&mut self, name: &str, command: NodeCommand) {
+        self.command_at(self.clients[name].node, command);
     }
 
     /// Adds a participant without any offer.
@@ -140,6 +204,7 @@ impl World {
             name,
             Client {
                 sid: sid.clone(),
+                node: 0,
                 publisher: Peer::new(address(1000 + index), self.now),
                 subscriber: (mode == PeerMode::Dual)
                     .then(|| Peer::new(address(2000 + index), self.now)),
@@ -221,7 +286,7 @@ impl World {
             sdp,
             resume: None,
         };
-        self.command(command);
+        self.command_of(name, command);
         mids
     }
 
@@ -235,7 +300,7 @@ impl World {
     ) {
         let sid = self.clients[name].sid.clone();
         let cid = format!("cid-{track}");
-        self.command(NodeCommand::Publish(PublishedTrack {
+        let command = NodeCommand::Publish(PublishedTrack {
             codec: String::new(),
             participant: sid,
             track: TrackSid::new(track),
@@ -243,7 +308,8 @@ impl World {
             kind,
             layers: sizes(rids),
             muted: false,
-        }));
+        });
+        self.command_of(name, command);
         let media = match kind {
             Kind::Audio => MediaKind::Audio,
             Kind::Video => MediaKind::Video,
@@ -266,11 +332,12 @@ impl World {
     }
 
     pub(crate) fn subscribe(&mut self, name: &str, track: &str) {
-        self.command(NodeCommand::Subscribe {
+        let command = NodeCommand::Subscribe {
             participant: self.clients[name].sid.clone(),
             track: TrackSid::new(track),
             settings: TrackSettings::default(),
-        });
+        };
+        self.command_of(name, command);
     }
 
     pub(crate) fn settings(&mut self, name: &str, track: &str, settings: TrackSettings) {
@@ -284,7 +351,7 @@ impl World {
     /// Lets virtual time pass.
     pub(crate) fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
-        self.exchange();
+        self.tick();
         while self.now < end {
             let clients = self.clients.values();
             let peers = clients.flat_map(|c| [Some(&c.publisher), c.subscriber.as_ref()]);
@@ -292,7 +359,10 @@ impl World {
                 .flatten()
                 .filter(|peer| !peer.closed)
                 .map(Peer::deadline)
-                .chain(self.engine.poll_timeout().map(|(at, _)| at))
+                .chain(self.nodes.iter().filter_map(|node| {
+                    let (at, _) = node.engine.poll_timeout()?;
+                    Some(at)
+                }))
                 .chain([self.next_source_tick, end])
                 .min()
                 .unwrap();
@@ -301,45 +371,60 @@ impl World {
                 self.next_source_tick = self.now + AUDIO_STEP;
                 self.tick_sources();
             }
-            if self
-                .engine
-                .poll_timeout()
-                .is_some_and(|(at, _)| at <= self.now)
-            {
-                self.engine.handle_timeout(self.now);
-            }
-            self.exchange();
+            self.tick();
         }
+    }
+
+    /// Nodes whose time has come do what they must.
+    fn tick(&mut self) {
+        for node in &mut self.nodes {
+            let wanted = node.engine.poll_timeout();
+            if wanted.is_some_and(|(at, _)| at <= self.now) {
+                node.engine.handle_timeout(self.now);
+            }
+        }
+        self.exchange();
     }
 
     /// Moves datagrams and messages until nothing moves.
     fn exchange(&mut self) {
         loop {
             let mut moved = false;
-            while let Some(transmit) = self.engine.poll_transmit() {
-                moved = true;
-                assert_eq!(transmit.local, BASE);
-                self.sent += 1;
-                if self.lose_every.is_some_and(|n| self.sent.is_multiple_of(n)) {
-                    continue;
-                }
-                let now = self.now;
-                if let Some(peer) = self.peer_at(transmit.remote) {
-                    peer.receive(ADVERTISED, &transmit.contents, now);
-                    peer.stash(now);
-                }
+            for node in 0..self.nodes.len() {
+                moved |= self.drain_node(node);
             }
             moved |= self.drain_clients();
-            while let Some(event) = self.engine.poll_event() {
-                moved = true;
-                self.act(&event);
-                self.events.push(event);
+            for node in 0..self.nodes.len() {
+                while let Some(event) = self.nodes[node].engine.poll_event() {
+                    moved = true;
+                    self.act(node, &event);
+                    self.nodes[node].events.push(event.clone());
+                    self.events.push(event);
+                }
             }
             moved |= self.obey_wishes();
             if !moved {
                 return;
             }
         }
+    }
+
+    fn drain_node(&mut self, node: NodeIndex) -> bool {
+        let mut moved = false;
+        while let Some(transmit) = self.nodes[node].engine.poll_transmit() {
+            moved = true;
+            assert_eq!(transmit.local, self.nodes[node].base);
+            self.sent += 1;
+            if self.lose_every.is_some_and(|n| self.sent.is_multiple_of(n)) {
+                continue;
+            }
+            let (now, from) = (self.now, self.nodes[node].advertised);
+            if let Some(peer) = self.peer_at(transmit.remote) {
+                peer.receive(from, &transmit.contents, now);
+                peer.stash(now);
+            }
+        }
+        moved
     }
 
     fn peer_at(&mut self, address: SocketAddr) -> Option<&mut Peer> {
@@ -357,17 +442,21 @@ impl World {
             let peers = [Some(&mut client.publisher), client.subscriber.as_mut()];
             for peer in peers.into_iter().flatten().filter(|peer| !peer.closed) {
                 for (destination, contents) in peer.drain(self.now) {
-                    if destination != ADVERTISED || client.unplugged {
+                    let node = self
+                        .nodes
+                        .iter_mut()
+                        .find(|node| node.advertised == destination);
+                    let Some(node) = node.filter(|_| !client.unplugged) else {
                         continue;
-                    }
+                    };
                     moved = true;
                     let datagram = Datagram {
                         transport: Transport::Udp,
                         remote: peer.address,
-                        local: BASE,
+                        local: node.base,
                         contents: &contents,
                     };
-                    self.engine.handle_datagram(datagram, self.now);
+                    node.engine.handle_datagram(datagram, self.now);
                 }
             }
         }
@@ -375,7 +464,7 @@ impl World {
     }
 
     /// What a shard and its clients do with a message of the node.
-    fn act(&mut self, event: &NodeEvent) {
+    fn act(&mut self, node: NodeIndex, event: &NodeEvent) {
         let now = self.now;
         match event {
             NodeEvent::Answer {
@@ -413,8 +502,16 @@ impl World {
                     offer_id: *offer_id,
                     sdp: answer,
                 };
-                let prepared = self.factory.prepare(command, self.now);
-                self.engine.handle_command(prepared, self.now);
+                self.nodes[node].command(command, now);
+            }
+            NodeEvent::AskOwned { nonce } => {
+                if let Some(owned_for) = self.owned_for {
+                    let command = NodeCommand::Owned {
+                        nonce: *nonce,
+                        for_ms: u64::try_from(owned_for.as_millis()).unwrap(),
+                    };
+                    self.nodes[node].command(command, now);
+                }
             }
             NodeEvent::SectionsWanted {
                 participant,
@@ -528,6 +625,9 @@ impl World {
             client.renamed.push((mid.to_string(), section.mid.clone()));
             sdp = rename(&sdp, mid.as_ref(), &section.mid);
         }
+        if self.nameless {
+            sdp = without_names(&sdp);
+        }
         client.offers += 1;
         client.in_flight = true;
         let _ = mids;
@@ -544,7 +644,7 @@ impl World {
                     .collect(),
             ),
         };
-        self.command(command);
+        self.command_of(name, command);
         // The client's streams go on with the SSRCs they had.
         let client = self.clients.get_mut(name).unwrap();
         let mut old = old;
@@ -613,6 +713,14 @@ fn shape(answer: &str, old: &Peer) -> Vec<Shape> {
         });
     }
     sections
+}
+
+/// Without the header extensions that name streams and layers.
+fn without_names(sdp: &str) -> String {
+    let lines = sdp
+        .lines()
+        .filter(|line| !line.contains(":hdrext:sdes:") && !line.contains("param:sdes"));
+    lines.map(|line| line.to_owned() + "\r\n").collect()
 }
 
 /// Renames a mid in `a=mid` and `a=group`.

@@ -172,6 +172,10 @@ impl World {
     fn handle_event(&mut self, event: NodeEvent) {
         match event {
             NodeEvent::Report(report) => self.report = Some(report),
+            NodeEvent::AskOwned { nonce } => self.command(NodeCommand::Owned {
+                nonce,
+                for_ms: 10_000,
+            }),
             NodeEvent::Answer {
                 participant, sdp, ..
             } => self.client_mut(&participant).answer(&sdp),
