@@ -29,6 +29,8 @@ pub(crate) struct Plan {
 /// What a server says about itself when we come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
+    /// Names the server process.
+    pub(crate) run_id: String,
     pub(crate) version: String,
     pub(crate) product: &'static str,
     pub(crate) mode: String,
@@ -239,6 +241,7 @@ impl Facts {
                 continue;
             };
             match name {
+                "run_id" => value.clone_into(&mut self.run_id),
                 "redis_version" if self.version.is_empty() => value.clone_into(&mut self.version),
                 "valkey_version" => {
                     self.product = "Valkey";

@@ -6,6 +6,7 @@
 use crate::connect::{Facts, Plan};
 use crate::error::StartError;
 use crate::link::Link;
+use crate::probe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -86,6 +87,15 @@ impl Connector {
         }
     }
 
+    /// Why there was no connection within this time.
+    pub(crate) fn problem(&self, waited: Duration) -> StartError {
+        let problem = self.shared.lock().problem.clone();
+        problem.unwrap_or_else(|| StartError::Timeout {
+            address: "the configured address".to_owned(),
+            ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
     /// A request on this connection was answered.
     pub(crate) fn succeeded(&self) {
         self.shared.lock().failures = 0;
@@ -141,6 +151,11 @@ async fn attempt(attempt: Attempt) {
     match outcome {
         Ok((link, facts)) => {
             tracing::info!(address = link.address(), "redis: connected");
+            // At start this is a refusal. In the middle of things, after a fail-over, it is not: no
+            // directory is worse than one that may forget.
+            if let Some(problem) = probe::eviction(link.address(), &facts) {
+                tracing::error!(%problem, "redis");
+            }
             state.serial += 1;
             state.problem = None;
             state.current = Some(Current {

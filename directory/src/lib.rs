@@ -10,6 +10,8 @@
 mod config;
 mod connect;
 mod connector;
+mod decode;
+mod encode;
 mod error;
 mod link;
 mod probe;
@@ -20,4 +22,4 @@ mod target;
 pub use config::{RedisConfig, SecretText, SentinelConfig, TlsConfig};
 pub use error::{ConfigError, StartError};
 pub use probe::ServerInfo;
-pub use redis_directory::RedisDirectory;
+pub use redis_directory::{RedisDirectory, Rules};

@@ -1,31 +1,78 @@
-//! The engine: requests in, scripts run, replies out.
+//! The engine: a request in, its script run, a reply out.
+//!
+//! Owns: the time limit of a call, and what follows from a failure. Must not: send a request twice
+//! once it may have been carried out.
 
 use crate::config::RedisConfig;
 use crate::connect::Plan;
-use crate::connector::Connector;
+use crate::connector::{Connector, Current};
+use crate::decode::{self, Subject};
+use crate::encode;
 use crate::error::StartError;
+use crate::link::{self, Stage};
 use crate::probe::{self, ServerInfo};
+use crate::script::{self, Prepared, Scripts};
+use affinity::directory::{
+    Directory, DirectoryFuture, DirectoryIncarnation, DirectoryLimits, DirectoryUnreachable, Epoch,
+    HOLD_MS, Reply, Request,
+};
+use redis::{Cmd, Pipeline, Value};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A directory that lives in Redis, shared by all gateways and shards that name it.
 pub struct RedisDirectory {
     connector: Connector,
+    scripts: Scripts,
     prefix: String,
+    keys: Vec<String>,
     replicas: u32,
+    replicas_timeout: Duration,
     call_timeout: Duration,
     connect_timeout: Duration,
+    rules: Rules,
+}
+
+/// What every engine is made with. All programs on one Redis must have the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Bounds of the data.
+    pub limits: DirectoryLimits,
+    /// How long shards may go on without a lease, milliseconds; 0: not at all.
+    pub hold_ms: u64,
+    /// What a directory life that this program begins is called, and above which its epochs are;
+    /// `None`: a random number, and the wall clock in milliseconds. For tests.
+    pub birth: Option<(DirectoryIncarnation, Epoch)>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            limits: DirectoryLimits::default(),
+            hold_ms: HOLD_MS,
+            birth: None,
+        }
+    }
 }
 
 impl RedisDirectory {
     /// Prepares; the first request connects.
     pub fn new(config: &RedisConfig) -> Result<Self, StartError> {
+        Self::with_rules(config, Rules::default())
+    }
+
+    /// As [`Self::new`], by other rules than usual.
+    pub fn with_rules(config: &RedisConfig, rules: Rules) -> Result<Self, StartError> {
         Ok(Self {
             connector: Connector::new(Plan::new(config)?),
+            scripts: Scripts::new(),
             prefix: config.prefix.clone(),
+            keys: script::keys(&config.prefix),
             replicas: config.replicas,
+            replicas_timeout: Duration::from_millis(config.replicas_timeout_ms),
             call_timeout: Duration::from_millis(config.call_timeout_ms),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms),
+            rules,
         })
     }
 
@@ -37,23 +84,180 @@ impl RedisDirectory {
     }
 
     /// Whether the server there can be the directory: it is a master, new enough, evicts nothing of
-    /// ours, and lets us do what is needed.
+    /// ours, and lets us do what is needed. Changes nothing there.
     pub async fn probe(&self) -> Result<ServerInfo, StartError> {
         let current = self.connector.current().await?;
         let limit = self.call_timeout.max(self.connect_timeout);
         let checking = probe::check(&current, &self.prefix, self.replicas);
         let outcome = match tokio::time::timeout(limit, checking).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(StartError::Timeout {
-                address: current.link.address().to_owned(),
-                ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-            }),
+            Err(_) => Err(silence(&current, limit)),
         };
         if let Err(problem) = &outcome {
             // The next probe looks again, at what has been changed since.
             self.connector.discard(&current, problem);
         }
         outcome
+    }
+
+    async fn answer(&self, request: Request) -> Result<Reply, StartError> {
+        if let Request::Announce { topology, .. } = &request
+            && topology.is_empty()
+        {
+            let reason = "no shards: name at least one".to_owned();
+            return Ok(Reply::Refused { reason });
+        }
+        let ends = tokio::time::Instant::now() + self.call_timeout;
+        let Ok(current) = tokio::time::timeout_at(ends, self.connector.current()).await else {
+            return Err(self.connector.problem(self.call_timeout));
+        };
+        let current = current?;
+        let outcome = match tokio::time::timeout_at(ends, self.run(&current, request)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(silence(&current, self.call_timeout)),
+        };
+        match &outcome {
+            Ok(_) => self.connector.succeeded(),
+            Err(problem) if may_be_mended(problem) => self.connector.discard(&current, problem),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    async fn run(&self, current: &Current, request: Request) -> Result<Reply, StartError> {
+        let Some(prepared) = self.scripts.for_request(&request) else {
+            return Err(refused(current, "no script for this request".to_owned()));
+        };
+        let subject = Subject::of(&request, self.rules.limits);
+        let must_replicate = self.replicas > 0 && script::is_writing(&request);
+        let arguments = self.arguments(current, request);
+        let answer = match must_replicate {
+            true => self.evaluate_safely(current, prepared, &arguments).await?,
+            false => self.evaluate(current, prepared, &arguments).await?,
+        };
+        decode::reply(answer, &subject).map_err(|error| refused(current, error.to_string()))
+    }
+
+    async fn evaluate(
+        &self,
+        current: &Current,
+        prepared: &Prepared,
+        arguments: &[String],
+    ) -> Result<Value, StartError> {
+        let known = self.command("EVALSHA", &prepared.hash, arguments);
+        match current.link.try_run(&known).await {
+            Ok(answer) => Ok(answer),
+            // Not run, so this is not a second time.
+            Err(error) if link::is_no_script(&error) => {
+                let whole = self.command("EVAL", &prepared.text, arguments);
+                current.link.run(&whole, Stage::Later).await
+            }
+            Err(error) => Err(link::explain(current.link.address(), Stage::Later, &error)),
+        }
+    }
+
+    /// As [`Self::evaluate`], and not before enough replicas have what was written. The wait blocks
+    /// the connection: requests pass one after the other.
+    async fn evaluate_safely(
+        &self,
+        current: &Current,
+        prepared: &Prepared,
+        arguments: &[String],
+    ) -> Result<Value, StartError> {
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(self.replicas);
+        wait.arg(u64::try_from(self.replicas_timeout.as_millis()).unwrap_or(u64::MAX));
+        let mut both = Pipeline::with_capacity(2);
+        both.add_command(self.command("EVALSHA", &prepared.hash, arguments));
+        both.add_command(wait.clone());
+        let mut answers = current.link.try_run_all(&both).await?;
+        if answers.first().is_some_and(link::is_no_script_answer) {
+            let mut again = Pipeline::with_capacity(2);
+            again.add_command(self.command("EVAL", &prepared.text, arguments));
+            again.add_command(wait);
+            answers = current.link.try_run_all(&again).await?;
+        }
+        let [answer, waited] = <[Value; 2]>::try_from(answers)
+            .map_err(|_| refused(current, "not one answer for each command".to_owned()))?;
+        let explain = |error| link::explain(current.link.address(), Stage::Later, &error);
+        let answer = answer.extract_error().map_err(explain)?;
+        match waited.extract_error().map_err(explain)? {
+            Value::Int(have) if have >= i64::from(self.replicas) => Ok(answer),
+            Value::Int(have) => Err(StartError::Replicas {
+                address: current.link.address().to_owned(),
+                have: u64::try_from(have).unwrap_or(0),
+                want: self.replicas,
+            }),
+            _ => Err(refused(current, "no number from WAIT".to_owned())),
+        }
+    }
+
+    fn command(&self, name: &str, script: &str, arguments: &[String]) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(self.keys.len());
+        command.arg(&self.keys).arg(arguments);
+        command
+    }
+
+    /// What all scripts get, then what this request has.
+    fn arguments(&self, current: &Current, request: Request) -> Vec<String> {
+        let (directory, floor) = self.rules.birth.unwrap_or_else(birth);
+        let mut all = vec![
+            current.facts.run_id.clone(),
+            directory.0.to_string(),
+            floor.0.to_string(),
+            self.rules.hold_ms.to_string(),
+            self.rules.limits.bindings_max.to_string(),
+            self.rules.limits.shards_max.to_string(),
+        ];
+        all.extend(encode::arguments(request));
+        all
+    }
+}
+
+/// A directory life that may begin now. Epochs above the clock in milliseconds are above those of
+/// former lives, whose data may be gone: nobody claims a thousand rooms a second for long.
+fn birth() -> (DirectoryIncarnation, Epoch) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let floor = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0));
+    (DirectoryIncarnation(rand::random()), Epoch(floor))
+}
+
+fn silence(current: &Current, limit: Duration) -> StartError {
+    StartError::Timeout {
+        address: current.link.address().to_owned(),
+        ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn refused(current: &Current, cause: String) -> StartError {
+    StartError::Refused {
+        address: current.link.address().to_owned(),
+        cause,
+    }
+}
+
+/// Whether another connection may do better. One that is sound is kept: closing it takes the
+/// requests of others along.
+fn may_be_mended(problem: &StartError) -> bool {
+    match problem {
+        StartError::Replicas { .. } => false,
+        StartError::Refused { cause, .. } => {
+            ["LOADING", "MASTERDOWN", "MOVED", "ASK", "CLUSTERDOWN"]
+                .iter()
+                .any(|code| cause.contains(code))
+        }
+        _ => true,
+    }
+}
+
+impl Directory for RedisDirectory {
+    fn call(&self, request: Request) -> DirectoryFuture<'_> {
+        Box::pin(async move {
+            self.answer(request)
+                .await
+                .map_err(|problem| DirectoryUnreachable(problem.to_string()))
+        })
     }
 }
 

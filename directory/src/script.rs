@@ -1,16 +1,103 @@
-//! The Lua scripts and what an operator must allow for them.
+//! The Lua scripts: which one answers which request, and what an operator must allow for them.
+
+use affinity::directory::Request;
+use redis::Script;
 
 /// Commands that are sent or called from scripts.
-const COMMANDS: [&str; 14] = [
-    "info", "eval", "evalsha", "wait", "get", "set", "del", "exists", "incrby", "hget", "hset",
-    "hdel", "hgetall", "hlen",
+const COMMANDS: [&str; 15] = [
+    "info", "eval", "evalsha", "wait", "unlink", "hget", "hmget", "hset", "hdel", "hexists",
+    "hlen", "hkeys", "hgetall", "hincrby", "hscan",
 ];
 
-/// Does what the scripts do, to one key of its own.
-pub(crate) const PROBE: &str = include_str!("probe.lua");
+/// Parts of the directory's data, in the order of `KEYS`.
+const PARTS: [&str; 9] = [
+    "dir", "topology", "drains", "leases", "ended", "orphans", "rooms", "options", "stopped",
+];
+
+/// Calls once what the scripts call, on a key of its own.
+pub(crate) const PROBE: &str = include_str!("lua/probe.lua");
 
 /// For `ACL SETUSER`.
 pub(crate) fn acl_rule() -> String {
-    let commands: Vec<String> = COMMANDS.iter().map(|name| format!("+{name}")).collect();
-    format!("~{{PREFIX}}:* {}", commands.join(" "))
+    let mut rule = "~{PREFIX}:*".to_owned();
+    for command in COMMANDS {
+        rule.push_str(" +");
+        rule.push_str(command);
+    }
+    rule
+}
+
+/// All keys of a directory, in the order of `KEYS`.
+pub(crate) fn keys(prefix: &str) -> Vec<String> {
+    let key = |part: &&str| format!("{{{prefix}}}:{part}");
+    PARTS.iter().map(key).collect()
+}
+
+/// A script, and what it is called by.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) text: String,
+    pub(crate) hash: String,
+}
+
+/// One script for each kind of request.
+#[derive(Debug)]
+pub(crate) struct Scripts([Prepared; KINDS]);
+
+const KINDS: usize = 14;
+
+/// The part of each script that follows the prelude; a request finds its own by [`position`].
+const BODIES: [&str; KINDS] = [
+    include_str!("lua/renew.lua"),
+    include_str!("lua/claim.lua"),
+    include_str!("lua/reassert.lua"),
+    include_str!("lua/release.lua"),
+    include_str!("lua/transfer.lua"),
+    include_str!("lua/put_options.lua"),
+    include_str!("lua/resign.lua"),
+    include_str!("lua/lookup.lua"),
+    include_str!("lua/announce.lua"),
+    include_str!("lua/watch.lua"),
+    include_str!("lua/lapse.lua"),
+    include_str!("lua/end_grace.lua"),
+    include_str!("lua/forget.lua"),
+    include_str!("lua/set_drain.lua"),
+];
+
+fn position(request: &Request) -> usize {
+    match request {
+        Request::Renew { .. } => 0,
+        Request::Claim { .. } => 1,
+        Request::Reassert { .. } => 2,
+        Request::Release { .. } => 3,
+        Request::Transfer { .. } => 4,
+        Request::PutOptions { .. } => 5,
+        Request::Resign { .. } => 6,
+        Request::Lookup { .. } => 7,
+        Request::Announce { .. } => 8,
+        Request::Watch => 9,
+        Request::Lapse { .. } => 10,
+        Request::EndGrace { .. } => 11,
+        Request::Forget { .. } => 12,
+        Request::SetDrain { .. } => 13,
+    }
+}
+
+/// Whether the request may change what other requests see. A look sweeps, which nobody sees.
+pub(crate) fn is_writing(request: &Request) -> bool {
+    !matches!(request, Request::Lookup { .. } | Request::Watch)
+}
+
+impl Scripts {
+    pub(crate) fn new() -> Self {
+        Self(BODIES.map(|body| {
+            let text = format!("{}{body}", include_str!("lua/prelude.lua"));
+            let hash = Script::new(&text).get_hash().to_owned();
+            Prepared { text, hash }
+        }))
+    }
+
+    pub(crate) fn for_request(&self, request: &Request) -> Option<&Prepared> {
+        self.0.get(position(request))
+    }
 }

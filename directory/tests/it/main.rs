@@ -2,8 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod certificates;
+mod conformance;
+mod differential;
+mod fail_over;
 mod fakes;
+mod lives;
+mod pair;
 mod replicated;
+mod rough;
 mod server;
 mod start;
 mod start_elsewhere;

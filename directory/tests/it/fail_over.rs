@@ -1,0 +1,153 @@
+//! Fail-over by Sentinels to a replica that missed the last writes, while the old master lives on.
+
+use crate::lives::{ask, knowing, running, view};
+use crate::pair::{claim, granted, renew, room};
+use crate::replicated::{Watched, cluster, info, replica_of};
+use crate::server::{RedisServer, eventually};
+use affinity::directory::{Directory, Reply, Request};
+use directory::{RedisConfig, RedisDirectory, SecretText};
+
+/// Nobody new gets in at the master: the replica loses its link for good, and the Sentinels take the
+/// master for dead. Those who are in stay in.
+fn cut_off(master: &RedisServer) {
+    master.command(&["CONFIG", "SET", "requirepass", "hidden-word"]);
+    let client = redis::Client::open(format!("redis://:hidden-word@127.0.0.1:{}", master.port));
+    let mut connection = client.unwrap().get_connection().unwrap();
+    for kind in ["replica", "pubsub"] {
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("TYPE").arg(kind);
+        kill.query::<redis::Value>(&mut connection).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stale_replica_begins_a_new_life_and_the_old_master_prolongs_no_lease() {
+    let watched = Watched::start().await;
+    let old = RedisConfig::at(watched.servers[0].url());
+    let careless = RedisDirectory::new(&old).unwrap();
+    let careful = RedisDirectory::new(&RedisConfig { replicas: 1, ..old }).unwrap();
+    let (a, _) = running(&careful).await;
+    ask(&careless, Request::Watch).await;
+
+    cut_off(&watched.servers[0]);
+    // The replica never hears of this one.
+    let lost = granted(&ask(&careless, claim(&a, "lost")).await);
+    let refused = careful.call(renew(&a, 2)).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("only 0 of 1 replicas have it"),
+        "{refused}"
+    );
+
+    watched.failed_over().await;
+    let following = RedisDirectory::new(&watched.config()).unwrap();
+    let seen = view(&following).await;
+    assert!(seen.grace);
+    let stale = ask(&following, renew(&a, 3)).await;
+    assert!(matches!(stale, Reply::StaleDirectory { current } if current == seen.directory));
+    let b = knowing("b", seen.directory);
+    ask(&following, renew(&b, 1)).await;
+    // `b` is being drained: what matters is that nothing is granted in grace either way.
+    let again = ask(&following, claim(&b, "lost")).await;
+    assert!(matches!(again, Reply::Draining | Reply::Grace), "{again:?}");
+    let lookup = Request::Lookup {
+        rooms: vec![room("lost")],
+    };
+    assert_eq!(ask(&following, lookup).await, Reply::Bindings(vec![None]));
+
+    // The same master, still there: without `replicas` it goes on, which is why they are advised.
+    assert!(matches!(
+        ask(&careless, renew(&a, 4)).await,
+        Reply::Leased { .. }
+    ));
+    for seq in 5..8 {
+        assert!(careful.call(renew(&a, seq)).await.is_err());
+    }
+    assert!(lost.0 > 0);
+}
+
+#[tokio::test]
+async fn an_engine_follows_the_sentinels_by_itself() {
+    let mut watched = Watched::start().await;
+    let engine = RedisDirectory::connect(&watched.config()).await.unwrap();
+    let (a, _) = running(&engine).await;
+    watched.servers[0].kill();
+    watched.failed_over().await;
+    let began = std::time::Instant::now();
+    let reply = loop {
+        match engine.call(renew(&a, 2)).await {
+            Ok(reply) => break reply,
+            Err(error) => assert!(began.elapsed().as_secs() < 3, "{error}"),
+        }
+    };
+    assert!(matches!(reply, Reply::StaleDirectory { .. }), "{reply:?}");
+}
+
+#[tokio::test]
+async fn what_counts_is_at_the_replicas() {
+    let master = RedisServer::start();
+    let replica = replica_of(&master).await;
+    let config = RedisConfig {
+        replicas: 1,
+        ..RedisConfig::at(master.url())
+    };
+    let engine = RedisDirectory::connect(&config).await.unwrap();
+    let (a, _) = running(&engine).await;
+    for number in 0..20 {
+        let name = format!("room {number}");
+        granted(&ask(&engine, claim(&a, &name)).await);
+        let there = replica.command(&["HEXISTS", "{anteroom}:rooms", &name]);
+        assert_eq!(there, redis::Value::Int(1), "{name}");
+    }
+    // Scripts that the server has forgotten are sent again, and count as well.
+    master.command(&["SCRIPT", "FLUSH"]);
+    granted(&ask(&engine, claim(&a, "one more")).await);
+    let there = replica.command(&["HEXISTS", "{anteroom}:rooms", "one more"]);
+    assert_eq!(there, redis::Value::Int(1));
+
+    // A replica that stands still: looking goes on, granting does not.
+    replica.pause();
+    let refused = engine.call(claim(&a, "late")).await.unwrap_err();
+    assert!(refused.to_string().contains("only 0 of 1"), "{refused}");
+    view(&engine).await;
+    replica.resume();
+    let caught_up = || info(&master, "replication").contains("lag=0");
+    eventually("the replica catches up", caught_up).await;
+    let late = ask(&engine, claim(&a, "late")).await;
+    assert!(matches!(late, Reply::Mine { .. }), "{late:?}");
+}
+
+#[tokio::test]
+async fn in_a_cluster_the_slot_is_followed() {
+    let nodes = cluster().await;
+    let config = RedisConfig {
+        cluster: vec![SecretText::new(nodes[0].url())],
+        ..RedisConfig::default()
+    };
+    let engine = RedisDirectory::connect(&config).await.unwrap();
+    let (a, _) = running(&engine).await;
+    let home = engine.probe().await.unwrap().address;
+
+    // The slot goes to another node, without its data.
+    let is_home = |node: &&RedisServer| home.ends_with(&format!(":{}", node.port));
+    let from = nodes.iter().find(is_home).unwrap();
+    let to = nodes.iter().find(|node| !is_home(node)).unwrap();
+    let text = |value| redis::from_redis_value::<String>(value).unwrap();
+    let to_id = text(to.command(&["CLUSTER", "MYID"]));
+    let slot: i64 =
+        redis::from_redis_value(to.command(&["CLUSTER", "KEYSLOT", "{anteroom}:dir"])).unwrap();
+    let slot = slot.to_string();
+    from.command(&["FLUSHALL"]);
+    for node in [to, from] {
+        node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+    }
+    let began = std::time::Instant::now();
+    let reply = loop {
+        match engine.call(renew(&a, 2)).await {
+            Ok(reply) => break reply,
+            Err(error) => assert!(began.elapsed().as_secs() < 10, "{error}"),
+        }
+    };
+    assert!(matches!(reply, Reply::StaleDirectory { .. }), "{reply:?}");
+    let address = engine.probe().await.unwrap().address;
+    assert!(address.ends_with(&format!(":{}", to.port)), "{address}");
+}
