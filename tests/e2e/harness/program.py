@@ -23,11 +23,24 @@ _SETPRIV = shutil.which("setpriv")
 class Program:
     """A running `anteroom` process."""
 
-    def __init__(self, name: str, arguments: list[str], folder: Path, *, admin: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        folder: Path,
+        *,
+        admin: str | None,
+        before: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        """`before` is a command that runs the program (such as `ip netns exec`), `environment` is
+        added to that of the test."""
         self.name = name
         self.arguments = arguments
         self.folder = folder
         self.admin = admin
+        self._before = before
+        self._environment = environment or {}
         self.log = folder / f"{name}.log"
         self.started = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -39,10 +52,11 @@ class Program:
         # `ANTEROOM__...` overrides configuration; `ANTEROOM_LOG` is welcome.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ANTEROOM__")}
         environment.update(RUST_BACKTRACE="1", HOME=str(self.folder), NO_COLOR="1")
+        environment.update(self._environment)
         self.started = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*guard, str(BINARY), *self.arguments],
+                [*guard, *self._before, str(BINARY), *self.arguments],
                 cwd=self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -79,6 +93,14 @@ class Program:
         assert self._process is not None
         self._process.send_signal(number)
 
+    def pause(self) -> None:
+        """SIGSTOP: to everybody else the process is silent, to itself no time passes."""
+        self.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.send(signal.SIGCONT)
+
     def kill(self) -> None:
         """`kill -9` of the whole process group; returns when it is gone."""
         assert self._process is not None
@@ -97,6 +119,8 @@ class Program:
         """Ends the process, politely first, and makes sure that nothing of its group is left."""
         if self._process is None:
             return
+        if self.alive():
+            self.resume()
         # The second SIGTERM means "now": nobody waits for a drain here.
         for number, patience in ((signal.SIGTERM, 1.0), (signal.SIGTERM, 4.0)):
             if self.alive():
@@ -126,11 +150,11 @@ class Program:
         async with httpx.AsyncClient(timeout=10 * PATIENCE) as client:
             return await client.get(f"http://{self.admin}{path}")
 
-    async def post(self, path: str) -> httpx.Response:
+    async def post(self, path: str, body: dict | None = None) -> httpx.Response:
         """`POST` on the admin listener."""
         assert self.admin, f"{self.name} has no admin listener"
         async with httpx.AsyncClient(timeout=10 * PATIENCE) as client:
-            return await client.post(f"http://{self.admin}{path}")
+            return await client.post(f"http://{self.admin}{path}", json=body)
 
     async def answers(self, path: str) -> bool:
         """Whether the admin listener answers 200."""

@@ -27,11 +27,16 @@ def v0_target(access_token: str, *, prefix: str = "") -> str:
     return f"{prefix}/rtc?{query}"
 
 
-def v1_target(access_token: str | None, *, prefix: str = "", compressed: bool = True) -> str:
-    """Request target of a join with one peer connection (`join_request`, no offer)."""
+def v1_target(
+    access_token: str | None, *, prefix: str = "", compressed: bool = True, resume: str = ""
+) -> str:
+    """Request target of a join with one peer connection (`join_request`, no offer), or of a resume
+    of the participant with this sid."""
     join = rtc.JoinRequest(
         client_info=_CLIENT,
         connection_settings=rtc.ConnectionSettings(auto_subscribe=True),
+        reconnect=bool(resume),
+        participant_sid=resume,
     ).SerializeToString()
     wrapped = rtc.WrappedJoinRequest(
         compression=rtc.WrappedJoinRequest.GZIP if compressed else rtc.WrappedJoinRequest.NONE,

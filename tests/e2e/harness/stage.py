@@ -1,16 +1,17 @@
 """Everything that one test starts: programs, peers, pages. It ends them all, in the right order,
 and then looks whether one of them panicked or was left behind."""
 
+import asyncio
 import contextlib
 from pathlib import Path
 
 import yaml
 
 from .browser import Chromium, Page
+from .fleet import Fleet, common, placed
 from .peer import Peer
 from .ports import free_port
-from .program import Program, routes
-from .tokens import KEY, SECRET
+from .program import Program
 
 
 class Stage:
@@ -53,9 +54,17 @@ class Stage:
                 await program.ready()
         return cluster
 
-    def program(self, name: str, arguments: list[str], *, admin: str | None) -> Program:
+    async def fleet(self, **options: object) -> Fleet:
+        """Gateways and shards, all processes of their own; see `Fleet`."""
+        fleet = Fleet(self, **options)
+        await fleet.start()
+        return fleet
+
+    def program(
+        self, name: str, arguments: list[str], *, admin: str | None, **options: object
+    ) -> Program:
         """A program that is not started yet; ended with the stage."""
-        program = Program(name, arguments, self.folder, admin=admin)
+        program = Program(name, arguments, self.folder, admin=admin, **options)
         self.programs.append(program)
         return program
 
@@ -85,16 +94,20 @@ class Stage:
                 await thing.close()
             except Exception as error:
                 failures.append(error)
+        ends = await asyncio.gather(
+            *(program.stop() for program in self.programs), return_exceptions=True
+        )
+        failures += [end for end in ends if end is not None]
+        for program in self.programs:
+            try:
+                program.assert_no_panic()
+            except AssertionError as error:
+                failures.append(error)
+        # What they stood on: relays, Redis, namespaces.
         try:
             await self._exits.aclose()
         except Exception as error:
             failures.append(error)
-        for program in self.programs:
-            try:
-                await program.stop()
-                program.assert_no_panic()
-            except (Exception, AssertionError) as error:
-                failures.append(error)
         if failures:
             raise ExceptionGroup("while the stage was cleared", failures)
 
@@ -171,7 +184,7 @@ class Cluster:
             for name, weight in weights.items()
         ]
         return {
-            **_common(self._admin),
+            **common(self._admin),
             "gateway": {
                 "listen": [{"address": self.bind}],
                 "internal": self._internal,
@@ -192,12 +205,12 @@ class Cluster:
         node = {"id": f"n-{name}", "udp_port": free_port(), "shard": f"http://{internal}"}
         path = self._folder / f"{name}.yaml"
         sections = {"shard": shard} if separate_node else {"shard": shard, "node": node}
-        path.write_text(yaml.safe_dump({**_common(admin), **sections}, sort_keys=False))
+        path.write_text(yaml.safe_dump({**common(admin), **sections}, sort_keys=False))
         self.shards[name] = stage.program(name, ["shard", "--config", str(path)], admin=admin)
         if separate_node:
             admin = f"127.0.0.1:{free_port()}"
             path = self._folder / f"node-{name}.yaml"
-            path.write_text(yaml.safe_dump({**_common(admin), "node": node}, sort_keys=False))
+            path.write_text(yaml.safe_dump({**common(admin), "node": node}, sort_keys=False))
             self.nodes[name] = stage.program(
                 f"node-{name}", ["node", "--config", str(path)], admin=admin
             )
@@ -205,23 +218,5 @@ class Cluster:
     async def placed(
         self, per_shard: dict[str, int], *, prefix: str = "room"
     ) -> dict[str, list[str]]:
-        """Room names for which the ring chooses the given shards, by `anteroom route`."""
-        names = [f"{prefix}-{number}" for number in range(60 * len(per_shard))]
-        requests = [{"method": "GET", "url": f"/r/{name}/", "headers": {}} for name in names]
-        found: dict[str, list[str]] = {shard: [] for shard in per_shard}
-        for name, answer in zip(names, await routes(self.config, requests), strict=True):
-            wanted = found.get(answer["shard"])
-            if wanted is not None and len(wanted) < per_shard[answer["shard"]]:
-                wanted.append(name)
-        assert all(len(found[shard]) == count for shard, count in per_shard.items()), found
-        return found
-
-
-def _common(admin: str) -> dict:
-    return {
-        "version": 1,
-        "keys": {KEY: SECRET},
-        "cluster": {"secret": "test-cluster-secret"},
-        "rooms": {"case": "sensitive"},
-        "admin": {"listen": admin},
-    }
+        """Room names for which the ring chooses the given shards."""
+        return await placed(self.config, per_shard, prefix)

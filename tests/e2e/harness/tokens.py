@@ -12,12 +12,13 @@ from livekit import api
 KEY, SECRET = "devkey", "secret"
 
 
-def token(room: str, identity: str, *, name: str = "", **grants: object) -> str:
+def token(room: str, identity: str, *, name: str = "", metadata: str = "", **grants: object) -> str:
     """A token that lets `identity` into `room` for ten minutes."""
     return (
         api.AccessToken(KEY, SECRET)
         .with_identity(identity)
         .with_name(name or identity)
+        .with_metadata(metadata)
         .with_ttl(datetime.timedelta(minutes=10))
         .with_grants(api.VideoGrants(room_join=True, room=room, **grants))
         .to_jwt()
