@@ -348,7 +348,12 @@ impl Driver {
                 Output::MintRefreshToken { session, claims } => {
                     self.refresh_token(session, claims, now);
                 }
-                Output::RoomOptions { .. } => {}
+                Output::RoomOptions { .. }
+                | Output::RoomExported { .. }
+                | Output::MoveFailed { .. }
+                | Output::Moved { .. }
+                | Output::Pull { .. }
+                | Output::Pulled { .. } => {}
             }
         }
     }
@@ -455,6 +460,7 @@ fn refusal_text(refusal: JoinRefusal) -> &'static str {
         JoinRefusal::NotAllowed => "the token does not allow to join",
         JoinRefusal::NotLive => "the room is not live",
         JoinRefusal::MaxParticipants => "the room is full",
+        JoinRefusal::Moving => "the room is moving: try again",
     }
 }
 

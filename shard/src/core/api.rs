@@ -3,13 +3,15 @@
 //! Owns: the public vocabulary between the core and the surface that drives it. Must not: hold state.
 
 use super::limits::Limits;
+use super::moving::MoveFailure;
 use super::options::RoomOptions;
+use super::state::{LateSignal, RoomState};
 use affinity::RoomKey;
 use affinity::directory::Epoch;
 use livekit_protocol as lk;
 use lk::leave_request::Action;
 use proto::id::{NodeId, ParticipantSid, RoomSid};
-use proto::media::{NodeCommand, PeerMode};
+use proto::media::{CarriedData, CarriedMedia, NodeCommand, PeerMode};
 use proto::token::Claims;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -178,6 +180,48 @@ pub enum Output {
         /// Never the default ones, nor those that came as [`Join::stored_options`].
         options: RoomOptions,
     },
+    /// The answer to [`super::Core::begin_move`]: what to offer to another shard.
+    RoomExported {
+        /// Which.
+        room: RoomKey,
+        /// All of it.
+        state: Box<RoomState>,
+    },
+    /// A move ended without [`super::Core::cancel_move`] or [`super::Core::complete_move`]: the room
+    /// is live again, or it is gone.
+    MoveFailed {
+        /// Which.
+        room: RoomKey,
+        /// Why.
+        why: MoveFailure,
+    },
+    /// The answer to [`super::Core::complete_move`]: the room is not here any more. There is nothing
+    /// to release.
+    Moved {
+        /// Which.
+        room: RoomKey,
+        /// For [`super::Core::handle_late`] at the new shard.
+        late: Vec<LateSignal>,
+    },
+    /// Somebody is here whose media is still at the room's old shard: ask that one
+    /// ([`super::Core::pull`]) and answer with [`super::Core::handle_pulled`].
+    Pull {
+        /// Where.
+        room: RoomKey,
+        /// Who.
+        participant: ParticipantSid,
+    },
+    /// The answer to [`super::Core::pull`], for the new shard.
+    Pulled {
+        /// Where.
+        room: RoomKey,
+        /// Who.
+        participant: ParticipantSid,
+        /// `None`: nothing newer is known than what was exported.
+        media: Option<Box<CarriedMedia>>,
+        /// What it sent since.
+        data: Vec<CarriedData>,
+    },
 }
 
 /// Why nobody was added.
@@ -201,6 +245,9 @@ pub enum JoinRefusal {
     /// Nobody is there for whom the joining one could be of use: see [`super::opens_room`].
     #[error("the room is not live: hidden participants, recorders and agents join live rooms only")]
     NotLive,
+    /// It comes back at another shard.
+    #[error("the room is on its way to another shard: try again")]
+    Moving,
     /// The room's own limit.
     #[error("the room is full: its options allow no more participants (max_participants)")]
     MaxParticipants,
@@ -216,6 +263,7 @@ impl JoinRefusal {
             | Self::RoomLimit
             | Self::ParticipantLimit
             | Self::MaxParticipants
+            | Self::Moving
             | Self::ShuttingDown => 503,
         }
     }

@@ -10,17 +10,18 @@ use super::turn::Turn;
 use livekit_protocol as lk;
 use lk::signal_response::Message;
 use proto::id::{ParticipantSid, TrackSid};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tracks that somebody may receive.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Granted {
     all: bool,
     tracks: BTreeSet<String>,
 }
 
 /// Those who may receive the tracks of a participant.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Audience {
     #[default]
     Everybody,

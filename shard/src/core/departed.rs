@@ -4,12 +4,24 @@
 //! was away.
 
 use super::limits::DEPARTED_MAX;
+use super::state::as_protobuf;
 use livekit_protocol as lk;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// One of them, on the way to another shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Gone {
+    /// Protobuf.
+    #[serde(with = "as_protobuf")]
+    pub(super) info: lk::ParticipantInfo,
+    /// To be kept for, milliseconds.
+    pub(super) for_ms: u64,
+}
+
 /// The newest last. Clients take nobody away whom an update does not name, so each must be named.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Departed(VecDeque<(Instant, lk::ParticipantInfo)>);
 
 impl Departed {
@@ -35,6 +47,25 @@ impl Departed {
             ..Default::default()
         };
         self.0.push_back((now + kept, info));
+    }
+
+    /// For another shard.
+    pub(super) fn export(&self, now: Instant) -> Vec<Gone> {
+        let known = self.0.iter().filter(|(until, _)| *until > now);
+        let gone = known.map(|(until, info)| Gone {
+            info: info.clone(),
+            for_ms: u64::try_from((*until - now).as_millis()).unwrap_or(0),
+        });
+        gone.collect()
+    }
+
+    /// From another shard.
+    pub(super) fn import(gone: &[Gone], now: Instant) -> Self {
+        let mut departed = Self::default();
+        for one in gone {
+            departed.note(&one.info, Duration::from_millis(one.for_ms), now);
+        }
+        departed
     }
 
     /// Those who left and are not forgotten yet.

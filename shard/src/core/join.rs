@@ -130,19 +130,24 @@ impl Room {
         }
     }
 
+    /// A participant as its node must know it.
+    pub(super) fn to_node(&self, participant: &Participant) -> NewParticipant {
+        NewParticipant {
+            room: self.sid.clone(),
+            participant: participant.sid.clone(),
+            identity: participant.identity.clone(),
+            mode: participant.mode,
+            permission: participant.permission.media(),
+            hidden: participant.permission.hidden,
+        }
+    }
+
     /// The node and the others hear of it.
     fn introduce(&self, sid: &ParticipantSid, turn: &mut Turn<'_>) {
         let Some(participant) = self.participants.get(sid) else {
             return;
         };
-        let command = NodeCommand::AddParticipant(NewParticipant {
-            room: self.sid.clone(),
-            participant: sid.clone(),
-            identity: participant.identity.clone(),
-            mode: participant.mode,
-            permission: participant.permission.media(),
-            hidden: participant.permission.hidden,
-        });
+        let command = NodeCommand::AddParticipant(self.to_node(participant));
         turn.node(&self.node, command);
         if participant.is_visible() {
             self.broadcast_info(&participant.to_wire(), turn);
@@ -157,6 +162,7 @@ impl Room {
         participant.deadlines.join = None;
         participant.deadlines.reconnect = None;
         participant.has_hung_up = false;
+        participant.arrival = None;
         if participant.state != State::Active {
             participant.state = State::Active;
             self.announce(who, Reach::Everybody, turn);

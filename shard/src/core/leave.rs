@@ -14,10 +14,6 @@ use lk::signal_response::Message;
 use proto::id::ParticipantSid;
 use proto::media::{NodeCommand, TransportLoss};
 
-/// How long a client can have heard nothing before it resumes, in resume windows: one, and before it
-/// the time until its dead connection was noticed, which is about as long.
-const WINDOWS_MISSED: u32 = 2;
-
 /// What the leaving client hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Farewell {
@@ -48,7 +44,7 @@ impl Room {
         farewell: Farewell,
         turn: &mut Turn<'_>,
     ) {
-        let Some(mut gone) = self.participants.remove(who) else {
+        let Some(gone) = self.participants.remove(who) else {
             return;
         };
         if self.identities.get(&gone.identity) == Some(who) {
@@ -62,14 +58,9 @@ impl Room {
         let participant = who.clone();
         turn.node(&self.node, NodeCommand::RemoveParticipant { participant });
         if gone.is_visible() {
-            gone.tracks.clear();
-            gone.version += 1;
-            gone.state = lk::participant_info::State::Disconnected;
-            let mut info = gone.to_wire();
-            info.disconnect_reason = reason.into();
+            let info = gone.gone(reason);
             self.broadcast_info(&info, turn);
-            let kept = turn.config.resume_window * WINDOWS_MISSED;
-            self.departed.note(&info, kept, turn.now);
+            self.departed.note(&info, turn.kept_departed(), turn.now);
         }
         self.refill_later(turn);
         self.figures_changed(turn);
@@ -158,6 +149,7 @@ impl Room {
                 let reason = DisconnectReason::ConnectionTimeout;
                 self.remove(who, reason, Farewell::Reconnect, turn);
             }
+            Due::Pull if is_due(deadlines.pull, turn.now) => self.pulled(who, None, turn),
             Due::TokenRefresh if is_due(deadlines.token_refresh, turn.now) => {
                 self.refresh_token(who, turn);
             }
@@ -166,7 +158,12 @@ impl Room {
     }
 }
 
-fn dismiss(gone: &Participant, reason: DisconnectReason, farewell: Farewell, turn: &mut Turn<'_>) {
+pub(super) fn dismiss(
+    gone: &Participant,
+    reason: DisconnectReason,
+    farewell: Farewell,
+    turn: &mut Turn<'_>,
+) {
     turn.index.participants.remove(&gone.sid);
     let Some(session) = gone.session else {
         return;
@@ -197,6 +194,7 @@ fn close_reason(reason: DisconnectReason) -> &'static str {
         DisconnectReason::StateMismatch => "unknown session, join again",
         DisconnectReason::JoinFailure => "no media connection in time",
         DisconnectReason::RoomClosed => "room closed",
+        DisconnectReason::Migration => "the room has moved",
         DisconnectReason::ConnectionTimeout => "media connection lost",
         DisconnectReason::MediaFailure => "media failure",
         _ => "removed",

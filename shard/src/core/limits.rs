@@ -59,6 +59,15 @@ pub const DEPARTED_MAX: usize = 1_000;
 /// Entries in one subscription permission, participants and tracks together. Beyond: nobody is
 /// allowed, since a cut list could allow too much or too little.
 pub const PERMISSION_ENTRIES_MAX: usize = 4_096;
+/// Requests kept while a room is frozen for a move, all clients together: a second of a full room's
+/// talk. Beyond: the move is given up, or, when it cannot be any more, that client is disconnected and
+/// resumes.
+pub const KEPT_SIGNALS_MAX: usize = 8_192;
+/// The same in bytes: four of the longest offers, or one of a hundred clients.
+pub const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A room's state on its way to another shard, bytes: a room of 1,000 with fifty sections each has
+/// about 10 MiB. Beyond: the room does not move.
+pub const ROOM_STATE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Data channels taken from a resuming client: it opens three. Beyond: the rest is ignored.
 pub const OPEN_CHANNELS_MAX: usize = 8;
 /// Capabilities that a client names: there are two kinds. Beyond: the rest is ignored.

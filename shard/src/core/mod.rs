@@ -8,11 +8,15 @@
 //! call can say: a message to each participant of the rooms concerned.
 
 mod api;
+mod arriving;
 mod audience;
 mod departed;
+mod export;
+mod frozen;
 mod join;
 mod leave;
 pub mod limits;
+mod moving;
 mod node_events;
 mod offers;
 mod options;
@@ -24,7 +28,9 @@ mod resume;
 mod room;
 mod sdp;
 mod speakers;
+mod state;
 mod subscriptions;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod track_info;
@@ -33,22 +39,28 @@ mod turn;
 mod updates;
 
 pub use api::{CoreConfig, Join, JoinRefusal, Output, Resume, RoomStatus, SessionId};
+pub use arriving::{ImportRefusal, PULL_MAX};
 pub use limits::Limits;
+pub use moving::{FREEZE_MAX, MoveFailure, MoveRefusal};
 pub use options::RoomOptions;
 pub use permission::opens_room;
+pub use state::{LateSignal, ROOM_STATE_VERSION, RoomState, RoomStateError};
+pub use tail::{TAIL_LINGER, TAIL_MAX};
 
 use affinity::RoomKey;
+use frozen::Kept;
 use leave::{Farewell, refuse_resume};
 use livekit_protocol::DisconnectReason;
 use livekit_protocol::signal_request;
 use node_events::About;
-use proto::id::{Identity, NodeId};
+use proto::id::{Identity, NodeId, RoomSid};
 use proto::media::NodeEvent;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use room::Room;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
+use tail::Tail;
 use turn::{Clock, Due, Index, Subject, Timers, Turn};
 
 /// The signalling state of one shard.
@@ -61,6 +73,8 @@ pub struct Core {
     nodes: BTreeSet<NodeId>,
     /// Bounded by `Limits::rooms`.
     rooms: BTreeMap<RoomKey, Room>,
+    /// Rooms that have moved away, by their sid. Each is gone after `TAIL_MAX`.
+    tails: BTreeMap<RoomSid, Tail>,
     index: Index,
     timers: Timers,
     outputs: VecDeque<Output>,
@@ -77,6 +91,7 @@ impl Core {
             config,
             nodes: BTreeSet::new(),
             rooms: BTreeMap::new(),
+            tails: BTreeMap::new(),
             index: Index::default(),
             timers: Timers::default(),
             outputs: VecDeque::new(),
@@ -100,6 +115,9 @@ impl Core {
         if self.is_shutting_down {
             return Err(JoinRefusal::ShuttingDown);
         }
+        if self.stands_still(room) {
+            return Err(JoinRefusal::Moving);
+        }
         if self.rooms.contains_key(room) {
             return Ok(());
         }
@@ -120,6 +138,9 @@ impl Core {
             return;
         }
         let room = join.room.clone();
+        if self.turns_away(&room, join.session, join.resume.is_some()) {
+            return;
+        }
         match join.resume.take() {
             Some(resume) => self.resume(&mut join, resume, now),
             None => {
@@ -139,22 +160,32 @@ impl Core {
     pub fn handle_signal(
         &mut self,
         session: SessionId,
-        request: signal_request::Message,
+        message: signal_request::Message,
         now: Instant,
     ) {
         let Some(seat) = self.index.sessions.get(&session).cloned() else {
             return;
         };
+        if self.stands_still(&seat.room) {
+            let message = Box::new(message);
+            self.keep(&seat.room, Kept::Signal { session, message }, now);
+            return;
+        }
         if let Some((room, mut turn)) = self.open(&seat.room, now) {
-            room.handle_request(&seat.participant, request, &mut turn);
+            room.handle_request(&seat.participant, message, &mut turn);
         }
     }
 
     /// The WebSocket is gone. Harmless for a session that the core has closed itself.
     pub fn handle_session_closed(&mut self, session: SessionId, now: Instant) {
-        let Some(seat) = self.index.sessions.remove(&session) else {
+        let Some(seat) = self.index.sessions.get(&session).cloned() else {
             return;
         };
+        if self.stands_still(&seat.room) {
+            self.keep(&seat.room, Kept::Closed(session), now);
+            return;
+        }
+        self.index.sessions.remove(&session);
         if let Some((room, mut turn)) = self.open(&seat.room, now) {
             room.handle_session_closed(&seat.participant, session, &mut turn);
         }
@@ -168,17 +199,31 @@ impl Core {
     /// A message from a node. One about something that is not the node's is ignored: it crossed a
     /// removal on its way.
     pub fn handle_node_event(&mut self, node: &NodeId, event: NodeEvent, now: Instant) {
+        if let NodeEvent::Detached {
+            participant,
+            media,
+            data,
+        } = event
+        {
+            self.handle_detached(node, &participant, media, data, now);
+            return;
+        }
         let room = match node_events::about(&event) {
             About::Participant(participant) => self.index.participants.get(participant),
             About::Room(room) => self.index.rooms.get(room),
             About::Node => None,
         };
-        let Some(room) = room.cloned() else {
+        let Some(key) = room.cloned() else {
             return;
         };
-        if let Some((room, mut turn)) = self.open(&room, now)
-            && room.node == *node
-        {
+        if self.rooms.get(&key).is_none_or(|room| room.node != *node) {
+            return;
+        }
+        if let NodeEvent::Exported { media, data, .. } = event {
+            self.handle_exported(&key, media, data, now);
+        } else if self.stands_still(&key) {
+            self.keep(&key, Kept::Event(event), now);
+        } else if let Some((room, mut turn)) = self.open(&key, now) {
             room.handle_node_event(event, &mut turn);
         }
     }
@@ -186,23 +231,29 @@ impl Core {
     /// A node and all its transports are gone: its rooms start again elsewhere.
     pub fn handle_node_lost(&mut self, node: &NodeId, now: Instant) {
         self.nodes.remove(node);
+        self.lose_tails(node, now);
         let on_node = self.rooms.values().filter(|room| room.node == *node);
         let rooms: Vec<RoomKey> = on_node.map(|room| room.key.clone()).collect();
         for key in rooms {
-            if let Some((room, mut turn)) = self.open(&key, now) {
-                let reason = DisconnectReason::MediaFailure;
-                room.dismiss_all(reason, Farewell::Reconnect, false, &mut turn);
+            let frozen = self.rooms.get_mut(&key).and_then(|r| r.frozen.as_mut());
+            match frozen.filter(|frozen| frozen.is_sealed) {
+                // Whether it is still ours turns out soon.
+                Some(frozen) => frozen.is_node_lost = true,
+                None => {
+                    self.drop_move(&key, MoveFailure::NodeLost);
+                    self.leave_node(&key, now);
+                }
             }
-            self.drop_if_ended(&key);
         }
     }
 
     /// The room is not owned any more: everybody joins again, wherever it is then. No
     /// [`Output::RoomClosed`] follows, as there is nothing to release.
     pub fn handle_room_lost(&mut self, room: &RoomKey, now: Instant) {
+        let node_lives = self.drop_move(room, MoveFailure::RoomLost);
         if let Some((room, mut turn)) = self.open(room, now) {
             let reason = DisconnectReason::StateMismatch;
-            room.dismiss_all(reason, Farewell::Reconnect, true, &mut turn);
+            room.dismiss_all(reason, Farewell::Reconnect, node_lives, &mut turn);
         }
         self.rooms.remove(room);
     }
@@ -210,11 +261,13 @@ impl Core {
     /// The shard ends: everybody joins again, elsewhere. Later joins are refused.
     pub fn handle_shutdown(&mut self, now: Instant) {
         self.is_shutting_down = true;
+        self.end_all_tails(now);
         let rooms: Vec<RoomKey> = self.rooms.keys().cloned().collect();
         for key in rooms {
+            let node_lives = self.drop_move(&key, MoveFailure::ShuttingDown);
             if let Some((room, mut turn)) = self.open(&key, now) {
                 let reason = DisconnectReason::ServerShutdown;
-                room.dismiss_all(reason, Farewell::Reconnect, true, &mut turn);
+                room.dismiss_all(reason, Farewell::Reconnect, node_lives, &mut turn);
             }
             self.drop_if_ended(&key);
         }
@@ -224,7 +277,8 @@ impl Core {
     /// it, those which nobody keeps now at once.
     pub fn set_draining(&mut self, draining: bool, now: Instant) {
         self.is_draining = draining;
-        let idle = self.rooms.values().filter(|room| !room.is_kept());
+        let idle = self.rooms.values();
+        let idle = idle.filter(|room| !room.is_kept() && room.frozen.is_none());
         let idle: Vec<RoomKey> = idle.map(|room| room.key.clone()).collect();
         for key in idle.iter().filter(|_| draining) {
             if let Some((room, mut turn)) = self.open(key, now) {
@@ -325,6 +379,10 @@ impl Core {
     }
 
     fn handle_due(&mut self, due: Due, subject: &Subject, now: Instant) {
+        if let (Due::Tail, Subject::Room(sid)) = (due, subject) {
+            self.handle_tail_due(sid, now);
+            return;
+        }
         let key = match subject {
             Subject::Room(sid) => self.index.rooms.get(sid),
             Subject::Participant(sid) => self.index.participants.get(sid),
@@ -332,13 +390,30 @@ impl Core {
         let Some(key) = key.cloned() else {
             return;
         };
+        if due == Due::Thaw {
+            self.handle_thaw_due(&key, now);
+            return;
+        }
         if let Some((room, mut turn)) = self.open(&key, now) {
+            if let Some(frozen) = &mut room.frozen {
+                frozen.due.insert((due, subject.clone()));
+                return;
+            }
             match subject {
                 Subject::Room(_) => room.handle_due(due, &mut turn),
                 Subject::Participant(sid) => room.handle_participant_due(sid, due, &mut turn),
             }
         }
         self.drop_if_ended(&key);
+    }
+
+    /// A room whose node is gone starts again elsewhere.
+    fn leave_node(&mut self, key: &RoomKey, now: Instant) {
+        if let Some((room, mut turn)) = self.open(key, now) {
+            let reason = DisconnectReason::MediaFailure;
+            room.dismiss_all(reason, Farewell::Reconnect, false, &mut turn);
+        }
+        self.drop_if_ended(key);
     }
 
     fn drop_if_ended(&mut self, key: &RoomKey) {

@@ -39,8 +39,14 @@ pub(super) fn about(event: &NodeEvent) -> About<'_> {
 impl Room {
     /// One message from the room's node.
     pub(super) fn handle_node_event(&mut self, event: NodeEvent, turn: &mut Turn<'_>) {
+        if let About::Participant(who) = about(&event)
+            && self.is_awaited(who)
+        {
+            return;
+        }
         match event {
             NodeEvent::Hello { .. } | NodeEvent::Report(_) | NodeEvent::AskOwned { .. } => {}
+            // Of a room's move, which is not the room's own affair.
             NodeEvent::Exported { .. } | NodeEvent::Detached { .. } => {}
             NodeEvent::Answer {
                 participant,

@@ -3,6 +3,7 @@
 //! Owns: the data and questions about it. Must not: talk to anybody; the room does.
 
 use super::api::{Join, SessionId};
+use super::arriving::Arrival;
 use super::audience::Audience;
 use super::limits::CAPABILITIES_MAX;
 use super::offers::Negotiation;
@@ -16,11 +17,12 @@ use lk::participant_info::State;
 use proto::id::{Identity, ParticipantSid, TrackSid};
 use proto::media::{PeerMode, TrackSettings};
 use proto::token::Claims;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// What a participant said about one track of somebody else.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Wish {
     /// `None`: as `auto_subscribe` says.
     pub(super) subscribe: Option<bool>,
@@ -33,6 +35,7 @@ pub(super) struct Deadlines {
     pub(super) join: Option<Instant>,
     pub(super) resume: Option<Instant>,
     pub(super) reconnect: Option<Instant>,
+    pub(super) pull: Option<Instant>,
     pub(super) token_refresh: Option<Instant>,
 }
 
@@ -53,11 +56,13 @@ pub(super) struct Participant {
     /// Signalling protocol of the client.
     pub(super) protocol: i32,
     /// Passed on to the others, who choose features by it.
-    client_protocol: i32,
-    capabilities: Vec<i32>,
+    pub(super) client_protocol: i32,
+    pub(super) capabilities: Vec<i32>,
     /// Its signalling connection.
     pub(super) session: Option<SessionId>,
     pub(super) resume: ResumePhase,
+    /// It comes from another shard.
+    pub(super) arrival: Option<Arrival>,
     pub(super) negotiation: Negotiation,
     /// The client itself has closed its transports.
     pub(super) has_hung_up: bool,
@@ -106,6 +111,7 @@ impl Participant {
             capabilities: capabilities.take(CAPABILITIES_MAX).copied().collect(),
             session: Some(join.session),
             resume: ResumePhase::Idle,
+            arrival: None,
             negotiation: Negotiation::default(),
             has_hung_up: false,
             auto_subscribe: join.auto_subscribe,
@@ -158,6 +164,18 @@ impl Participant {
             metadata: self.profile.metadata.clone(),
             attributes: self.profile.attributes.clone(),
             ..self.claims.clone()
+        }
+    }
+
+    /// The last that others hear of it.
+    pub(super) fn gone(&self, reason: lk::DisconnectReason) -> lk::ParticipantInfo {
+        lk::ParticipantInfo {
+            state: State::Disconnected.into(),
+            version: self.version + 1,
+            tracks: Vec::new(),
+            is_publisher: false,
+            disconnect_reason: reason.into(),
+            ..self.to_wire()
         }
     }
 

@@ -10,13 +10,14 @@ use super::updates::Reach;
 use livekit_protocol as lk;
 use lk::request_response::{Reason, Request};
 use proto::id::ParticipantSid;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// Clients from here on understand that a request was met.
 const OK_RESPONSE_PROTOCOL: i32 = 15;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Profile {
     pub(super) name: String,
     pub(super) metadata: String,

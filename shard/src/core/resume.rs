@@ -14,7 +14,7 @@ use livekit_protocol as lk;
 use lk::DisconnectReason;
 use lk::signal_response::Message;
 use proto::id::{Identity, ParticipantSid, TrackSid};
-use proto::media::{NodeCommand, OpenChannel, PeerMode};
+use proto::media::{OpenChannel, PeerMode};
 use std::collections::BTreeSet;
 
 /// Longest label of a data channel, bytes. Beyond: the channel is not taken over.
@@ -69,8 +69,7 @@ impl Room {
             participant: who.clone(),
         };
         turn.index.sessions.insert(join.session, seat);
-        let command = NodeCommand::PrepareResume { participant: who };
-        turn.node(&self.node, command);
+        self.prepare_resume(&who, turn);
         true
     }
 
@@ -107,6 +106,7 @@ impl Room {
         self.repeat_allowed(who, turn);
         let room = Some(self.to_wire(turn));
         self.tell(who, Message::RoomUpdate(lk::RoomUpdate { room }), turn);
+        self.repeat_published(who, turn);
         if let Some(sync_state) = sync_state {
             self.handle_sync_state(who, *sync_state, turn);
         }

@@ -5,6 +5,7 @@
 
 use super::api::{RoomStatus, SessionId};
 use super::departed::Departed;
+use super::frozen::Frozen;
 use super::options::RoomOptions;
 use super::participant::Participant;
 use super::turn::{Due, Subject, Turn};
@@ -13,7 +14,7 @@ use affinity::directory::Epoch;
 use livekit_protocol as lk;
 use lk::signal_response::Message;
 use proto::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct Room {
     pub(super) owners: BTreeMap<TrackSid, ParticipantSid>,
     /// Who speaks, how loud.
     pub(super) speakers: BTreeMap<ParticipantSid, f32>,
+    /// Who spoke at the shard that the room comes from, as far as this node has not said so itself.
+    pub(super) carried_speakers: BTreeSet<ParticipantSid>,
     /// For clients that missed it.
     pub(super) departed: Departed,
     /// Somebody has been here.
@@ -42,6 +45,11 @@ pub(super) struct Room {
     pub(super) empty_at: Option<Instant>,
     pub(super) update_at: Option<Instant>,
     pub(super) refill_at: Option<Instant>,
+    pub(super) speakers_at: Option<Instant>,
+    /// It is about to go to another shard: nothing changes.
+    pub(super) frozen: Option<Box<Frozen>>,
+    /// Exports that the node has not answered.
+    pub(super) exports_due: u32,
     /// To be dropped by the core at the end of the turn.
     pub(super) ended: bool,
 }
@@ -57,22 +65,36 @@ impl Room {
         let sid = RoomSid::from_random(turn.random());
         turn.index.rooms.insert(sid.clone(), key.clone());
         Self {
+            created_ms: turn.unix_ms,
+            sif_trailer: turn.random().to_be_bytes().to_vec(),
+            options,
+            ..Self::bare(key, sid, epoch, node)
+        }
+    }
+
+    /// One of which only the names are known.
+    pub(super) fn bare(key: RoomKey, sid: RoomSid, epoch: Epoch, node: NodeId) -> Self {
+        Self {
             key,
             sid,
             epoch,
             node,
-            created_ms: turn.unix_ms,
-            options,
-            sif_trailer: turn.random().to_be_bytes().to_vec(),
+            created_ms: 0,
+            options: RoomOptions::default(),
+            sif_trailer: Vec::new(),
             participants: BTreeMap::new(),
             identities: BTreeMap::new(),
             owners: BTreeMap::new(),
             speakers: BTreeMap::new(),
+            carried_speakers: BTreeSet::new(),
             departed: Departed::default(),
             visited: false,
             empty_at: None,
             update_at: None,
             refill_at: None,
+            speakers_at: None,
+            frozen: None,
+            exports_due: 0,
             ended: false,
         }
     }
@@ -87,8 +109,8 @@ impl Room {
             participants: self.participants.len(),
             tracks: tracks.filter(|track| track.is_bound()).count(),
             created_ms: self.created_ms,
-            live: true,
-            moving: false,
+            live: self.frozen.is_none(),
+            moving: self.frozen.is_some() || self.is_arriving(),
         }
     }
 
@@ -139,7 +161,7 @@ impl Room {
         if self.is_kept() {
             self.visited = true;
             self.empty_at = None;
-        } else if self.empty_at.is_none() {
+        } else if self.empty_at.is_none() || turn.is_draining {
             let wait = if turn.is_draining {
                 Duration::ZERO
             } else if self.visited {
@@ -163,6 +185,10 @@ impl Room {
             Due::Refill if is_due(self.refill_at, turn.now) => {
                 self.refill_at = None;
                 self.refill(turn);
+            }
+            Due::Speakers if is_due(self.speakers_at, turn.now) => {
+                self.speakers_at = None;
+                self.silence_carried(turn);
             }
             Due::RoomEmpty if is_due(self.empty_at, turn.now) => {
                 self.close(lk::DisconnectReason::RoomClosed, turn);

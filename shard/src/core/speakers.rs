@@ -14,6 +14,7 @@ impl Room {
     pub(super) fn handle_speakers(&mut self, changes: Vec<Speaker>, turn: &mut Turn<'_>) {
         let mut speakers = Vec::new();
         for change in changes {
+            self.carried_speakers.remove(&change.participant);
             let known = self.participants.get(&change.participant);
             if !known.is_some_and(|participant| participant.is_visible()) {
                 continue;
@@ -32,6 +33,18 @@ impl Room {
         for participant in self.participants.values() {
             turn.signal(participant, message(speakers.clone()));
         }
+    }
+
+    /// Whoever spoke before a move and was not heard since is silent: the new node reports changes
+    /// only, and never knew.
+    pub(super) fn silence_carried(&mut self, turn: &mut Turn<'_>) {
+        let carried = std::mem::take(&mut self.carried_speakers);
+        let silent = carried.into_iter().map(|participant| Speaker {
+            participant,
+            level: 0.0,
+            active: false,
+        });
+        self.handle_speakers(silent.collect(), turn);
     }
 
     /// Who speaks now, for somebody who has not heard the changes so far.

@@ -42,7 +42,7 @@ pub(super) fn from_request(
         disable_red: true,
         encryption: request.encryption,
         stream: request.stream.clone(),
-        version: version(unix_ms),
+        version: Some(version(unix_ms)),
         audio_features,
         backup_codec_policy: request.backup_codec_policy,
         packet_trailer_features: request.packet_trailer_features.clone(),
@@ -73,7 +73,7 @@ pub(super) fn bind(info: &mut lk::TrackInfo, kind: Kind, mid: &str, mime: &str, 
     };
     mid.clone_into(&mut info.mid);
     mime.clone_into(&mut info.mime_type);
-    info.version = version(unix_ms);
+    touch(info, unix_ms);
     if info.codecs.is_empty() {
         let mode = if kind == Kind::Video {
             layer_mode(mime)
@@ -110,12 +110,21 @@ pub(super) fn layer_sizes(info: &lk::TrackInfo) -> Vec<LayerSize> {
     info.layers.iter().filter_map(size).collect()
 }
 
-/// Marks a change of a track.
-pub(super) fn version(unix_ms: i64) -> Option<lk::TimedVersion> {
-    Some(lk::TimedVersion {
+/// Marks a change of a track. Versions only grow, whatever the clock of the shard that the track came
+/// from.
+pub(super) fn touch(info: &mut lk::TrackInfo, unix_ms: i64) {
+    let mut next = version(unix_ms);
+    if let Some(before) = &info.version {
+        next.unix_micro = next.unix_micro.max(before.unix_micro.saturating_add(1));
+    }
+    info.version = Some(next);
+}
+
+fn version(unix_ms: i64) -> lk::TimedVersion {
+    lk::TimedVersion {
         unix_micro: unix_ms.saturating_mul(1000),
         ticks: 0,
-    })
+    }
 }
 
 /// A video without layers has one: all of it.

@@ -31,6 +31,19 @@ impl Track {
     pub(super) fn is_bound(&self) -> bool {
         !self.info.mid.is_empty()
     }
+
+    /// As its node must know it.
+    pub(super) fn to_node(&self, owner: &ParticipantSid) -> PublishedTrack {
+        PublishedTrack {
+            participant: owner.clone(),
+            track: TrackSid::new(&self.info.sid),
+            cid: self.cid.clone(),
+            kind: self.kind,
+            layers: track_info::layer_sizes(&self.info),
+            codec: track_info::wanted_codec(&self.info, self.kind),
+            muted: self.info.muted,
+        }
+    }
 }
 
 /// Why a track was not taken.
@@ -134,21 +147,13 @@ impl Room {
         let sid = TrackSid::from_random(turn.random());
         let codecs = &turn.config.publish_codecs;
         let track = Track {
-            cid: request.cid.clone(),
             kind,
             info: track_info::from_request(&sid, &request, codecs, turn.unix_ms),
+            cid: request.cid,
             has_had_subscriber: false,
         };
         turn.signal(participant, published(&track));
-        let command = NodeCommand::Publish(PublishedTrack {
-            participant: who.clone(),
-            track: sid.clone(),
-            cid: request.cid,
-            kind,
-            layers: track_info::layer_sizes(&track.info),
-            codec: track_info::wanted_codec(&track.info, kind),
-            muted: request.muted,
-        });
+        let command = NodeCommand::Publish(track.to_node(who));
         participant.tracks.insert(sid.clone(), track);
         self.owners.insert(sid, who.clone());
         turn.node(&self.node, command);
@@ -176,6 +181,18 @@ impl Room {
         self.figures_changed(turn);
     }
 
+    /// Says again which tracks were taken and are not negotiated yet: the client waits for that, and
+    /// the answer to its request may be lost.
+    pub(super) fn repeat_published(&self, who: &ParticipantSid, turn: &mut Turn<'_>) {
+        let Some(participant) = self.participants.get(who) else {
+            return;
+        };
+        let pending = participant.tracks.values().filter(|t| !t.is_bound());
+        for track in pending {
+            turn.signal(participant, published(track));
+        }
+    }
+
     /// `MuteTrack` from the owner.
     pub(super) fn mute_track(
         &mut self,
@@ -195,7 +212,7 @@ impl Room {
             return;
         }
         track.info.muted = muted;
-        track.info.version = track_info::version(turn.unix_ms);
+        track_info::touch(&mut track.info, turn.unix_ms);
         let bound = track.is_bound();
         let command = NodeCommand::SetMuted { track: sid, muted };
         turn.node(&self.node, command);
@@ -220,7 +237,7 @@ impl Room {
             return;
         };
         track.info.audio_features = request.features;
-        track.info.version = track_info::version(turn.unix_ms);
+        track_info::touch(&mut track.info, turn.unix_ms);
         if track.is_bound() {
             self.announce(who, Reach::Others, turn);
         }
@@ -242,7 +259,7 @@ impl Room {
         };
         track.info.width = request.width;
         track.info.height = request.height;
-        track.info.version = track_info::version(turn.unix_ms);
+        track_info::touch(&mut track.info, turn.unix_ms);
         if track.is_bound() {
             self.announce(who, Reach::Others, turn);
         }

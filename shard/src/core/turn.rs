@@ -12,7 +12,11 @@ use proto::media::NodeCommand;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a client can have heard nothing before it resumes, in resume windows: one, and before it
+/// the time until its dead connection was noticed, which is about as long.
+const WINDOWS_MISSED: u32 = 2;
 
 /// Wall clock by way of the monotonic one.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +69,14 @@ pub(super) enum Due {
     RoomUpdate,
     /// Participants with too many subscriptions may have free ones.
     Refill,
+    /// Those who spoke before a move must be heard again.
+    Speakers,
+    /// The old shard must have said what it still has of a participant.
+    Pull,
+    /// A frozen room must have moved.
+    Thaw,
+    /// The media of a room that has moved ends here.
+    Tail,
 }
 
 impl Due {
@@ -77,6 +89,10 @@ impl Due {
             Self::RoomEmpty => "empty room",
             Self::RoomUpdate => "room update",
             Self::Refill => "free subscriptions",
+            Self::Speakers => "carried speakers",
+            Self::Pull => "pull",
+            Self::Thaw => "frozen room",
+            Self::Tail => "tail of a moved room",
         }
     }
 }
@@ -149,6 +165,11 @@ impl Turn<'_> {
             node: node.clone(),
             command,
         });
+    }
+
+    /// How long somebody who left is remembered.
+    pub(super) fn kept_departed(&self) -> Duration {
+        self.config.resume_window * WINDOWS_MISSED
     }
 
     /// Wakes the core up at a deadline; its owner remembers `at`.

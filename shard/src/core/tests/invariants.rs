@@ -1,10 +1,12 @@
-//! Whatever clients and nodes do, and in whatever order: nothing panics, the tables agree with each
-//! other, a client hears nothing before its answer, and a node only hears of what it knows.
+//! Whatever clients and nodes do, and in whatever order, also while the room goes from one shard to
+//! the other and back: nothing panics, the tables agree with each other, a client hears nothing
+//! before its answer, a node only hears of what it knows, and the room is live in one place.
 
+use super::node::{FakeNode, check};
 use super::*;
 use lk::signal_response::Message;
 use proptest::prelude::*;
-use proto::media::{NodeCommand, Speaker, TransportLoss};
+use proto::media::{CarriedData, CarriedMedia, Speaker, TransportLoss};
 use signal_request::Message as Ask;
 use std::collections::BTreeSet;
 
@@ -70,8 +72,20 @@ enum Step {
     Pass {
         seconds: u64,
     },
-    NodeLost,
+    NodeLost {
+        side: usize,
+    },
     RoomLost,
+    BeginMove,
+    /// The nodes answer what they were asked for a move.
+    NodesAnswer,
+    SealMove,
+    CancelMove,
+    CompleteMove,
+    /// The old shard's answer comes, or does not.
+    Pulled {
+        lost: bool,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -97,43 +111,147 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => who().prop_map(|who| Step::Refused { who }),
         1 => who().prop_map(|who| Step::Speak { who }),
         2 => (0..40_u64).prop_map(|seconds| Step::Pass { seconds }),
-        1 => Just(Step::NodeLost),
+        1 => (0..2_usize).prop_map(|side| Step::NodeLost { side }),
         1 => Just(Step::RoomLost),
+        3 => Just(Step::BeginMove),
+        5 => Just(Step::NodesAnswer),
+        1 => Just(Step::SealMove),
+        1 => Just(Step::CancelMove),
+        4 => Just(Step::CompleteMove),
+        3 => any::<bool>().prop_map(|lost| Step::Pulled { lost }),
     ];
     prop::collection::vec(step, 1..60)
 }
 
+/// What the old shard says of a participant.
+type Answer = Option<(CarriedMedia, Vec<CarriedData>)>;
+
+/// A shard and its node.
+struct Side {
+    core: Core,
+    node: FakeNode,
+}
+
 /// What the outside world knows.
 struct World {
-    script: Script,
-    /// The newest session and sid that each person had.
-    peers: [Option<Peer>; PEOPLE.len()],
+    sides: [Side; 2],
+    /// Whose the room is.
+    owner: usize,
+    now: Instant,
+    sessions: u64,
+    /// The newest session and sid that each person had, and where.
+    peers: [Option<(usize, Peer)>; PEOPLE.len()],
     answered: BTreeSet<SessionId>,
     closed: BTreeSet<SessionId>,
-    node_participants: BTreeSet<ParticipantSid>,
-    node_tracks: BTreeMap<TrackSid, ParticipantSid>,
-    node_subscriptions: BTreeSet<(ParticipantSid, TrackSid)>,
+    exported: Option<RoomState>,
+    late: Vec<LateSignal>,
+    /// Questions and answers between the shards that are on their way, with who asked.
+    pulls: Vec<(usize, ParticipantSid)>,
+    pulled: Vec<(usize, ParticipantSid, Answer)>,
 }
 
 impl World {
+    fn new() -> Self {
+        let now = Instant::now();
+        let side = |seed| {
+            let mut core = Core::new(CoreConfig { seed, ..config() }, now);
+            core.handle_node_attached(NodeId::new("n1"), now);
+            Side {
+                core,
+                node: FakeNode::default(),
+            }
+        };
+        Self {
+            sides: [side(7), side(8)],
+            owner: 0,
+            now,
+            sessions: 0,
+            peers: Default::default(),
+            answered: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            exported: None,
+            late: Vec::new(),
+            pulls: Vec::new(),
+            pulled: Vec::new(),
+        }
+    }
+
     fn take(&mut self, step: Step) {
+        let key = room("standup");
+        let now = self.now;
+        let owner = &mut self.sides[self.owner];
         match step {
             Step::Join { who, dual, hidden } => self.join(who, dual, hidden),
             Step::Resume { who } => self.resume(who),
-            Step::NodeLost => {
+            Step::NodeLost { side } => {
                 let node = NodeId::new("n1");
-                self.script.core.handle_node_lost(&node, self.script.now);
-                self.node_participants.clear();
-                self.node_tracks.clear();
-                self.node_subscriptions.clear();
-                self.script.core.handle_node_attached(node, self.script.now);
+                let side = &mut self.sides[side];
+                side.core.handle_node_lost(&node, now);
+                side.node.lose_everything();
+                side.core.handle_node_attached(node, now);
             }
-            Step::RoomLost => {
-                let now = self.script.now;
-                self.script.core.handle_room_lost(&room("standup"), now);
+            Step::RoomLost => owner.core.handle_room_lost(&key, now),
+            Step::BeginMove => {
+                if owner.core.begin_move(&key, now).is_ok() {
+                    self.exported = None;
+                }
             }
-            Step::Pass { seconds } => self.script.pass(Duration::from_secs(seconds)),
+            Step::NodesAnswer => self.answer(),
+            Step::SealMove => {
+                let _ = owner.core.seal_move(&key);
+            }
+            Step::CancelMove => owner.core.cancel_move(&key, now),
+            Step::CompleteMove => self.complete(),
+            Step::Pulled { lost } => self.carry_pulls(lost),
+            Step::Pass { seconds } => self.pass(Duration::from_secs(seconds)),
             step => self.by_peer(&step),
+        }
+    }
+
+    fn answer(&mut self) {
+        for side in &mut self.sides {
+            let events = [side.node.answer_export(), side.node.answer_detach()];
+            for event in events.into_iter().flatten() {
+                side.core
+                    .handle_node_event(&NodeId::new("n1"), event, self.now);
+            }
+        }
+    }
+
+    fn complete(&mut self) {
+        let key = room("standup");
+        let core = &mut self.sides[self.owner].core;
+        if !core.seal_move(&key) {
+            return;
+        }
+        assert!(core.complete_move(&key, self.now));
+        self.follow();
+        let state = self.exported.take().unwrap();
+        self.owner = 1 - self.owner;
+        let core = &mut self.sides[self.owner].core;
+        let imported = core.import_room(state, Epoch(2), self.now);
+        assert_eq!(imported, Ok(()));
+        core.handle_late(&key, std::mem::take(&mut self.late), self.now);
+    }
+
+    fn carry_pulls(&mut self, lost: bool) {
+        let key = room("standup");
+        for (asker, participant) in std::mem::take(&mut self.pulls) {
+            let asked = &mut self.sides[1 - asker].core;
+            if !lost {
+                asked.pull(&key, &participant, self.now);
+            }
+        }
+        for (asker, participant, answer) in std::mem::take(&mut self.pulled) {
+            let core = &mut self.sides[asker].core;
+            core.handle_pulled(&key, &participant, answer.filter(|_| !lost), self.now);
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        for side in &mut self.sides {
+            side.core.handle_timeout(self.now);
         }
     }
 
@@ -147,7 +265,9 @@ impl World {
     }
 
     fn resume(&mut self, who: usize) {
-        let Some(peer) = &self.peers[who] else { return };
+        let Some((_, peer)) = &self.peers[who] else {
+            return;
+        };
         let mut join = request(PEOPLE[who]);
         join.resume = Some(Resume {
             participant: peer.sid.clone(),
@@ -157,11 +277,15 @@ impl World {
         self.enter(who, join);
     }
 
-    fn enter(&mut self, who: usize, join: Join) {
-        let session = self.script.attempt(join);
-        if let Some(seat) = self.script.core.index.sessions.get(&session) {
+    fn enter(&mut self, who: usize, mut join: Join) {
+        self.sessions += 1;
+        let session = SessionId(self.sessions);
+        join.session = session;
+        let core = &mut self.sides[self.owner].core;
+        core.handle_join(join, self.now);
+        if let Some(seat) = core.index.sessions.get(&session) {
             let sid = seat.participant.clone();
-            self.peers[who] = Some(Peer { session, sid });
+            self.peers[who] = Some((self.owner, Peer { session, sid }));
         }
     }
 
@@ -183,31 +307,31 @@ impl World {
         else {
             return;
         };
-        let Some(peer) = self.peers[*who].clone() else {
+        let Some((side, peer)) = self.peers[*who].clone() else {
             return;
         };
-        if let Some(ask) = self.ask(&peer, step) {
-            self.script.ask(&peer, ask);
-        } else if let Some(event) = self.event(&peer, step) {
-            self.script.event(event);
+        let ask = self.ask(side, &peer, step);
+        let event = self.event(side, &peer, step);
+        let core = &mut self.sides[side].core;
+        if let Some(ask) = ask {
+            core.handle_signal(peer.session, ask, self.now);
+        } else if let Some(event) = event {
+            core.handle_node_event(&NodeId::new("n1"), event, self.now);
         } else {
-            let core = &mut self.script.core;
-            core.handle_session_closed(peer.session, self.script.now);
+            core.handle_session_closed(peer.session, self.now);
         }
     }
 
-    fn ask(&self, peer: &Peer, step: &Step) -> Option<Ask> {
-        let any_track = self.node_tracks.keys().next();
+    fn ask(&self, side: usize, peer: &Peer, step: &Step) -> Option<Ask> {
+        let tracks = &self.sides[side].node.tracks;
+        let any_track = tracks.keys().next();
         let any_track = any_track.map_or("TR_x".into(), |track| track.as_str().to_owned());
         Some(match step {
             Step::Leave { .. } => Ask::Leave(lk::LeaveRequest::default()),
             Step::AddTrack { cid, .. } => Ask::AddTrack(track(["mic", "cam", "screen"][*cid])),
             Step::Silence { .. } => Ask::Offer(sdp(1, "offer", "v=0\r\n")),
             Step::Mute { muted, .. } => {
-                let own = self
-                    .node_tracks
-                    .iter()
-                    .find(|(_, owner)| **owner == peer.sid);
+                let own = tracks.iter().find(|(_, owner)| **owner == peer.sid);
                 Ask::Mute(lk::MuteTrackRequest {
                     sid: own.map_or(any_track, |(track, _)| track.as_str().to_owned()),
                     muted: *muted,
@@ -229,11 +353,11 @@ impl World {
         })
     }
 
-    fn event(&self, peer: &Peer, step: &Step) -> Option<NodeEvent> {
+    fn event(&self, side: usize, peer: &Peer, step: &Step) -> Option<NodeEvent> {
         let participant = peer.sid.clone();
         Some(match step {
             Step::Bind { .. } => {
-                let mut own = self.node_tracks.iter();
+                let mut own = self.sides[side].node.tracks.iter();
                 let own = own.rfind(|(_, owner)| **owner == peer.sid);
                 NodeEvent::TrackBound {
                     participant,
@@ -261,7 +385,7 @@ impl World {
                 reason: "no".into(),
             },
             Step::Speak { .. } => NodeEvent::Speakers {
-                room: self.script.core.rooms().first()?.sid.clone(),
+                room: self.sides[side].core.rooms().first()?.sid.clone(),
                 speakers: vec![Speaker {
                     participant,
                     level: 0.5,
@@ -272,132 +396,59 @@ impl World {
         })
     }
 
-    /// Follows the outputs as clients and a node would.
+    /// Follows the outputs as clients, nodes and shards would.
     fn follow(&mut self) {
-        while let Some(output) = self.script.core.poll_output() {
-            match output {
-                Output::Signal { session, message } => {
-                    assert!(!self.closed.contains(&session), "said after the close");
-                    match message {
-                        Message::Join(_) | Message::Reconnect(_) => {
-                            assert!(self.answered.insert(session), "answered twice");
-                        }
-                        Message::Leave(_) => {}
-                        other => {
-                            assert!(self.answered.contains(&session), "too early: {other:?}");
-                        }
+        for side in 0..2 {
+            while let Some(output) = self.sides[side].core.poll_output() {
+                self.follow_one(side, output);
+            }
+        }
+    }
+
+    fn follow_one(&mut self, side: usize, output: Output) {
+        match output {
+            Output::Signal { session, message } => {
+                assert!(!self.closed.contains(&session), "said after the close");
+                match message {
+                    Message::Join(_) | Message::Reconnect(_) => {
+                        assert!(self.answered.insert(session), "answered twice");
+                    }
+                    Message::Leave(_) => {}
+                    other => {
+                        assert!(self.answered.contains(&session), "too early: {other:?}");
                     }
                 }
-                Output::Close { session, .. } => {
-                    assert!(self.closed.insert(session), "closed twice");
-                }
-                Output::Node { command, .. } => self.obey(command),
-                Output::JoinRefused { .. }
-                | Output::RoomClosed { .. }
-                | Output::RoomOptions { .. }
-                | Output::MintRefreshToken { .. } => {}
             }
+            Output::Close { session, .. } => {
+                assert!(self.closed.insert(session), "closed twice");
+            }
+            Output::Node { command, .. } => self.sides[side].node.obey(command),
+            Output::RoomExported { state, .. } => self.exported = Some(*state),
+            Output::Moved { late, .. } => self.late = late,
+            Output::Pull { participant, .. } => self.pulls.push((side, participant)),
+            Output::Pulled {
+                participant,
+                media,
+                data,
+                ..
+            } => {
+                let answer = media.map(|media| (*media, data));
+                self.pulled.push((1 - side, participant, answer));
+            }
+            Output::MoveFailed { .. }
+            | Output::JoinRefused { .. }
+            | Output::RoomClosed { .. }
+            | Output::RoomOptions { .. }
+            | Output::MintRefreshToken { .. } => {}
         }
     }
 
-    fn obey(&mut self, command: NodeCommand) {
-        let known = |world: &Self, sid: &ParticipantSid| {
-            assert!(world.node_participants.contains(sid), "unknown participant");
-        };
-        match command {
-            NodeCommand::AddParticipant(new) => {
-                assert!(
-                    self.node_participants.insert(new.participant),
-                    "added twice"
-                );
-            }
-            NodeCommand::RemoveParticipant { participant } => {
-                assert!(self.node_participants.remove(&participant), "removed twice");
-                self.node_tracks.retain(|_, owner| *owner != participant);
-                let tracks = &self.node_tracks;
-                self.node_subscriptions
-                    .retain(|(who, track)| *who != participant && tracks.contains_key(track));
-            }
-            NodeCommand::Publish(track) => {
-                known(self, &track.participant);
-                let before = self.node_tracks.insert(track.track, track.participant);
-                assert_eq!(before, None);
-            }
-            NodeCommand::Unpublish { track } => {
-                assert!(self.node_tracks.remove(&track).is_some(), "unknown track");
-                self.node_subscriptions.retain(|(_, other)| *other != track);
-            }
-            NodeCommand::SetMuted { track, .. } => {
-                assert!(self.node_tracks.contains_key(&track), "unknown track");
-            }
-            NodeCommand::Subscribe {
-                participant, track, ..
-            } => {
-                known(self, &participant);
-                assert!(self.node_tracks.contains_key(&track), "unknown track");
-                let fresh = self.node_subscriptions.insert((participant, track));
-                assert!(fresh, "subscribed twice");
-            }
-            NodeCommand::Unsubscribe { participant, track } => {
-                let known = self.node_subscriptions.remove(&(participant, track));
-                assert!(known, "unsubscribed from nothing");
-            }
-            NodeCommand::SetTrackSettings {
-                participant, track, ..
-            } => {
-                assert!(self.node_subscriptions.contains(&(participant, track)));
-            }
-            NodeCommand::Offer { participant, .. }
-            | NodeCommand::Answer { participant, .. }
-            | NodeCommand::Candidate { participant, .. }
-            | NodeCommand::PrepareResume { participant }
-            | NodeCommand::Detach { participant }
-            | NodeCommand::SetPermission { participant, .. } => known(self, &participant),
-            NodeCommand::Adopt { participant, .. } => {
-                self.node_participants.insert(participant.participant);
-            }
-            NodeCommand::Owned { .. }
-            | NodeCommand::Export { .. }
-            | NodeCommand::Deliver { .. } => {}
-        }
-    }
-
-    /// The core's tables agree with each other and with the node's.
     fn check(&self) {
-        let core = &self.script.core;
-        let mut participants = BTreeSet::new();
-        let mut tracks = BTreeMap::new();
-        let mut subscriptions = BTreeSet::new();
-        for room in core.rooms.values() {
-            assert_eq!(core.index.rooms.get(&room.sid), Some(&room.key));
-            assert_eq!(room.identities.len(), room.participants.len());
-            for (sid, participant) in &room.participants {
-                participants.insert(sid.clone());
-                assert_eq!(core.index.participants.get(sid), Some(&room.key));
-                assert_eq!(room.identities.get(&participant.identity), Some(sid));
-                if let Some(session) = participant.session {
-                    assert_eq!(&core.index.sessions[&session].participant, sid);
-                }
-                for track in participant.tracks.keys() {
-                    tracks.insert(track.clone(), sid.clone());
-                    assert_eq!(room.owners.get(track), Some(sid));
-                }
-                for track in &participant.subscriptions {
-                    subscriptions.insert((sid.clone(), track.clone()));
-                }
-            }
+        for side in &self.sides {
+            check(&side.core, &side.node);
         }
-        let seated = core.index.sessions.values().map(|seat| &seat.participant);
-        assert!(
-            seated
-                .collect::<BTreeSet<_>>()
-                .is_subset(&participants.iter().collect())
-        );
-        assert_eq!(core.index.participants.len(), participants.len());
-        assert_eq!(core.index.rooms.len(), core.rooms.len());
-        assert_eq!(self.node_participants, participants);
-        assert_eq!(self.node_tracks, tracks);
-        assert_eq!(self.node_subscriptions, subscriptions);
+        let elsewhere = &self.sides[1 - self.owner].core;
+        assert_eq!(elsewhere.rooms(), [], "live in two places");
     }
 }
 
@@ -406,30 +457,28 @@ proptest! {
 
     #[test]
     fn tables_stay_in_agreement_and_everybody_is_told_in_order(steps in steps()) {
-        let mut world = World {
-            script: Script::new(),
-            peers: Default::default(),
-            answered: BTreeSet::new(),
-            closed: BTreeSet::new(),
-            node_participants: BTreeSet::new(),
-            node_tracks: BTreeMap::new(),
-            node_subscriptions: BTreeSet::new(),
-        };
+        let mut world = World::new();
         for step in steps {
             world.take(step);
             world.follow();
             world.check();
         }
-        // Left alone, a shard becomes empty.
-        for session in world.script.core.index.sessions.keys().copied().collect::<Vec<_>>() {
-            world.script.core.handle_session_closed(session, world.script.now);
+        // Left alone, shards become empty.
+        for side in &mut world.sides {
+            side.core.cancel_move(&room("standup"), world.now);
+            for session in side.core.index.sessions.keys().copied().collect::<Vec<_>>() {
+                side.core.handle_session_closed(session, world.now);
+            }
         }
         for _ in 0..3 {
-            world.script.pass(Duration::from_secs(600));
+            world.pass(Duration::from_secs(600));
             world.follow();
             world.check();
         }
-        prop_assert_eq!(world.script.core.rooms(), []);
-        prop_assert_eq!(world.script.core.poll_timeout(), None);
+        for side in &world.sides {
+            prop_assert_eq!(side.core.rooms(), []);
+            prop_assert_eq!(side.core.poll_timeout(), None);
+            prop_assert!(side.core.tails.is_empty() && side.node.participants.is_empty());
+        }
     }
 }

@@ -4,15 +4,20 @@
 //! `ada < update bo:active[cam]` is a message to ada's client, `n1 < subscribe ada cam` a command to
 //! the node n1, `ada x left` a closed connection.
 
+mod arriving;
 mod draining;
 mod invariants;
 mod joining;
 mod leaving;
+mod migrating;
+mod moving;
 mod negotiation;
+mod node;
 mod options;
 mod publishing;
 mod rendering;
 mod resuming;
+mod story;
 mod subscribing;
 mod talking;
 

@@ -8,7 +8,7 @@ use proto::media::NodeCommand;
 use std::collections::BTreeMap;
 
 /// Names for random ids.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Names {
     sessions: BTreeMap<SessionId, String>,
     participants: BTreeMap<String, String>,
@@ -70,6 +70,26 @@ impl Names {
             Output::MintRefreshToken { session, .. } => {
                 format!("mint for {}", self.sessions[session])
             }
+            Output::RoomExported { state, .. } => {
+                let sids = state.participants.iter().map(|p| self.who(p.sid.as_str()));
+                let mut sids: Vec<_> = sids.collect();
+                sids.sort();
+                format!("exported [{}]", sids.join(","))
+            }
+            Output::MoveFailed { why, .. } => format!("move failed: {why:?}"),
+            Output::Moved { late, .. } => format!("moved, {} late", late.len()),
+            Output::Pull { participant, .. } => format!("pull {}", self.who(participant.as_str())),
+            Output::Pulled {
+                participant,
+                media,
+                data,
+                ..
+            } => format!(
+                "pulled {} {:?} +{}",
+                self.who(participant.as_str()),
+                media.as_ref().map(|media| media.last_data_sequence),
+                data.len()
+            ),
             Output::RoomOptions { room, options } => format!(
                 "room {} keeps {:?} {}s {}s {}",
                 room.as_str(),

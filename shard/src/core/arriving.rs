@@ -1,0 +1,384 @@
+//! How a room comes from another shard.
+//!
+//! Owns: taking it over as it was, and its participants' way here: each is kept as one whose
+//! connection was lost, and brings the last of its media from the old shard when it resumes. Must
+//! not: know the old shard, or say anything to clients that do not ask.
+
+use super::Core;
+use super::api::Output;
+use super::departed::Departed;
+use super::offers::Negotiation;
+use super::participant::{Deadlines, Participant};
+use super::permission::{self, Permission};
+use super::resume::ResumePhase;
+use super::room::Room;
+use super::state::{LateSignal, ParticipantState, RoomState, TrackState};
+use super::tracks::Track;
+use super::turn::{Due, Subject, Turn};
+use affinity::RoomKey;
+use affinity::directory::Epoch;
+use livekit_protocol as lk;
+use lk::participant_info::State;
+use proto::id::{Identity, NodeId, ParticipantSid, TrackSid};
+use proto::media::{CarriedData, CarriedMedia, NodeCommand, PeerMode};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// How long a resuming client waits for what the old shard has to say. The surface gives up earlier;
+/// this is for an answer that was lost.
+pub const PULL_MAX: Duration = Duration::from_secs(2);
+/// Who spoke at the old shard counts as speaking for so long: by then clients have resumed and the
+/// node has heard them.
+const SPEAKERS_CARRIED_FOR: Duration = Duration::from_secs(5);
+
+/// How far a participant of a room that has moved here is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It has not resumed.
+    Awaited,
+    /// It has, and the old shard is asked for the last of its media.
+    Pulling,
+    /// Its transport is not up yet.
+    Resuming,
+}
+
+/// Why a room is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ImportRefusal {
+    /// No node holds transports for this shard.
+    #[error("this shard has no media node")]
+    NoNode,
+    /// The shard is full.
+    #[error("this shard holds as many rooms as it may")]
+    RoomLimit,
+    /// The room is larger than rooms may be here.
+    #[error("the room is larger than this shard's limits allow")]
+    TooLarge,
+    /// The shard ends.
+    #[error("this shard is shutting down")]
+    ShuttingDown,
+    /// The shard shall become empty itself.
+    #[error("this shard is being drained")]
+    Draining,
+    /// It has a life here already.
+    #[error("the room, or a participant of it, is here already")]
+    Here,
+    /// It contradicts itself.
+    #[error("the room's state contradicts itself")]
+    Malformed,
+}
+
+impl Core {
+    /// Whether [`Core::import_room`] would take a room that is offered.
+    ///
+    /// # Errors
+    /// See [`ImportRefusal`].
+    pub fn check_import(&self, state: &RoomState) -> Result<(), ImportRefusal> {
+        if self.is_draining {
+            return Err(ImportRefusal::Draining);
+        }
+        self.may_import(state)
+    }
+
+    /// Takes over a room that this shard owns now. Clients hear nothing before they resume. A shard
+    /// that has begun to drain since it said yes takes it all the same: nobody else has it.
+    ///
+    /// # Errors
+    /// See [`ImportRefusal`]; nothing has changed then.
+    pub fn import_room(
+        &mut self,
+        state: RoomState,
+        epoch: Epoch,
+        now: Instant,
+    ) -> Result<(), ImportRefusal> {
+        self.may_import(&state)?;
+        let node = self.choose_node().ok_or(ImportRefusal::NoNode)?;
+        // It may have been here a moment ago.
+        self.end_tail(&state.sid, now);
+        let room = Room::arrive(state, epoch, node, &mut self.turn(now));
+        self.rooms.insert(room.key.clone(), room);
+        Ok(())
+    }
+
+    /// What came for a room that has moved here while it was on its way.
+    pub fn handle_late(&mut self, room: &RoomKey, late: Vec<LateSignal>, now: Instant) {
+        let Some((room, mut turn)) = self.open(room, now) else {
+            return;
+        };
+        for signal in late {
+            match signal {
+                LateSignal::Request {
+                    participant,
+                    request,
+                } => {
+                    if let Some(message) = request.message {
+                        room.handle_request(&participant, message, &mut turn);
+                    }
+                }
+                LateSignal::Bound {
+                    participant,
+                    track,
+                    mid,
+                    mime,
+                } => room.bind_track(&participant, &track, &mid, &mime, &mut turn),
+            }
+        }
+    }
+
+    /// The answer to [`Output::Pull`]; `None` if the old shard has nothing newer or does not answer:
+    /// then what was exported is used.
+    pub fn handle_pulled(
+        &mut self,
+        room: &RoomKey,
+        participant: &ParticipantSid,
+        pulled: Option<(CarriedMedia, Vec<CarriedData>)>,
+        now: Instant,
+    ) {
+        if let Some((room, mut turn)) = self.open(room, now) {
+            room.pulled(participant, pulled, &mut turn);
+        }
+    }
+
+    fn may_import(&self, state: &RoomState) -> Result<(), ImportRefusal> {
+        let limits = &self.config.limits;
+        let mut participants = state.participants.iter();
+        if self.is_shutting_down {
+            return Err(ImportRefusal::ShuttingDown);
+        }
+        if !state.is_sound() {
+            return Err(ImportRefusal::Malformed);
+        }
+        if self.rooms.contains_key(&state.room)
+            || self.index.rooms.contains_key(&state.sid)
+            || participants.any(|p| self.index.participants.contains_key(&p.sid))
+        {
+            return Err(ImportRefusal::Here);
+        }
+        if self.rooms.len() >= limits.rooms {
+            return Err(ImportRefusal::RoomLimit);
+        }
+        if !state.fits(limits) {
+            return Err(ImportRefusal::TooLarge);
+        }
+        if self.nodes.is_empty() {
+            return Err(ImportRefusal::NoNode);
+        }
+        Ok(())
+    }
+}
+
+impl Room {
+    /// The room as it was, on a node that knows nothing of it yet.
+    fn arrive(mut state: RoomState, epoch: Epoch, node: NodeId, turn: &mut Turn<'_>) -> Self {
+        let participants = std::mem::take(&mut state.participants);
+        let mut room = Self {
+            created_ms: state.created_ms,
+            options: state.options.bounded(),
+            sif_trailer: state.sif_trailer,
+            departed: Departed::import(&state.departed, turn.now),
+            visited: true,
+            ..Self::bare(state.room, state.sid, epoch, node)
+        };
+        turn.index.rooms.insert(room.sid.clone(), room.key.clone());
+        let sids: Vec<ParticipantSid> = participants.iter().map(|p| p.sid.clone()).collect();
+        for participant in participants {
+            room.adopt(participant, turn);
+        }
+        room.publish_all(turn);
+        for who in &sids {
+            room.subscribe_as_before(who, turn);
+        }
+        room.refill_later(turn);
+        // A node must know the sender; one who could not move is not there.
+        let mut data = state.data;
+        data.retain(|packet| room.participants.contains_key(&packet.from));
+        if !data.is_empty() {
+            let sid = room.sid.clone();
+            turn.node(&room.node, NodeCommand::Deliver { room: sid, data });
+        }
+        room.take_speakers(state.speakers, turn);
+        room.presence_changed(turn);
+        room
+    }
+
+    fn adopt(&mut self, state: ParticipantState, turn: &mut Turn<'_>) {
+        let media = state.media.clone();
+        let mut participant = Participant::arrive(state);
+        let sid = participant.sid.clone();
+        let resume_by = turn.now + turn.config.resume_window;
+        let refresh_at = turn.now + turn.config.token_refresh;
+        participant.deadlines.resume = Some(resume_by);
+        participant.deadlines.token_refresh = Some(refresh_at);
+        let subject = Subject::Participant(sid.clone());
+        turn.arm(resume_by, Due::Resume, subject.clone());
+        turn.arm(refresh_at, Due::TokenRefresh, subject);
+        let command = NodeCommand::Adopt {
+            participant: self.to_node(&participant),
+            media,
+        };
+        turn.node(&self.node, command);
+
+        let index = &mut turn.index.participants;
+        index.insert(sid.clone(), self.key.clone());
+        for track in participant.tracks.keys() {
+            self.owners.insert(track.clone(), sid.clone());
+        }
+        self.identities
+            .insert(participant.identity.clone(), sid.clone());
+        self.participants.insert(sid, participant);
+    }
+
+    fn publish_all(&self, turn: &mut Turn<'_>) {
+        for participant in self.participants.values() {
+            for track in participant.tracks.values() {
+                let command = NodeCommand::Publish(track.to_node(&participant.sid));
+                turn.node(&self.node, command);
+            }
+        }
+    }
+
+    /// The same tracks as before and no others: which ones they are, the client has been told. Those
+    /// of publishers who could not move are gone.
+    fn subscribe_as_before(&mut self, who: &ParticipantSid, turn: &mut Turn<'_>) {
+        let Some(participant) = self.participants.get_mut(who) else {
+            return;
+        };
+        let owners = &self.owners;
+        participant
+            .wishes
+            .retain(|track, _| owners.contains_key(track));
+        let told = &mut participant.told_allowed;
+        told.retain(|track, _| owners.contains_key(track));
+        let foreign = |track: &TrackSid| owners.get(track).is_some_and(|owner| owner != who);
+        participant.subscriptions.retain(foreign);
+        for track in &participant.subscriptions {
+            let command = NodeCommand::Subscribe {
+                participant: who.clone(),
+                track: track.clone(),
+                settings: participant.settings(track),
+            };
+            turn.node(&self.node, command);
+        }
+    }
+
+    fn take_speakers(&mut self, speakers: BTreeMap<ParticipantSid, f32>, turn: &mut Turn<'_>) {
+        if speakers.is_empty() {
+            return;
+        }
+        self.carried_speakers = speakers.keys().cloned().collect();
+        self.speakers = speakers;
+        let at = turn.now + SPEAKERS_CARRIED_FOR;
+        self.speakers_at = Some(at);
+        turn.arm(at, Due::Speakers, Subject::Room(self.sid.clone()));
+    }
+
+    /// Not everybody who moved with the room is here with its media.
+    pub(super) fn is_arriving(&self) -> bool {
+        self.participants.values().any(|p| p.arrival.is_some())
+    }
+
+    /// Its node cannot know anything of it yet: what it says is of an earlier stay.
+    pub(super) fn is_awaited(&self, who: &ParticipantSid) -> bool {
+        let arrival = self.participants.get(who).and_then(|p| p.arrival);
+        matches!(arrival, Some(Arrival::Awaited | Arrival::Pulling))
+    }
+
+    /// Has the node get ready for a resume, with the last that the old shard knows.
+    pub(super) fn prepare_resume(&mut self, who: &ParticipantSid, turn: &mut Turn<'_>) {
+        let Some(participant) = self.participants.get_mut(who) else {
+            return;
+        };
+        match participant.arrival {
+            Some(Arrival::Awaited) => {
+                let at = turn.now + PULL_MAX;
+                participant.arrival = Some(Arrival::Pulling);
+                participant.deadlines.pull = Some(at);
+                turn.arm(at, Due::Pull, Subject::Participant(who.clone()));
+                turn.outputs.push_back(Output::Pull {
+                    room: self.key.clone(),
+                    participant: who.clone(),
+                });
+            }
+            Some(Arrival::Pulling) => {}
+            Some(Arrival::Resuming) | None => {
+                let participant = who.clone();
+                turn.node(&self.node, NodeCommand::PrepareResume { participant });
+            }
+        }
+    }
+
+    /// Everything that could be had from the old shard is here.
+    pub(super) fn pulled(
+        &mut self,
+        who: &ParticipantSid,
+        pulled: Option<(CarriedMedia, Vec<CarriedData>)>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(participant) = self.participants.get_mut(who) else {
+            return;
+        };
+        // An answer after its time would take the transport from under the client.
+        if participant.arrival != Some(Arrival::Pulling) {
+            return;
+        }
+        participant.arrival = Some(Arrival::Resuming);
+        participant.deadlines.pull = None;
+        let pulled = pulled.filter(|(media, _)| media.participant == *who);
+        if let (Some((media, data)), Some(participant)) = (pulled, self.participants.get(who)) {
+            let command = NodeCommand::Adopt {
+                participant: self.to_node(participant),
+                media,
+            };
+            turn.node(&self.node, command);
+            if !data.is_empty() {
+                let room = self.sid.clone();
+                turn.node(&self.node, NodeCommand::Deliver { room, data });
+            }
+        }
+        self.prepare_resume(who, turn);
+    }
+}
+
+impl Participant {
+    /// One that has lost its connection.
+    fn arrive(state: ParticipantState) -> Self {
+        let keep = |track: TrackState| {
+            let kept = Track {
+                cid: track.cid,
+                kind: track.kind,
+                info: track.info,
+                has_had_subscriber: track.has_had_subscriber,
+            };
+            (track.sid, kept)
+        };
+        Self {
+            identity: Identity::new(state.claims.identity()),
+            permission: Permission::from_grant(&state.claims.video),
+            keeps_room: permission::opens_room(&state.claims),
+            sid: state.sid,
+            profile: state.profile,
+            claims: state.claims,
+            state: State::Active,
+            version: state.version,
+            joined_ms: state.joined_ms,
+            mode: PeerMode::Single,
+            protocol: state.protocol,
+            client_protocol: state.client_protocol,
+            capabilities: state.capabilities,
+            session: None,
+            resume: ResumePhase::Idle,
+            arrival: Some(Arrival::Awaited),
+            negotiation: Negotiation::default(),
+            has_hung_up: false,
+            auto_subscribe: state.auto_subscribe,
+            tracks: state.tracks.into_iter().map(keep).collect(),
+            subscriptions: state.subscriptions,
+            is_starved: state.is_starved,
+            wishes: state.wishes,
+            told_allowed: state.told_allowed,
+            audience: state.audience,
+            deadlines: Deadlines::default(),
+        }
+    }
+}

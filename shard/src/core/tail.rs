@@ -1,0 +1,180 @@
+//! A room that has moved, as long as its media is still here.
+//!
+//! Owns: what the new shard may ask for of it, and its end. Must not: admit, answer or change
+//! anything: the room is not live here.
+
+use super::Core;
+use super::api::Output;
+use super::room::{Room, is_due};
+use super::turn::{Due, Subject};
+use affinity::RoomKey;
+use proto::id::{NodeId, ParticipantSid, RoomSid};
+use proto::media::{CarriedData, CarriedMedia, NodeCommand};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// How long the media of a room that has moved goes on: clients come back within a second or two.
+pub const TAIL_MAX: Duration = Duration::from_secs(5);
+/// How long it goes on after the last of them was pulled: until its new transport is up.
+pub const TAIL_LINGER: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(super) struct Tail {
+    room: RoomKey,
+    sid: RoomSid,
+    node: NodeId,
+    /// All that the node holds of it.
+    pub(super) participants: BTreeSet<ParticipantSid>,
+    /// Those whom the new shard has not asked for.
+    waiting: BTreeSet<ParticipantSid>,
+    /// Those whom it has asked for, and of whom the node has not said the last.
+    detaching: BTreeSet<ParticipantSid>,
+    ends_at: Instant,
+}
+
+impl Tail {
+    pub(super) fn new(room: &Room, carried: BTreeSet<ParticipantSid>, now: Instant) -> Self {
+        Self {
+            room: room.key.clone(),
+            sid: room.sid.clone(),
+            node: room.node.clone(),
+            participants: room.participants.keys().cloned().collect(),
+            waiting: carried,
+            detaching: BTreeSet::new(),
+            ends_at: now + TAIL_MAX,
+        }
+    }
+
+    fn is_pulled(&self) -> bool {
+        self.waiting.is_empty() && self.detaching.is_empty()
+    }
+}
+
+impl Core {
+    /// Whether the media of a room that has moved is still here.
+    pub fn has_tails(&self) -> bool {
+        !self.tails.is_empty()
+    }
+
+    /// The new shard asks for the last state of a participant that has arrived there.
+    /// [`Output::Pulled`] follows; from then on the participant's data packets are the new shard's.
+    pub fn pull(&mut self, room: &RoomKey, participant: &ParticipantSid, now: Instant) {
+        let frozen = self.rooms.get_mut(room).and_then(|r| r.frozen.as_mut());
+        if let Some(frozen) = frozen.filter(|frozen| frozen.is_sealed) {
+            // The new shard heard of it before we did.
+            let moves = frozen.carried.as_ref();
+            if moves.is_some_and(|moves| moves.contains(participant)) {
+                frozen.pulls.insert(participant.clone());
+                return;
+            }
+        }
+        let mut tails = self.tails.values_mut();
+        let tail = tails.find(|tail| tail.room == *room && tail.participants.contains(participant));
+        let Some(tail) = tail else {
+            self.say_pulled(room, participant, None, Vec::new());
+            return;
+        };
+        if tail.waiting.remove(participant) {
+            tail.detaching.insert(participant.clone());
+            let (node, participant) = (tail.node.clone(), participant.clone());
+            let command = NodeCommand::Detach { participant };
+            self.turn(now).node(&node, command);
+        } else if !tail.detaching.contains(participant) {
+            self.say_pulled(room, participant, None, Vec::new());
+        }
+    }
+
+    pub(super) fn begin_tail(&mut self, tail: Tail, now: Instant) {
+        let (sid, ends_at) = (tail.sid.clone(), tail.ends_at);
+        self.turn(now)
+            .arm(ends_at, Due::Tail, Subject::Room(sid.clone()));
+        self.tails.insert(sid.clone(), tail);
+        self.linger(&sid, now);
+    }
+
+    /// The node has said the last of a participant.
+    pub(super) fn handle_detached(
+        &mut self,
+        node: &NodeId,
+        participant: &ParticipantSid,
+        media: Box<CarriedMedia>,
+        data: Vec<CarriedData>,
+        now: Instant,
+    ) {
+        let mut tails = self.tails.values_mut().filter(|tail| tail.node == *node);
+        let Some(tail) = tails.find(|tail| tail.detaching.contains(participant)) else {
+            return;
+        };
+        tail.detaching.remove(participant);
+        let (room, sid) = (tail.room.clone(), tail.sid.clone());
+        self.say_pulled(&room, participant, Some(media), data);
+        self.linger(&sid, now);
+    }
+
+    pub(super) fn handle_tail_due(&mut self, sid: &RoomSid, now: Instant) {
+        let ends_at = self.tails.get(sid).map(|tail| tail.ends_at);
+        if is_due(ends_at, now) {
+            self.end_tail(sid, now);
+        }
+    }
+
+    /// The node forgets the room.
+    pub(super) fn end_tail(&mut self, sid: &RoomSid, now: Instant) {
+        let Some(tail) = self.tails.remove(sid) else {
+            return;
+        };
+        for participant in &tail.detaching {
+            self.say_pulled(&tail.room, participant, None, Vec::new());
+        }
+        let mut turn = self.turn(now);
+        for participant in tail.participants {
+            turn.node(&tail.node, NodeCommand::RemoveParticipant { participant });
+        }
+    }
+
+    pub(super) fn end_all_tails(&mut self, now: Instant) {
+        let sids: Vec<RoomSid> = self.tails.keys().cloned().collect();
+        for sid in &sids {
+            self.end_tail(sid, now);
+        }
+    }
+
+    /// A node is gone, and with it its tails.
+    pub(super) fn lose_tails(&mut self, node: &NodeId, now: Instant) {
+        let lost = self.tails.values_mut().filter(|tail| tail.node == *node);
+        let mut sids = Vec::new();
+        for tail in lost {
+            tail.participants.clear();
+            sids.push(tail.sid.clone());
+        }
+        for sid in &sids {
+            self.end_tail(sid, now);
+        }
+    }
+
+    /// When everybody has been pulled, the end is near.
+    fn linger(&mut self, sid: &RoomSid, now: Instant) {
+        let Some(tail) = self.tails.get_mut(sid).filter(|tail| tail.is_pulled()) else {
+            return;
+        };
+        tail.ends_at = tail.ends_at.min(now + TAIL_LINGER);
+        let ends_at = tail.ends_at;
+        self.turn(now)
+            .arm(ends_at, Due::Tail, Subject::Room(sid.clone()));
+    }
+
+    fn say_pulled(
+        &mut self,
+        room: &RoomKey,
+        participant: &ParticipantSid,
+        media: Option<Box<CarriedMedia>>,
+        data: Vec<CarriedData>,
+    ) {
+        self.outputs.push_back(Output::Pulled {
+            room: room.clone(),
+            participant: participant.clone(),
+            media,
+            data,
+        });
+    }
+}

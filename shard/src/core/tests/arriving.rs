@@ -1,0 +1,265 @@
+//! A room comes from another shard, as this shard sees it.
+
+use super::story::Story;
+use super::*;
+use proto::media::TransportLoss;
+
+/// The state of a meeting of three elsewhere: p0 has a microphone and a camera, p2 a microphone.
+fn state() -> RoomState {
+    let mut story = Story::meeting(3);
+    story.begin();
+    story.exported.unwrap()
+}
+
+fn names(script: &mut Script, state: &RoomState) {
+    for participant in &state.participants {
+        let identity = participant.claims.identity();
+        let info = lk::ParticipantInfo {
+            sid: participant.sid.as_str().into(),
+            identity: identity.into(),
+            ..lk::ParticipantInfo::default()
+        };
+        let join = lk::JoinResponse {
+            participant: Some(info),
+            ..lk::JoinResponse::default()
+        };
+        script.names.learn(&Output::Signal {
+            session: SessionId(0),
+            message: lk::signal_response::Message::Join(join),
+        });
+        for track in &participant.tracks {
+            let published = lk::TrackPublishedResponse {
+                cid: format!("{identity}-{}", track.cid),
+                track: Some(track.info.clone()),
+            };
+            script.names.learn(&Output::Signal {
+                session: SessionId(0),
+                message: lk::signal_response::Message::TrackPublished(published),
+            });
+        }
+    }
+}
+
+fn arrived() -> (Script, Vec<Peer>) {
+    let mut script = Script::new();
+    let state = state();
+    names(&mut script, &state);
+    let peer = |identity: &str| {
+        let mut participants = state.participants.iter();
+        let found = participants.find(|p| p.claims.identity() == identity);
+        Peer {
+            session: SessionId(0),
+            sid: found.unwrap().sid.clone(),
+        }
+    };
+    let peers = ["p0", "p1", "p2"].map(peer).to_vec();
+    let now = script.now;
+    assert_eq!(script.core.import_room(state, Epoch(4), now), Ok(()));
+    (script, peers)
+}
+
+fn back(identity: &str, sid: &ParticipantSid) -> Join {
+    Join {
+        resume: Some(Resume {
+            participant: sid.clone(),
+            reason: 1,
+            sync_state: None,
+        }),
+        ..request(identity)
+    }
+}
+
+#[test]
+fn the_node_hears_of_everybody_first_and_then_of_their_tracks_and_clients_hear_nothing() {
+    let (mut script, _peers) = arrived();
+    let lines = script.outputs();
+    let kinds: Vec<&str> = lines
+        .iter()
+        .map(|line| line.split(' ').nth(2).unwrap())
+        .collect();
+    let expected = [vec!["adopt"; 3], vec!["publish"; 3], vec!["subscribe"; 6]].concat();
+    assert_eq!(kinds, expected, "{lines:?}");
+    for line in [
+        "n1 < adopt p1 0",
+        "n1 < publish p0 p0-cam",
+        "n1 < subscribe p2 p0-mic",
+    ] {
+        assert!(lines.contains(&line.to_owned()), "{lines:?}");
+    }
+    let status = script.core.rooms().remove(0);
+    assert_eq!(
+        (status.participants, status.tracks, status.epoch),
+        (3, 3, Epoch(4))
+    );
+    assert!(status.live && status.moving);
+    assert_eq!(
+        script.core.begin_move(&room("standup"), script.now),
+        Err(MoveRefusal::Arriving)
+    );
+}
+
+#[test]
+fn a_resume_waits_for_what_the_old_shard_has_to_say() {
+    let (mut script, peers) = arrived();
+    script.outputs();
+    let sid = &peers[0].sid;
+    script.attempt(back("p0", sid));
+    script.expect(&["pull p0"]);
+    // Another try of the client asks nobody again.
+    script.attempt(back("p0", sid));
+    script.expect(&["p0 x resumed on another connection"]);
+    let media = proto::media::CarriedMedia {
+        last_data_sequence: 7,
+        ..state().participants[0].media.clone()
+    };
+    let media = proto::media::CarriedMedia {
+        participant: sid.clone(),
+        ..media
+    };
+    let packet = proto::media::CarriedData {
+        from: sid.clone(),
+        sequence: 7,
+        age_ms: 0,
+        packet: vec![1],
+    };
+    let key = room("standup");
+    let pulled = Some((media, vec![packet]));
+    script
+        .core
+        .handle_pulled(&key, sid, pulled.clone(), script.now);
+    script.expect(&["n1 < adopt p0 7", "n1 < deliver [p0:7]", "n1 < prepare p0"]);
+    // An answer that comes twice, or too late, is of no use.
+    script
+        .core
+        .handle_pulled(&key, sid, pulled.clone(), script.now);
+    script
+        .core
+        .handle_pulled(&key, &peers[1].sid, pulled, script.now);
+    script.pass(PULL_MAX);
+    script.expect(&[]);
+}
+
+#[test]
+fn a_resume_does_not_wait_for_ever() {
+    let (mut script, peers) = arrived();
+    script.outputs();
+    script.attempt(back("p0", &peers[0].sid));
+    script.expect(&["pull p0"]);
+    script.pass(PULL_MAX);
+    script.expect(&["n1 < prepare p0"]);
+}
+
+#[test]
+fn what_the_node_says_of_an_earlier_stay_is_not_about_the_new_one() {
+    let (mut script, peers) = arrived();
+    script.outputs();
+    for reason in [TransportLoss::PeerClosed, TransportLoss::Fault] {
+        script.event(NodeEvent::Disconnected {
+            participant: peers[0].sid.clone(),
+            reason,
+        });
+    }
+    script.expect(&[]);
+    assert_eq!(script.core.rooms()[0].participants, 3);
+}
+
+#[test]
+fn a_room_is_not_taken_where_it_cannot_live() {
+    let now = Instant::now();
+    let state = state();
+    let refusal = |core: &mut Core| core.import_room(state.clone(), Epoch(2), now).unwrap_err();
+    let with_limits = |limits| {
+        let mut core = Core::new(CoreConfig { limits, ..config() }, now);
+        core.handle_node_attached(NodeId::new("n1"), now);
+        core
+    };
+    let mut nowhere = Core::new(config(), now);
+    assert_eq!(refusal(&mut nowhere), ImportRefusal::NoNode);
+    let usual = Limits::default();
+    let full = Limits { rooms: 0, ..usual };
+    assert_eq!(refusal(&mut with_limits(full)), ImportRefusal::RoomLimit);
+    let small = Limits {
+        participants_per_room: 2,
+        ..usual
+    };
+    assert_eq!(refusal(&mut with_limits(small)), ImportRefusal::TooLarge);
+    let quiet = Limits {
+        tracks_per_participant: 1,
+        ..usual
+    };
+    assert_eq!(refusal(&mut with_limits(quiet)), ImportRefusal::TooLarge);
+
+    let mut core = with_limits(usual);
+    core.set_draining(true, now);
+    assert_eq!(core.check_import(&state), Err(ImportRefusal::Draining));
+    // It had said yes before.
+    assert_eq!(core.import_room(state.clone(), Epoch(2), now), Ok(()));
+    assert_eq!(refusal(&mut core), ImportRefusal::Here);
+    core.handle_shutdown(now);
+    assert_eq!(refusal(&mut core), ImportRefusal::ShuttingDown);
+}
+
+#[test]
+fn a_room_that_contradicts_itself_is_not_taken() {
+    let twice = |state: &mut RoomState| state.participants.push(state.participants[0].clone());
+    let same_name = |state: &mut RoomState| {
+        let claims = state.participants[0].claims.clone();
+        state.participants[1].claims = claims;
+    };
+    let nameless = |state: &mut RoomState| state.participants[0].claims.sub.clear();
+    let foreign_media = |state: &mut RoomState| {
+        let media = state.participants[0].media.clone();
+        state.participants[1].media = media;
+    };
+    let same_track = |state: &mut RoomState| {
+        let mut tracks = state.participants.iter().filter(|p| !p.tracks.is_empty());
+        let track = tracks.next().unwrap().tracks[0].clone();
+        state.participants[1].tracks.push(track.clone());
+        state.participants[2].tracks.push(track);
+    };
+    let harms: [fn(&mut RoomState); 5] = [twice, same_name, nameless, foreign_media, same_track];
+    for harm in harms {
+        let mut state = state();
+        harm(&mut state);
+        let mut script = Script::new();
+        let refused = script.core.import_room(state, Epoch(2), script.now);
+        assert_eq!(refused, Err(ImportRefusal::Malformed));
+        script.expect(&[]);
+    }
+}
+
+#[test]
+fn a_state_of_another_version_or_size_is_refused_with_its_cause() {
+    let state = state();
+    let json = String::from_utf8(state.to_json().unwrap()).unwrap();
+    let newer = json.replacen("\"version\":1", "\"version\":2", 1);
+    assert_ne!(newer, json);
+    assert_eq!(
+        RoomState::from_json(newer.as_bytes()),
+        Err(RoomStateError::Version(2))
+    );
+    let long = vec![b' '; limits::ROOM_STATE_BYTES_MAX + 1];
+    assert_eq!(
+        RoomState::from_json(&long),
+        Err(RoomStateError::TooLarge(long.len()))
+    );
+    assert_eq!(RoomState::from_json(json.as_bytes()), Ok(state.clone()));
+    assert!(matches!(
+        RoomState::from_json(b"{\"version\":1}"),
+        Err(RoomStateError::Malformed(_))
+    ));
+    assert_eq!((state.room(), state.participants()), (&room("standup"), 3));
+}
+
+#[test]
+fn a_room_that_moved_without_anybody_ends_like_an_empty_one() {
+    let mut state = state();
+    state.participants.clear();
+    let mut script = Script::new();
+    assert_eq!(script.core.import_room(state, Epoch(2), script.now), Ok(()));
+    script.pass(Duration::from_secs(19));
+    script.expect(&[]);
+    script.pass(Duration::from_secs(1));
+    script.expect(&["room standup closed"]);
+    assert_eq!(script.core.poll_timeout(), None);
+}
