@@ -190,11 +190,9 @@ impl Room {
             room.subscribe_as_before(who, turn);
         }
         room.refill_later(turn);
-        // A node must know the sender; one who could not move is not there.
-        let mut data = state.data;
-        data.retain(|packet| room.participants.contains_key(&packet.from));
-        if !data.is_empty() {
-            let sid = room.sid.clone();
+        // Also what those said who could not move.
+        if !state.data.is_empty() {
+            let (sid, data) = (room.sid.clone(), state.data);
             turn.node(&room.node, NodeCommand::Deliver { room: sid, data });
         }
         room.take_speakers(state.speakers, turn);
@@ -278,7 +276,7 @@ impl Room {
         self.participants.values().any(|p| p.arrival.is_some())
     }
 
-    /// Its node cannot know anything of it yet: what it says is of an earlier stay.
+    /// It has no transport at its node yet.
     pub(super) fn is_awaited(&self, who: &ParticipantSid) -> bool {
         let arrival = self.participants.get(who).and_then(|p| p.arrival);
         matches!(arrival, Some(Arrival::Awaited | Arrival::Pulling))

@@ -39,8 +39,11 @@ pub(super) fn about(event: &NodeEvent) -> About<'_> {
 impl Room {
     /// One message from the room's node.
     pub(super) fn handle_node_event(&mut self, event: NodeEvent, turn: &mut Turn<'_>) {
+        // It may refuse to take somebody up. Anything else that it says of one whose transport is not
+        // here yet is about an earlier stay of the room.
         if let About::Participant(who) = about(&event)
             && self.is_awaited(who)
+            && !matches!(event, NodeEvent::Refused { .. })
         {
             return;
         }

@@ -164,6 +164,50 @@ fn what_the_node_says_of_an_earlier_stay_is_not_about_the_new_one() {
 }
 
 #[test]
+fn whom_the_node_does_not_take_up_joins_again() {
+    let (mut script, peers) = arrived();
+    script.outputs();
+    script.event(NodeEvent::Refused {
+        participant: peers[0].sid.clone(),
+        offer_id: 0,
+        reason: "the node is full".into(),
+    });
+    script.expect(&["n1 < remove p0"]);
+    script.attempt(back("p0", &peers[0].sid));
+    script.expect(&[
+        "p0 < leave RECONNECT STATE_MISMATCH",
+        "p0 x unknown session, join again",
+    ]);
+}
+
+#[test]
+fn recent_packets_go_to_the_node_after_everybody_is_known_there() {
+    let mut state = state();
+    let senders = [
+        state.participants[0].sid.clone(),
+        ParticipantSid::new("PA_dual"),
+    ];
+    let packet = |from: &ParticipantSid| proto::media::CarriedData {
+        from: from.clone(),
+        sequence: 3,
+        age_ms: 0,
+        packet: vec![1],
+    };
+    state.data = senders.iter().map(packet).collect();
+    let json = state.to_json().unwrap();
+    let state = RoomState::from_json(&json).unwrap();
+    let mut script = Script::new();
+    names(&mut script, &state);
+    assert_eq!(script.core.import_room(state, Epoch(4), script.now), Ok(()));
+    let lines = script.outputs();
+    let last = lines.last().unwrap();
+    assert!(
+        last.starts_with("n1 < deliver [p") && last.ends_with("PA_dual:3]"),
+        "{last}"
+    );
+}
+
+#[test]
 fn a_room_is_not_taken_where_it_cannot_live() {
     let now = Instant::now();
     let state = state();
