@@ -74,8 +74,9 @@ e2e-binary: web
 	cargo build $(CARGO_FLAGS) --bins --tests
 	@test -x $(E2E_BINARY)
 
-bench: setup build ## speed: placement of a room, and page load to first frame
+bench: setup build ## speed: placement of a room, hints for a million rooms, and page load to first frame
 	cargo bench --locked -p affinity
+	cargo bench --locked -p gateway --bench hints
 	$(VENV)/python tests/bench_first_frame.py
 
 clean: ## remove what was built (not what setup installed)

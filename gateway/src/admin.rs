@@ -2,7 +2,7 @@
 //!
 //! The binary serves this router on the admin listener. Must not be reachable from the public one.
 
-use crate::directory::EmbeddedDirectory;
+use crate::directory::Lookout;
 use crate::reload::Reloader;
 use crate::snapshot::Snapshot;
 use affinity::{Shard, ShardState};
@@ -34,7 +34,7 @@ const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) state: Arc<ArcSwap<Snapshot>>,
-    pub(crate) directory: Arc<EmbeddedDirectory>,
+    pub(crate) lookout: Arc<Lookout>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) cluster: ClusterKey,
     client: Client<HttpConnector, Empty<Bytes>>,
@@ -48,6 +48,15 @@ struct ShardView {
     state: &'static str,
     lease: LeaseJson,
     rooms: u32,
+    /// The order to empty it that was given to a gateway; the file's is `state` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain: Option<DrainJson>,
+}
+
+#[derive(Serialize)]
+struct DrainJson {
+    /// `null`: as the shard's own settings say.
+    deadline_unix_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -93,13 +102,13 @@ enum RoomsOfShard {
 impl Admin {
     pub(crate) fn new(
         state: Arc<ArcSwap<Snapshot>>,
-        directory: Arc<EmbeddedDirectory>,
+        lookout: Arc<Lookout>,
         reloader: Arc<Reloader>,
         cluster: ClusterKey,
     ) -> Self {
         Self {
             state,
-            directory,
+            lookout,
             reloader,
             cluster,
             client: Client::builder(TokioExecutor::new()).build_http(),
@@ -115,11 +124,59 @@ impl Admin {
             .with_state(self)
     }
 
+    /// Why no new room can be opened here.
+    fn unready(&self) -> Option<String> {
+        self.lookout.look_at_once();
+        if let Some(why) = self.lookout.silence() {
+            return Some(why);
+        }
+        let snapshot = self.state.load_full();
+        let picture = self.lookout.picture();
+        let mut active = snapshot
+            .topology
+            .shards()
+            .iter()
+            .filter(|shard| shard.state == ShardState::Active);
+        if !active.any(|shard| picture.lease(&shard.id).is_some()) {
+            let why =
+                "no active shard holds a lease: is one running and does it reach the directory?";
+            return Some(why.to_owned());
+        }
+        self.lookout.grace()
+    }
+
+    fn shard_view(&self, shard: &Shard, snapshot: &Snapshot) -> ShardView {
+        let picture = self.lookout.picture();
+        let lease = picture.lease(&shard.id);
+        let life = lease.map(|lease| lease.incarnation.0.to_string());
+        let upstream = snapshot.upstreams.get(&shard.id);
+        let drain = picture.drain(&shard.id);
+        ShardView {
+            id: shard.id.as_str().to_owned(),
+            url: shard.url.clone(),
+            weight: shard.weight,
+            state: match shard.state {
+                _ if upstream.is_some_and(|upstream| upstream.leaving) => "removed",
+                ShardState::Active if !picture.closed().contains(&shard.id) => "active",
+                ShardState::Active | ShardState::Draining => "draining",
+            },
+            lease: LeaseJson {
+                alive: lease.is_some(),
+                remaining_ms: self.lookout.lease_remaining(&shard.id).map_or(0, whole_ms),
+                incarnation: life,
+            },
+            rooms: lease.map_or(0, |lease| lease.rooms),
+            drain: drain.map(|drain| DrainJson {
+                deadline_unix_ms: drain.deadline_unix_ms,
+            }),
+        }
+    }
+
     async fn rooms_of(&self, shard: &Shard) -> Result<Vec<RoomOfShard>, String> {
         let context = RoomContext {
             room: None,
             shard: shard.id.as_str().to_owned(),
-            directory: self.directory.incarnation().0,
+            directory: self.lookout.incarnation(),
             generation: self.state.load().topology.generation(),
             client: "admin".to_owned(),
             expires_ms: unix_ms().saturating_add(CONTEXT_LIFETIME_MS),
@@ -152,51 +209,25 @@ impl Admin {
     }
 }
 
+/// Whether new rooms can be opened here. Live rooms may well go on while they cannot.
 async fn readyz(State(admin): State<Admin>) -> Response {
-    let snapshot = admin.state.load_full();
-    let shards = snapshot.topology.shards().iter();
-    let leased = shards
-        .filter(|shard| shard.state == ShardState::Active)
-        .any(|shard| admin.directory.lease(&shard.id).remaining.is_some());
-    let grace = admin.directory.grace_remaining();
-    if leased && grace.is_zero() {
-        return (StatusCode::OK, "ready\n").into_response();
+    match admin.unready() {
+        None => (StatusCode::OK, "ready\n").into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
-    let reason = if leased {
-        let ms = grace.as_millis();
-        format!("the directory has just started: idle rooms can be opened in {ms} ms\n")
-    } else {
-        "no active shard holds a lease: is one running and does it reach the directory?\n"
-            .to_owned()
-    };
-    (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
 }
 
 async fn shards(State(admin): State<Admin>) -> Response {
     let snapshot = admin.state.load_full();
-    let views = snapshot.topology.shards().iter().map(|shard| {
-        let lease = admin.directory.lease(&shard.id);
-        let upstream = snapshot.upstreams.get(&shard.id);
-        ShardView {
-            id: shard.id.as_str().to_owned(),
-            url: shard.url.clone(),
-            weight: shard.weight,
-            state: match shard.state {
-                _ if upstream.is_some_and(|upstream| upstream.leaving) => "removed",
-                ShardState::Active => "active",
-                ShardState::Draining => "draining",
-            },
-            lease: LeaseJson {
-                alive: lease.remaining.is_some(),
-                remaining_ms: lease.remaining.map_or(0, whole_ms),
-                incarnation: lease.incarnation.map(|value| value.to_string()),
-            },
-            rooms: lease.rooms,
-        }
-    });
-    let shards: Vec<ShardView> = views.collect();
+    admin.lookout.look_at_once();
+    let shards = snapshot.topology.shards().iter();
+    let shards: Vec<ShardView> = shards
+        .map(|shard| admin.shard_view(shard, &snapshot))
+        .collect();
     let generation = snapshot.topology.generation();
-    Json(json!({ "generation": generation, "shards": shards })).into_response()
+    let differs = admin.lookout.difference();
+    Json(json!({ "generation": generation, "shards": shards, "topology_differs": differs }))
+        .into_response()
 }
 
 async fn rooms(State(admin): State<Admin>) -> Response {

@@ -1,8 +1,8 @@
 //! From a request's head to the shard that gets it, or to a refusal.
 //!
-//! Pure but for the question to the directory. The live owner of a room wins over the ring.
+//! Waits for nothing. Where a room was last seen wins over the ring.
 
-use crate::directory::EmbeddedDirectory;
+use crate::directory::Lookout;
 use crate::routing::{is_cross_origin, split};
 use crate::snapshot::Snapshot;
 use affinity::{Headers, Refusal, RequestView, RoomKey, ShardId};
@@ -106,7 +106,7 @@ pub(crate) fn admit(
     target: &str,
     upgrade: Upgrade,
     snapshot: &Snapshot,
-    directory: &EmbeddedDirectory,
+    lookout: &Lookout,
     now_s: u64,
 ) -> Result<Admission, Refusal> {
     let config = snapshot.config();
@@ -137,15 +137,12 @@ pub(crate) fn admit(
         body: None,
     };
     let decision = snapshot.routing.route(&view, now_s)?;
-    let owner = decision
-        .room
-        .as_ref()
-        .and_then(|room| directory.owner(room));
-    let target = match owner {
-        Some(owner) => Target {
-            rule: format!("{}; live on {owner}", decision.rule),
+    let known = decision.room.as_ref().and_then(|room| lookout.hint(room));
+    let target = match known.filter(|shard| snapshot.upstreams.contains_key(shard)) {
+        Some(shard) => Target {
+            rule: format!("{}; last seen on {shard}", decision.rule),
             room: decision.room,
-            shard: owner,
+            shard,
         },
         None => Target {
             room: decision.room,

@@ -1,7 +1,7 @@
-//! What goes on beside the requests: the directory's clock, its door for other processes, and the
-//! triggers of a reload.
+//! What goes on beside the requests: the look at the directory, the door of our own one for other
+//! processes, and the triggers of a reload.
 
-use crate::directory::EmbeddedDirectory;
+use crate::directory::{EmbeddedDirectory, LOOK_EVERY, Lookout};
 use crate::edge::shut_down;
 use crate::reload::Reloader;
 use crate::watch::FileWatch;
@@ -16,18 +16,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tonic::transport::server::TcpIncoming;
 use tracing::{error, warn};
 
-/// How often leases are looked at: a dead shard's rooms can be claimed this much later than at the
-/// earliest.
-const TICK: Duration = Duration::from_millis(250);
 /// A shard that vanished without a word holds its connection for this long, and the next.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Background {
-    pub(crate) directory: Arc<EmbeddedDirectory>,
+    pub(crate) lookout: Arc<Lookout>,
+    pub(crate) embedded: Option<Arc<EmbeddedDirectory>>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) cluster: ClusterKey,
     pub(crate) watch: Option<PathBuf>,
@@ -42,7 +41,7 @@ impl BackgroundService for Background {
         let work = async {
             tokio::select! {
                 _ = async {
-                    tokio::join!(self.tick(), self.reload_on_signal(), self.reload_on_change())
+                    tokio::join!(self.look(), self.reload_on_signal(), self.reload_on_change())
                 } => {}
                 () = shut_down(&mut shutdown) => {}
             }
@@ -52,12 +51,15 @@ impl BackgroundService for Background {
 }
 
 impl Background {
-    async fn tick(&self) {
-        let mut clock = tokio::time::interval(TICK);
+    async fn look(&self) {
+        let mut clock = tokio::time::interval(LOOK_EVERY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             clock.tick().await;
-            self.directory.tick();
+            self.lookout.look().await;
             self.reloader.prune();
+            self.lookout.announce().await;
+            self.lookout.tell();
         }
     }
 
@@ -107,10 +109,9 @@ impl Background {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let Some(listener) = taken else {
+        let (Some(listener), Some(directory)) = (taken, self.embedded.clone()) else {
             return;
         };
-        let directory = Arc::clone(&self.directory);
         let service =
             DirectoryService::<Request, Reply>::new(self.cluster.clone(), move |request| {
                 let outcome = directory.handle_from_outside(request);

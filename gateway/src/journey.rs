@@ -9,11 +9,12 @@
 use crate::admit::{Admission, Target, Upgrade, admit, target_of, upgrade_of};
 use crate::answer::Answer;
 use crate::config::UpstreamConfig;
-use crate::directory::EmbeddedDirectory;
-use crate::routing::{is_cross_origin, split};
+use crate::directory::Lookout;
+use crate::routing::{is_cross_origin, is_page, split};
 use crate::snapshot::{Snapshot, Upstream};
 use affinity::{Refusal, RoomKey, ShardId};
 use arc_swap::ArcSwap;
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorSource, ErrorType};
 use proto::context::{CONTEXT_LIFETIME_MS, ClusterKey, OWNER_HEADER, RoomContext};
@@ -31,7 +32,7 @@ pub(crate) const REDIRECT: ErrorType = ErrorType::Custom("the room is owned by a
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) state: Arc<ArcSwap<Snapshot>>,
-    pub(crate) directory: Arc<EmbeddedDirectory>,
+    pub(crate) lookout: Arc<Lookout>,
     pub(crate) cluster: ClusterKey,
 }
 
@@ -52,7 +53,7 @@ impl Shared {
         split(&target).0.clone_into(&mut journey.path);
         let now_s = unix_ms() / 1000;
         let upgrade = journey.upgrade;
-        let admission = admit(request, &target, upgrade, &snapshot, &self.directory, now_s)?;
+        let admission = admit(request, &target, upgrade, &snapshot, &self.lookout, now_s)?;
         if let Admission::Forward(Target { room, shard, rule }) = &admission {
             journey.room.clone_from(room);
             journey.shard = Some(shard.clone());
@@ -66,11 +67,45 @@ impl Shared {
         self.cluster.sign(&RoomContext {
             room: journey.room.as_ref().map(|room| room.as_str().to_owned()),
             shard: shard.as_str().to_owned(),
-            directory: self.directory.incarnation().0,
+            directory: self.lookout.incarnation(),
             generation: journey.settings.generation,
             client: client.to_owned(),
             expires_ms: unix_ms().saturating_add(CONTEXT_LIFETIME_MS),
         })
+    }
+
+    /// Remembers where the room is, from the status of an answer of its shard.
+    pub(crate) fn learn(&self, journey: &Journey, status: StatusCode) {
+        let (Some(room), Some(shard)) = (&journey.room, &journey.shard) else {
+            return;
+        };
+        let opened = status == StatusCode::SWITCHING_PROTOCOLS || status.is_success();
+        if opened && !is_page(&journey.path) {
+            self.lookout.hints().learn(room, shard);
+        } else if status == StatusCode::SERVICE_UNAVAILABLE {
+            self.lookout.unlearn(room, shard);
+        }
+    }
+
+    /// After a 421, which has no side effects at the shard: the error says whether the request goes
+    /// to the owner that the answer names ([`REDIRECT`]). It does so once.
+    pub(crate) fn redirect(&self, journey: &mut Journey, answer: &ResponseHeader) -> Box<Error> {
+        // The owner may be younger than this request's configuration.
+        journey.settings = Settings::of(&self.state.load());
+        let owner = answer
+            .headers
+            .get(OWNER_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .map(ShardId::new)
+            .filter(|owner| journey.settings.upstreams.contains_key(owner));
+        if let (Some(room), Some(shard)) = (&journey.room, &journey.shard) {
+            let hints = self.lookout.hints();
+            hints.forget(room, shard);
+            if let Some(owner) = &owner {
+                hints.learn(room, owner);
+            }
+        }
+        journey.redirect(owner)
     }
 }
 
@@ -187,15 +222,7 @@ impl Journey {
         })
     }
 
-    /// After a 421, which has no side effects at the shard: the error says whether the request goes
-    /// to the owner that the answer names ([`REDIRECT`]). It does so once.
-    pub(crate) fn redirect(&mut self, answer: &ResponseHeader) -> Box<Error> {
-        let owner = answer
-            .headers
-            .get(OWNER_HEADER)
-            .and_then(|value| value.to_str().ok())
-            .map(ShardId::new)
-            .filter(|owner| self.settings.upstreams.contains_key(owner));
+    fn redirect(&mut self, owner: Option<ShardId>) -> Box<Error> {
         match owner {
             Some(owner) if !self.redirected => {
                 metrics::counter!("anteroom_gateway_redirects_total").increment(1);

@@ -1,8 +1,8 @@
 //! The edge: every request of a room goes to the one shard that has the room.
 //!
 //! Owns: the listeners (HTTP/1.1, HTTP/2, WebSocket, TLS), the limits on what a client may send
-//! before it is known, the running topology and its reload, the embedded directory's clock and its
-//! door for other processes.
+//! before it is known, the running topology and its reload, the look at the directory (its own, with a
+//! door for shards of other processes, or one that gateways share), and where rooms were last seen.
 //! Must not: hold room state, decide ownership (the directory does), touch media, or try another
 //! shard when one does not answer.
 
@@ -24,6 +24,7 @@ pub mod fuzzing;
 mod head;
 mod http2;
 mod journey;
+mod leaving;
 mod listen;
 mod proxy;
 mod reload;
@@ -39,6 +40,8 @@ pub use config::{
     CertificateConfig, Config, ListenConfig, ShardConfig, ShardStateConfig, TlsConfig,
     UpstreamConfig,
 };
+#[doc(hidden)]
+pub use directory::Hints;
 pub use error::GatewayError;
 pub use report::{ReloadReport, Reweighed};
 pub use routing::NativeRouting;

@@ -148,8 +148,9 @@ impl ProxyHttp for EdgeProxy {
         journey: &mut Journey,
     ) -> Result<()> {
         if answer.status == StatusCode::MISDIRECTED_REQUEST && journey.room.is_some() {
-            return Err(journey.redirect(answer));
+            return Err(self.shared.redirect(journey, answer));
         }
+        self.shared.learn(journey, answer.status);
         Ok(())
     }
 

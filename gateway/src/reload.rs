@@ -4,10 +4,11 @@
 //! empty. A reload that fails changes nothing, and none touches a connected socket.
 
 use crate::config::{Config, ListenConfig};
-use crate::directory::EmbeddedDirectory;
+use crate::directory::{Lookout, Picture};
+use crate::leaving::Leaving;
 use crate::report::ReloadReport;
 use crate::server::Loader;
-use crate::snapshot::{Loaded, Snapshot, configured_shards};
+use crate::snapshot::{Circumstances, Loaded, Snapshot, configured_shards};
 use crate::tls::{self, Certificates};
 use affinity::{Shard, ShardId};
 use arc_swap::ArcSwap;
@@ -20,7 +21,7 @@ use tracing::{error, info, warn};
 pub(crate) struct Reloader {
     pub(crate) loader: Loader,
     pub(crate) state: Arc<ArcSwap<Snapshot>>,
-    pub(crate) directory: Arc<EmbeddedDirectory>,
+    pub(crate) lookout: Arc<Lookout>,
     /// One for each listener.
     pub(crate) listeners: Vec<RunningListener>,
     /// What cannot be changed without a restart is compared with this.
@@ -28,7 +29,7 @@ pub(crate) struct Reloader {
     /// Held for a whole reload, while files are read too.
     pub(crate) reloading: Mutex<()>,
     /// Held while the running configuration is swapped, which waits for nothing.
-    pub(crate) swapping: Mutex<Dead>,
+    pub(crate) swapping: Mutex<Outside>,
 }
 
 /// A listener that a reload may give other certificates.
@@ -39,9 +40,15 @@ pub(crate) struct RunningListener {
     pub(crate) certificates: Option<Arc<Certificates>>,
 }
 
-/// The shards that get no idle rooms at the moment because they are dead.
+/// What the running configuration owes to the directory.
 #[derive(Default)]
-pub(crate) struct Dead(BTreeSet<ShardId>);
+pub(crate) struct Outside {
+    /// As it was built.
+    now: Circumstances,
+    leaving: Leaving,
+    /// Shards that were removed before our start have been looked for.
+    adopted: bool,
+}
 
 impl Reloader {
     /// Reads the configuration again. `why` says who asked, for the log.
@@ -72,11 +79,11 @@ impl Reloader {
         loaded.rooms = self.started.rooms;
         let entries = self.read_certificates(&loaded.config)?;
 
-        let mut dead = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outside = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.state.load_full();
         let leaving = removed_shards(&before, &loaded.config);
         let generation = next_generation(&before, &loaded, &leaving);
-        let after = Snapshot::build(&loaded, generation, &leaving, &dead.0)?;
+        let after = Snapshot::build(&loaded, generation, &leaving, &outside.now)?;
 
         // From here on nothing can fail.
         for (listener, entries) in self.listeners.iter().zip(entries) {
@@ -85,11 +92,12 @@ impl Reloader {
             }
         }
         self.swap(after);
-        self.refresh(&mut dead);
+        self.lookout.look_at_once();
+        self.refresh(&mut outside);
         let after = self.state.load_full();
         let mut report = ReloadReport::compare(&before.topology, &after.topology);
         report.generation_after = after.topology.generation();
-        report.live_rooms = self.live_rooms();
+        report.live_rooms = self.lookout.picture().rooms();
         report.shards_leaving = leaving_ids(&after);
         report.needs_restart = needs_restart;
         Ok(report)
@@ -99,27 +107,41 @@ impl Reloader {
     /// several times a second; changes nothing most of the time, and leaves it to the next time if a
     /// reload is at it.
     pub(crate) fn prune(&self) {
-        let mut dead = match self.swapping.try_lock() {
-            Ok(dead) => dead,
+        let mut outside = match self.swapping.try_lock() {
+            Ok(outside) => outside,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        self.refresh(&mut dead);
+        self.refresh(&mut outside);
     }
 
-    fn refresh(&self, dead: &mut Dead) {
+    fn refresh(&self, outside: &mut Outside) {
         let before = self.state.load_full();
-        let still: Vec<Shard> = self.still_leaving(&before);
-        let now_dead = self.directory.dead_shards();
+        let picture = self.lookout.picture();
+        let mut still = still_leaving(&before, &mut outside.leaving, &picture);
+        if !outside.adopted && picture.view().is_some() {
+            outside.adopted = true;
+            let foreign = self.lookout.foreign(&before.topology);
+            still.extend(
+                foreign
+                    .into_iter()
+                    .filter(|s| picture.lease(&s.id).is_some()),
+            );
+        }
+        let now = Circumstances {
+            dead: self.lookout.dead(),
+            closed: picture.closed().clone(),
+            foreign: self.lookout.foreign(&before.topology),
+        };
         let left = still.len() != leaving_ids(&before).len();
-        if !left && now_dead == dead.0 {
+        if !left && now == outside.now {
             return;
         }
-        log_deaths(&dead.0, &now_dead);
+        log_deaths(&outside.now.dead, &now.dead);
         let generation = before.topology.generation() + u64::from(left);
-        match Snapshot::build(&before.loaded, generation, &still, &now_dead) {
+        match Snapshot::build(&before.loaded, generation, &still, &now) {
             Ok(after) => {
-                dead.0 = now_dead;
+                outside.now = now;
                 self.swap(after);
             }
             // It was built from the same parts before.
@@ -128,29 +150,8 @@ impl Reloader {
     }
 
     fn swap(&self, after: Snapshot) {
-        self.directory.set_topology(&after.topology);
+        self.lookout.set_topology(&after.topology);
         self.state.store(Arc::new(after));
-    }
-
-    /// As the shards said with their last renewals.
-    fn live_rooms(&self) -> usize {
-        let leases = self.directory.view().leases;
-        let rooms: u64 = leases.iter().map(|lease| u64::from(lease.rooms)).sum();
-        usize::try_from(rooms).unwrap_or(usize::MAX)
-    }
-
-    fn still_leaving(&self, snapshot: &Snapshot) -> Vec<Shard> {
-        let leaving = leaving_ids(snapshot);
-        if leaving.is_empty() {
-            return Vec::new();
-        }
-        let shards = snapshot.topology.shards().iter();
-        let stays = |shard: &&Shard| {
-            leaving.iter().any(|id| id == shard.id.as_str())
-                && (self.directory.lease(&shard.id).rooms > 0
-                    || self.directory.is_settling(&shard.id))
-        };
-        shards.filter(stays).cloned().collect()
     }
 
     /// New certificates for the listeners that the configuration still names; the others keep what
@@ -169,6 +170,18 @@ impl Reloader {
         });
         entries.collect()
     }
+}
+
+/// Shards that the configuration does not name and that may have live rooms.
+fn still_leaving(snapshot: &Snapshot, leaving: &mut Leaving, picture: &Picture) -> Vec<Shard> {
+    let is_leaving = |id: &ShardId| {
+        let upstream = snapshot.upstreams.get(id);
+        upstream.is_some_and(|upstream| upstream.leaving)
+    };
+    leaving.retain(is_leaving);
+    let shards = snapshot.topology.shards().iter();
+    let stays = |shard: &&Shard| is_leaving(&shard.id) && leaving.stays(&shard.id, picture);
+    shards.filter(stays).cloned().collect()
 }
 
 /// Shards of the running topology that the new configuration does not name.

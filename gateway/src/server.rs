@@ -3,15 +3,15 @@
 use crate::admin::Admin;
 use crate::background::Background;
 use crate::config::Config;
-use crate::directory::EmbeddedDirectory;
+use crate::directory::{EmbeddedDirectory, Lookout};
 use crate::edge::Edge;
 use crate::error::GatewayError;
 use crate::journey::Shared;
 use crate::listen::{BoundService, bind, local_address};
 use crate::proxy::EdgeProxy;
-use crate::reload::{Dead, Reloader, RunningListener};
+use crate::reload::{Outside, Reloader, RunningListener};
 use crate::report::ReloadReport;
-use crate::snapshot::{Loaded, Snapshot};
+use crate::snapshot::{Circumstances, Loaded, Snapshot};
 use crate::tls::{self, Certificates};
 use affinity::RoomCase;
 use affinity::directory::{Directory, Reply, Request};
@@ -27,7 +27,6 @@ use pingora::services::background::background_service;
 use proto::context::ClusterKey;
 use proto::rpc::DirectoryClient;
 use proto::token::ApiKeys;
-use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -57,7 +56,11 @@ pub struct Deps {
     pub loader: Loader,
     /// The file to watch for changes.
     pub watch: Option<PathBuf>,
-    /// No shard can have held a room before (everything starts in one process): no grace.
+    /// The directory that this gateway shares with others. `None`: it keeps one in its own memory,
+    /// and is the only gateway.
+    pub directory: Option<Arc<dyn Directory>>,
+    /// No shard can have held a room before (everything starts in one process): no grace. It matters
+    /// to a directory in memory alone.
     pub first_start: bool,
 }
 
@@ -66,7 +69,8 @@ pub struct Gateway {
     config: Config,
     cluster: ClusterKey,
     state: Arc<ArcSwap<Snapshot>>,
-    directory: Arc<EmbeddedDirectory>,
+    lookout: Arc<Lookout>,
+    embedded: Option<Arc<EmbeddedDirectory>>,
     reloader: Arc<Reloader>,
     listeners: Vec<Listener>,
     internal: Option<(TcpListener, SocketAddr)>,
@@ -104,10 +108,27 @@ impl Gateway {
             keys: deps.keys,
             rooms: deps.rooms,
         };
-        let snapshot =
-            Snapshot::build(&loaded, 1, &[], &BTreeSet::new()).map_err(GatewayError::Config)?;
-        let directory = Arc::new(EmbeddedDirectory::new(deps.first_start));
-        directory.set_topology(&snapshot.topology);
+        let snapshot = Snapshot::build(&loaded, 1, &[], &Circumstances::default())
+            .map_err(GatewayError::Config)?;
+        if deps.directory.is_some() && loaded.config.internal.is_some() {
+            return Err(GatewayError::Config(
+                "gateway.internal is the door to a directory in this gateway's memory, and all \
+                 share one: remove `gateway.internal`, and `shard.directory` at the shards"
+                    .to_owned(),
+            ));
+        }
+        let (lookout, embedded) = match deps.directory {
+            Some(shared) => {
+                let lookout = Lookout::shared(shared, name(&loaded.config), &snapshot.topology);
+                (lookout, None)
+            }
+            None => {
+                let embedded = Arc::new(EmbeddedDirectory::new(deps.first_start));
+                let lookout = Lookout::alone(Arc::clone(&embedded), &snapshot.topology);
+                (lookout, Some(embedded))
+            }
+        };
+        let lookout = Arc::new(lookout);
         let state = Arc::new(ArcSwap::from_pointee(snapshot));
 
         let listeners = take_listeners(&loaded.config)?;
@@ -116,17 +137,18 @@ impl Gateway {
         let reloader = Arc::new(Reloader {
             loader: deps.loader,
             state: Arc::clone(&state),
-            directory: Arc::clone(&directory),
+            lookout: Arc::clone(&lookout),
             listeners: listeners.iter().map(Listener::running).collect(),
             started: loaded,
             reloading: Mutex::new(()),
-            swapping: Mutex::new(Dead::default()),
+            swapping: Mutex::new(Outside::default()),
         });
         Ok(Self {
             config,
             cluster: deps.cluster,
             state,
-            directory,
+            lookout,
+            embedded,
             reloader,
             listeners,
             internal,
@@ -149,7 +171,7 @@ impl Gateway {
 
     /// The directory, for shards in this process.
     pub fn directory(&self) -> Arc<dyn Directory> {
-        Arc::clone(&self.directory) as Arc<dyn Directory>
+        Arc::clone(self.lookout.engine())
     }
 
     /// `GET /readyz`, `GET /v1/shards`, `GET /v1/rooms`, `POST /v1/reload`. It checks no credentials:
@@ -157,7 +179,7 @@ impl Gateway {
     pub fn admin_router(&self) -> Router {
         let admin = Admin::new(
             Arc::clone(&self.state),
-            Arc::clone(&self.directory),
+            Arc::clone(&self.lookout),
             Arc::clone(&self.reloader),
             self.cluster.clone(),
         );
@@ -179,7 +201,7 @@ impl Gateway {
         server.bootstrap();
         let shared = Shared {
             state: self.state,
-            directory: Arc::clone(&self.directory),
+            lookout: Arc::clone(&self.lookout),
             cluster: self.cluster.clone(),
         };
         let proxy = Arc::new(http_proxy(shared.clone(), &server.configuration));
@@ -192,7 +214,8 @@ impl Gateway {
             server.add_service(BoundService::new(listener.socket, listener.address, edge));
         }
         let background = Background {
-            directory: Arc::clone(&self.directory),
+            lookout: self.lookout,
+            embedded: self.embedded.clone(),
             reloader: self.reloader,
             cluster: self.cluster,
             watch: self.watch,
@@ -202,10 +225,17 @@ impl Gateway {
         server.run(RunArgs {
             shutdown_signal: Box::new(TokenWatch {
                 token: shutdown,
-                directory: self.directory,
+                embedded: self.embedded,
             }),
         });
     }
+}
+
+/// What the directory calls this gateway in its log.
+fn name(config: &Config) -> String {
+    let first = config.listen.first();
+    let address = first.map_or("gateway", |listen| listen.address.as_str());
+    format!("{address}, process {}", std::process::id())
 }
 
 fn http_proxy(shared: Shared, conf: &Arc<ServerConf>) -> HttpProxy<EdgeProxy> {
@@ -307,7 +337,7 @@ fn ask_to_attach(address: &str, cluster: &ClusterKey) -> GatewayError {
 /// Ends the server when the token is cancelled. Signals stay with the caller.
 struct TokenWatch {
     token: CancellationToken,
-    directory: Arc<EmbeddedDirectory>,
+    embedded: Option<Arc<EmbeddedDirectory>>,
 }
 
 #[async_trait]
@@ -315,7 +345,9 @@ impl ShutdownSignalWatch for TokenWatch {
     async fn recv(&self) -> ShutdownSignal {
         self.token.cancelled().await;
         // Before anything else ends: see there.
-        self.directory.close();
+        if let Some(embedded) = &self.embedded {
+            embedded.close();
+        }
         ShutdownSignal::GracefulTerminate
     }
 }

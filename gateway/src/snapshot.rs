@@ -55,24 +55,35 @@ impl Upstream {
     }
 }
 
+/// What of the shards is not in the file: whom the directory misses, and what others have said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Circumstances {
+    /// Shards without a lease: they get no idle rooms while another one can have them.
+    pub(crate) dead: BTreeSet<ShardId>,
+    /// Shards that are emptied by order, or about to end: they get no idle rooms at all.
+    pub(crate) closed: BTreeSet<ShardId>,
+    /// Shards that only other gateways name: reachable, and no place for idle rooms.
+    pub(crate) foreign: Vec<Shard>,
+}
+
 /// The routing function of a configuration, without any listener.
 ///
 /// # Errors
 /// [`GatewayError::Config`] if the configuration is not usable.
 pub fn routing(loaded: &Loaded) -> Result<Arc<dyn Routing>, GatewayError> {
-    Snapshot::build(loaded, 1, &[], &BTreeSet::new())
+    Snapshot::build(loaded, 1, &[], &Circumstances::default())
         .map(|snapshot| snapshot.routing)
         .map_err(GatewayError::Config)
 }
 
 impl Snapshot {
     /// Builds the value. `leaving` are shards that the configuration no longer names and that still
-    /// have live rooms; `dead` ones get no new rooms.
+    /// have live rooms.
     pub(crate) fn build(
         loaded: &Loaded,
         generation: u64,
         leaving: &[Shard],
-        dead: &BTreeSet<ShardId>,
+        now: &Circumstances,
     ) -> Result<Self, String> {
         loaded.config.check()?;
         if loaded.config.shards.is_empty() {
@@ -90,10 +101,16 @@ impl Snapshot {
                 ..shard.clone()
             });
         }
+        for shard in &now.foreign {
+            // Whoever named it has checked it.
+            if let Ok(upstream) = parse_url(shard, false) {
+                upstreams.entry(shard.id.clone()).or_insert(upstream);
+            }
+        }
         let invalid = |error| format!("gateway.shards: {error}");
         let topology = Topology::new(generation, shards.clone()).map_err(invalid)?;
         let topology = Arc::new(topology);
-        let placing = match without_dead(shards, dead) {
+        let placing = match placing(shards, now) {
             Some(shards) => Arc::new(Topology::new(generation, shards).map_err(invalid)?),
             None => Arc::clone(&topology),
         };
@@ -111,20 +128,27 @@ impl Snapshot {
     }
 }
 
-/// The shards with the dead ones closed for new rooms; `None` if that changes nothing, or would
-/// leave nobody.
-fn without_dead(mut shards: Vec<Shard>, dead: &BTreeSet<ShardId>) -> Option<Vec<Shard>> {
-    let is_dead = |shard: &Shard| shard.state == ShardState::Active && dead.contains(&shard.id);
-    let is_alive = |shard: &Shard| shard.state == ShardState::Active && !dead.contains(&shard.id);
-    if !shards.iter().any(is_dead) || !shards.iter().any(is_alive) {
-        return None;
+/// The shards as idle rooms see them; `None` if that is as configured. If nobody has a lease the
+/// shards themselves say so, and take rooms as soon as they can.
+fn placing(mut shards: Vec<Shard>, now: &Circumstances) -> Option<Vec<Shard>> {
+    let mut changed = close(&mut shards, &now.closed);
+    let alive = |shard: &Shard| shard.state == ShardState::Active && !now.dead.contains(&shard.id);
+    if shards.iter().any(alive) {
+        changed |= close(&mut shards, &now.dead);
     }
-    for shard in &mut shards {
-        if is_dead(shard) {
+    changed.then_some(shards)
+}
+
+/// True if that changes anything.
+fn close(shards: &mut [Shard], which: &BTreeSet<ShardId>) -> bool {
+    let mut changed = false;
+    for shard in shards {
+        if shard.state == ShardState::Active && which.contains(&shard.id) {
             shard.state = ShardState::Draining;
+            changed = true;
         }
     }
-    Some(shards)
+    changed
 }
 
 /// The shards that `config` names.
@@ -171,6 +195,36 @@ mod tests {
             weight: 1,
             state: ShardState::Active,
         }
+    }
+
+    #[test]
+    fn idle_rooms_avoid_dead_shards_while_there_are_others_and_closed_ones_always() {
+        let shards = || {
+            ["a", "b"].map(|id| Shard {
+                id: ShardId::new(id),
+                ..shard("http://h:1")
+            })
+        };
+        let set = |ids: &[&str]| ids.iter().map(|id| ShardId::new(*id)).collect();
+        let open = |dead: &[&str], closed: &[&str]| {
+            let now = Circumstances {
+                dead: set(dead),
+                closed: set(closed),
+                foreign: Vec::new(),
+            };
+            let placed = placing(shards().to_vec(), &now)?;
+            let open = placed.into_iter().filter(|s| s.state == ShardState::Active);
+            Some(open.map(|s| s.id.to_string()).collect::<String>())
+        };
+        assert_eq!(open(&[], &[]), None);
+        assert_eq!(open(&["a"], &[]).unwrap(), "b");
+        assert_eq!(
+            open(&["a", "b"], &[]),
+            None,
+            "nobody is left: all are asked"
+        );
+        assert_eq!(open(&[], &["a", "b"]).unwrap(), "");
+        assert_eq!(open(&["a"], &["b"]).unwrap(), "a");
     }
 
     #[test]

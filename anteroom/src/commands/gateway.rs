@@ -27,6 +27,7 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         rooms: file.rooms.case.into(),
         loader: Arc::new(move || load(&path)),
         watch: Some(args.config.clone()),
+        directory: None,
         first_start: false,
     };
     let gateway = runtime.block_on(async {

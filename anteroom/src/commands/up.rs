@@ -97,6 +97,7 @@ fn build_gateway(
         rooms: secrets.rooms,
         loader: Arc::new(loader),
         watch: args.config.clone(),
+        directory: None,
         // No shard of this process can have lived before it: nobody is owed a grace.
         first_start: args.config.is_none(),
     };

@@ -8,7 +8,7 @@
 mod path;
 mod query;
 
-pub(crate) use path::{is_cross_origin, split};
+pub(crate) use path::{is_cross_origin, is_page, split};
 
 use affinity::{
     Decision, Refusal, RequestView, RoomCase, RoomKey, RoomKeyError, RoomSource, Routing, Topology,

@@ -84,6 +84,11 @@ fn is_dots(segment: &str) -> bool {
     )
 }
 
+/// Whether it is the page of a room, which any shard can show.
+pub(crate) fn is_page(path: &str) -> bool {
+    matches!(classify(path), Place::Page(_))
+}
+
 /// Whether scripts of other origins may read the answer: SDKs in browsers check reachability and
 /// errors of the signalling paths from the application's origin.
 pub(crate) fn is_cross_origin(path: &str) -> bool {

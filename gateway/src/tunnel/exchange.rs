@@ -69,9 +69,10 @@ pub(super) async fn ask(
         let answer = ask_once(shared, journey, request, origin).await?;
         let misdirected = answer.head.status == StatusCode::MISDIRECTED_REQUEST;
         if !misdirected || journey.room.is_none() {
+            shared.learn(journey, answer.head.status);
             return Ok(answer);
         }
-        let error = journey.redirect(&answer.head);
+        let error = shared.redirect(journey, &answer.head);
         if *error.etype() != REDIRECT {
             return Err(error);
         }

@@ -7,6 +7,7 @@ mod logs;
 mod ownership;
 mod reload;
 mod routes;
+mod shared;
 mod support;
 mod tls;
 mod tunnel;

@@ -1,4 +1,5 @@
-//! The owner of a live room wins, a 421 redirects once, and a dead shard is never replaced by a guess.
+//! A room is looked for where it was last seen, a 421 redirects once, and a dead shard is never
+//! replaced by a guess.
 
 use crate::routes::over_http2_websocket;
 use crate::support::{FakeShard, TestGateway, config, shard_config, until};
@@ -16,11 +17,44 @@ async fn room_on(gateway: &TestGateway, shard: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_room_goes_to_its_owner_whatever_the_ring_says() {
+async fn a_room_is_looked_for_where_it_was_last_seen_while_that_shard_has_a_lease() {
     let (one, two) = (FakeShard::start("s1").await, FakeShard::start("s2").await);
     let gateway = TestGateway::start(config(vec![one.config(), two.config()]));
     let room = room_on(&gateway, "s1").await;
+    gateway.renew("s1").await;
     gateway.claim("s2", &room).await;
+    one.set_owner(&room, Some("s2"));
+    let target = format!("/r/{room}/rtc");
+    // The first one is redirected; from then on nobody asks the other shard, by any protocol.
+    assert_eq!(gateway.get(&target).await.shard(), "s2");
+    until(|| async {
+        let before = one.count();
+        let shard = gateway.get(&target).await.shard().to_owned();
+        shard == "s2" && one.count() == before
+    })
+    .await;
+    let asked = one.count();
+    let url = format!("ws://{}{target}", gateway.address);
+    let (_socket, answer) = tokio_tungstenite::connect_async(&url).await.unwrap();
+    assert_eq!(answer.headers()["x-anteroom-shard"], "s2");
+    assert_eq!(over_http2_websocket(&gateway, &target).await, "s2");
+    assert_eq!(one.count(), asked);
+
+    gateway.resign("s2").await;
+    one.set_owner(&room, None);
+    until(|| async { gateway.get(&target).await.shard() == "s1" }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_says_nothing_about_where_its_room_is() {
+    let (one, two) = (FakeShard::start("s1").await, FakeShard::start("s2").await);
+    let gateway = TestGateway::start(config(vec![one.config(), two.config()]));
+    let room = room_on(&gateway, "s1").await;
+    gateway.renew("s1").await;
+    gateway.renew("s2").await;
+    let mut narrower = gateway.config.clone();
+    narrower.shards[0].state = gateway::ShardStateConfig::Draining;
+    gateway.reload_with(&narrower).unwrap();
     assert_eq!(gateway.get(&format!("/{room}")).await.shard(), "s2");
 }
 

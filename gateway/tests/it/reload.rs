@@ -8,6 +8,7 @@ use gateway::{Deps, Gateway, GatewayError, Loaded, ShardStateConfig};
 use proto::rpc::DirectoryClient;
 use proto::token::ApiKeys;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,6 +82,7 @@ async fn a_removed_shard_keeps_its_live_rooms_until_they_end() {
     let (one, two) = (FakeShard::start("s1").await, FakeShard::start("s2").await);
     let gateway = TestGateway::start(config(vec![one.config(), two.config()]));
     gateway.claim("s2", "live").await;
+    one.set_owner("live", Some("s2"));
     let mut narrower = gateway.config.clone();
     narrower.shards.pop();
     let report = gateway.reload_with(&narrower).unwrap();
@@ -90,9 +92,27 @@ async fn a_removed_shard_keeps_its_live_rooms_until_they_end() {
         assert_eq!(gateway.get(&format!("/new-{n}")).await.shard(), "s1");
     }
     gateway.resign("s2").await;
+    one.set_owner("live", None);
     until(|| async { gateway.get("/live").await.shard() == "s1" }).await;
     let report = gateway.reload().unwrap();
     assert!(report.shards_leaving.is_empty(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_shard_that_says_for_three_seconds_that_it_is_empty_is_let_go() {
+    let (one, two) = (FakeShard::start("s1").await, FakeShard::start("s2").await);
+    let gateway = TestGateway::start(config(vec![one.config(), two.config()]));
+    gateway.renew("s2").await;
+    let mut narrower = gateway.config.clone();
+    narrower.shards.pop();
+    let removed = Instant::now();
+    gateway.reload_with(&narrower).unwrap();
+    until(|| async {
+        gateway.renew("s2").await;
+        gateway.reload().unwrap().shards_leaving.is_empty()
+    })
+    .await;
+    assert!(removed.elapsed() >= Duration::from_secs(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +185,7 @@ async fn a_file_that_is_replaced_is_noticed_and_an_unchanged_one_is_not() {
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("anteroom.yaml");
     std::fs::write(&path, "one").unwrap();
-    let gateway = TestGateway::start_watching(config(vec![one.config()]), Some(path.clone()));
+    let gateway = TestGateway::start_watching(config(vec![one.config()]), path.clone());
     let mut other = gateway.config.clone();
     other.shards = vec![two.config()];
     gateway.loader.set(&other);
@@ -226,6 +246,7 @@ async fn a_second_gateway_is_refused_in_the_directorys_own_words() {
         rooms: RoomCase::Sensitive,
         loader: Arc::new(|| Err("not used".to_owned())),
         watch: None,
+        directory: None,
         first_start: false,
     };
     let Err(GatewayError::SecondGateway { reason, .. }) = Gateway::bind(second, deps) else {
@@ -277,6 +298,7 @@ async fn an_address_that_is_taken_is_named_with_its_cause() {
         rooms: RoomCase::Sensitive,
         loader: Arc::new(|| Err("not used".to_owned())),
         watch: None,
+        directory: None,
         first_start: true,
     };
     let error = Gateway::bind(wrong, deps).err().unwrap().to_string();

@@ -1,6 +1,9 @@
 //! Fake shards, a running gateway, and clients.
 
-use affinity::directory::{Directory, Holder, Incarnation, Renewal, Reply, Request as Call};
+use affinity::directory::{
+    Directory, DirectoryFuture, DirectoryIncarnation, DirectoryLimits, DirectoryUnreachable, Epoch,
+    Holder, Incarnation, MemoryDirectory, Renewal, Reply, Request as Call,
+};
 use affinity::{RoomCase, RoomKey, ShardId};
 use axum::Router;
 use axum::body::Body;
@@ -25,7 +28,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -83,6 +86,8 @@ struct ShardInner {
     seen: Mutex<Vec<Seen>>,
     /// Named in a 421, if set.
     owner: Mutex<Option<String>>,
+    /// The same, for single rooms.
+    owners: Mutex<BTreeMap<String, String>>,
 }
 
 /// A shard that answers everything with its name.
@@ -126,6 +131,20 @@ impl FakeShard {
     /// From now on every request is answered with a 421 that names `owner`.
     pub(crate) fn disown(&self, owner: &str) {
         *self.inner.owner.lock().unwrap() = Some(owner.to_owned());
+    }
+
+    /// Who owns `room`, as far as this shard knows; `None`: itself.
+    pub(crate) fn set_owner(&self, room: &str, owner: Option<&str>) {
+        let mut owners = self.inner.owners.lock().unwrap();
+        match owner {
+            Some(owner) => owners.insert(room.to_owned(), owner.to_owned()),
+            None => owners.remove(room),
+        };
+    }
+
+    /// How many requests came since the start.
+    pub(crate) fn count(&self) -> usize {
+        self.inner.seen.lock().unwrap().len()
     }
 }
 
@@ -178,6 +197,9 @@ async fn answer(
         body.collect().await.unwrap().to_bytes()
     };
     let target = parts.uri.path_and_query().unwrap().as_str().to_owned();
+    let owners = shard.owners.lock().unwrap().clone();
+    let known = context.room.as_ref().and_then(|room| owners.get(room));
+    let owner = known.cloned().or(shard.owner.lock().unwrap().clone());
     shard.seen.lock().unwrap().push(Seen {
         target: target.clone(),
         headers: parts.headers,
@@ -185,7 +207,7 @@ async fn answer(
         context,
         body,
     });
-    if let Some(owner) = shard.owner.lock().unwrap().clone() {
+    if let Some(owner) = owner {
         let headers = [(OWNER_HEADER, owner)];
         return (StatusCode::MISDIRECTED_REQUEST, headers, "not mine").into_response();
     }
@@ -215,6 +237,55 @@ async fn echo(mut socket: WebSocket, id: String) {
         {
             return;
         }
+    }
+}
+
+/// A directory outside of all gateways, as Redis is.
+pub(crate) struct SharedDirectory {
+    memory: Mutex<MemoryDirectory>,
+    silent: AtomicBool,
+}
+
+impl SharedDirectory {
+    pub(crate) fn start() -> Arc<Self> {
+        Arc::new(Self {
+            memory: Mutex::new(Self::life(1, false)),
+            silent: AtomicBool::new(false),
+        })
+    }
+
+    fn life(number: u64, grace: bool) -> MemoryDirectory {
+        let limits = DirectoryLimits::default();
+        let life = DirectoryIncarnation(number);
+        MemoryDirectory::new(life, Epoch(number << 32), grace, limits, Instant::now())
+    }
+
+    /// From now on nobody gets an answer, or everybody again.
+    pub(crate) fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
+    }
+
+    /// All data is lost.
+    pub(crate) fn lose_everything(&self) {
+        *self.memory.lock().unwrap() = Self::life(2, true);
+    }
+
+    pub(crate) fn ask(&self, request: Call) -> Reply {
+        self.memory
+            .lock()
+            .unwrap()
+            .handle_request(request, Instant::now())
+    }
+}
+
+impl Directory for SharedDirectory {
+    fn call(&self, request: Call) -> DirectoryFuture<'_> {
+        Box::pin(async move {
+            if self.silent.load(Ordering::SeqCst) {
+                return Err(DirectoryUnreachable("pulled the plug".to_owned()));
+            }
+            Ok(self.ask(request))
+        })
     }
 }
 
@@ -276,10 +347,23 @@ pub(crate) fn config(shards: Vec<ShardConfig>) -> Config {
 
 impl TestGateway {
     pub(crate) fn start(config: Config) -> Self {
-        Self::start_watching(config, None)
+        Self::start_with(config, None, None)
     }
 
-    pub(crate) fn start_watching(config: Config, watch: Option<PathBuf>) -> Self {
+    pub(crate) fn start_watching(config: Config, watch: PathBuf) -> Self {
+        Self::start_with(config, Some(watch), None)
+    }
+
+    /// One of several gateways.
+    pub(crate) fn start_sharing(config: Config, directory: &Arc<SharedDirectory>) -> Self {
+        Self::start_with(config, None, Some(directory.clone()))
+    }
+
+    fn start_with(
+        config: Config,
+        watch: Option<PathBuf>,
+        directory: Option<Arc<dyn Directory>>,
+    ) -> Self {
         let loader = TestLoader(Arc::new(Mutex::new(Ok(loaded(&config)))));
         let results = Arc::clone(&loader.0);
         let deps = Deps {
@@ -288,6 +372,7 @@ impl TestGateway {
             rooms: RoomCase::Sensitive,
             loader: Arc::new(move || results.lock().unwrap().clone()),
             watch,
+            directory,
             first_start: true,
         };
         let gateway = Gateway::bind(config.clone(), deps).unwrap();
