@@ -33,6 +33,12 @@ pub struct Config {
     pub empty_timeout_s: u64,
     /// A room is closed this many seconds after the last participant left.
     pub departure_timeout_s: u64,
+    /// After an order to drain that names no deadline, live rooms have this many seconds to end by
+    /// themselves; then they move to other shards.
+    pub drain_deadline_s: u64,
+    /// After SIGTERM, live rooms have this many seconds to end by themselves; then they move to other
+    /// shards, and the process ends.
+    pub stop_deadline_s: u64,
 }
 
 /// The web client and its helpers.
@@ -57,6 +63,8 @@ impl Default for Config {
             web: WebConfig::default(),
             empty_timeout_s: 20,
             departure_timeout_s: 20,
+            drain_deadline_s: 600,
+            stop_deadline_s: 0,
         }
     }
 }
@@ -82,6 +90,9 @@ pub enum ConfigError {
     /// A time-out out of range.
     #[error("shard.{0} is {1}: write 1 to {ROOM_TIMEOUT_MAX_S} seconds")]
     Timeout(&'static str, u64),
+    /// A deadline that would never come.
+    #[error("shard.{0} is {1}: write at most {ROOM_TIMEOUT_MAX_S} seconds")]
+    Deadline(&'static str, u64),
     /// Nobody could send media.
     #[error(
         "shard.nodes is 0 and shard.internal is not set: no media node could ever attach; set one of them"
@@ -106,6 +117,15 @@ impl Config {
         for (name, seconds) in timeouts {
             if !(1..=ROOM_TIMEOUT_MAX_S).contains(&seconds) {
                 return Err(ConfigError::Timeout(name, seconds));
+            }
+        }
+        let deadlines = [
+            ("drain_deadline_s", self.drain_deadline_s),
+            ("stop_deadline_s", self.stop_deadline_s),
+        ];
+        for (name, seconds) in deadlines {
+            if seconds > ROOM_TIMEOUT_MAX_S {
+                return Err(ConfigError::Deadline(name, seconds));
             }
         }
         if self.nodes == 0 && self.internal.is_none() {

@@ -4,15 +4,24 @@
 //! session whose queue is full is given up, and what a node has not taken waits in its [`Outbox`], so
 //! that one slow reader cannot hold up the rest.
 
+mod drain;
+mod moves;
 mod outbox;
 
 use crate::clock;
-use crate::core::{Core, Join, JoinRefusal, Output, RoomStatus, SessionId};
-use crate::ownership::{Hosting, LostRoom, Owner, Pin, sleep_until};
+use crate::core::{
+    Core, Join, JoinRefusal, LateSignal, Output, RoomOptions, RoomStatus, SessionId,
+};
+use crate::ownership::{Hosting, News, Owner, Pin, sleep_until};
+use crate::peers::{PeerReply, PeerRequest, Peers};
 use crate::ready::Condition;
+use affinity::directory::Epoch;
 use affinity::{RoomKey, ShardId};
+use drain::Drain;
+pub(crate) use drain::DrainSettings;
 use livekit_protocol::{DisconnectReason, LeaveRequest, leave_request};
 use livekit_protocol::{signal_request, signal_response};
+use moves::Moves;
 use outbox::{LinkLost, Outbox};
 use proto::id::NodeId;
 use proto::media::{NodeCommand, NodeEvent};
@@ -89,6 +98,23 @@ pub(crate) enum Input {
         answer: oneshot::Sender<Result<(), JoinRefusal>>,
     },
     Rooms(oneshot::Sender<Vec<RoomStatus>>),
+    /// Another shard asks.
+    Peer {
+        from: String,
+        request: Box<PeerRequest>,
+        answer: oneshot::Sender<PeerReply>,
+    },
+    /// Another shard has handed over a room, which is ours now.
+    Handed {
+        pin: Box<Pin>,
+        epoch: Epoch,
+        late: Vec<LateSignal>,
+        answer: oneshot::Sender<PeerReply>,
+    },
+    /// What another shard said to our own question.
+    Answered(Box<moves::Answered>),
+    /// The shard shall end when it is empty.
+    Leave,
     Shutdown,
 }
 
@@ -108,6 +134,13 @@ pub(crate) struct Parts {
     pub(crate) core: Core,
     pub(crate) owner: Owner,
     pub(crate) keys: ApiKeys,
+    pub(crate) peers: Peers,
+    /// The driver's own inputs: answers to what it asks come that way. It does not keep the loop
+    /// alive.
+    pub(crate) inputs: mpsc::WeakSender<Input>,
+    pub(crate) drain: DrainSettings,
+    /// Told when a shard that shall end is empty.
+    pub(crate) empty: Arc<Notify>,
     /// Told when a node can take participants.
     pub(crate) attached: Arc<Notify>,
     pub(crate) condition: Arc<Condition>,
@@ -121,6 +154,8 @@ pub(crate) struct Driver {
     core: Core,
     owner: Owner,
     keys: ApiKeys,
+    moves: Moves,
+    drain: Drain,
     sessions: HashMap<SessionId, SessionEntry>,
     nodes: HashMap<NodeId, NodeLink>,
     attached: Arc<Notify>,
@@ -138,6 +173,8 @@ impl Driver {
             core: parts.core,
             owner: parts.owner,
             keys: parts.keys,
+            moves: Moves::new(parts.peers, parts.inputs),
+            drain: Drain::new(parts.drain, parts.empty),
             sessions: HashMap::new(),
             nodes: HashMap::new(),
             attached: parts.attached,
@@ -149,12 +186,9 @@ impl Driver {
     }
 
     /// Runs until all senders of inputs are gone.
-    pub(crate) async fn run(
-        mut self,
-        mut inputs: mpsc::Receiver<Input>,
-        mut lost: mpsc::Receiver<LostRoom>,
-    ) {
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
+        let owner = self.owner.clone();
         loop {
             let overdue = self
                 .nodes
@@ -162,6 +196,7 @@ impl Driver {
                 .filter_map(|node| node.outbox.overdue_at());
             let wake = overdue
                 .chain(self.core.poll_timeout().map(|(at, _)| at))
+                .chain(self.drain.wake_at())
                 .min();
             tokio::select! {
                 input = inputs.recv() => {
@@ -174,7 +209,7 @@ impl Driver {
                     }
                 }
                 node = room_for_more(&self.nodes) => self.flush(&node, Instant::now()),
-                Some(room) = lost.recv() => self.handle_lost_room(&room, Instant::now()),
+                () = told(&owner) => self.handle_news(Instant::now()),
                 () = sleep_until(wake) => {}
                 _ = gauges.tick() => self.set_gauges(),
             }
@@ -183,6 +218,9 @@ impl Driver {
     }
 
     fn handle_due_timers(&mut self, now: Instant) {
+        // A process that stood still may have work waiting for rooms that are another's by now.
+        self.handle_news(now);
+        self.drain_if_due(now);
         if self.core.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.core.set_clock(clock::unix_ms_signed(), now);
             self.core.handle_timeout(now);
@@ -204,6 +242,7 @@ impl Driver {
         if self.shutdown.is_cancelled() {
             self.begin_shutdown(now);
         }
+        self.handle_news(now);
         match input {
             Input::Arrived(arrival) => self.handle_arrival(*arrival, now),
             Input::Signal { session, message } => {
@@ -239,6 +278,19 @@ impl Driver {
             Input::Rooms(answer) => {
                 let _ = answer.send(self.core.rooms());
             }
+            Input::Peer {
+                from,
+                request,
+                answer,
+            } => self.handle_peer(&from, *request, answer, now),
+            Input::Handed {
+                pin,
+                epoch,
+                late,
+                answer,
+            } => self.handle_handed(*pin, epoch, late, answer, now),
+            Input::Answered(answered) => self.handle_answered(*answered, now),
+            Input::Leave => self.begin_leaving(now),
             Input::Shutdown => self.begin_shutdown(now),
         }
         self.drain(now);
@@ -266,16 +318,13 @@ impl Driver {
             turn_away(&outbound);
             return;
         }
-        let mut hosting = self.owner.host(&pin.room, pin.epoch, now);
-        if hosting == Hosting::HeldEarlier {
-            self.core.handle_room_lost(&pin.room, now);
-            // Draining may tell the owner that the room is stopped: say again that it is held.
-            self.drain(now);
-            hosting = self.owner.host(&pin.room, pin.epoch, now);
-        }
-        if hosting == Hosting::NotOurs {
+        if !self.take_up(&pin, now) {
             turn_away(&outbound);
             return;
+        }
+        let mut join = join;
+        if !self.core.is_live(&pin.room) {
+            join.stored_options = self.inherit(&pin, now);
         }
         self.sessions
             .insert(join.session, SessionEntry { outbound, overflow });
@@ -288,9 +337,31 @@ impl Driver {
         }
     }
 
-    fn handle_lost_room(&mut self, lost: &LostRoom, now: Instant) {
-        if self.owner.forget(lost) {
-            self.core.handle_room_lost(&lost.room, now);
+    /// Tells the ownership that the core has the room from now on. False: it is not ours any more.
+    fn take_up(&mut self, pin: &Pin, now: Instant) -> bool {
+        let mut hosting = self.owner.host(&pin.room, pin.epoch, now);
+        if hosting == Hosting::HeldEarlier {
+            self.core.handle_room_lost(&pin.room, now);
+            // Draining may tell the owner that the room is stopped: say again that it is held.
+            self.drain(now);
+            hosting = self.owner.host(&pin.room, pin.epoch, now);
+        }
+        hosting != Hosting::NotOurs
+    }
+
+    fn handle_news(&mut self, now: Instant) {
+        while let Some(news) = self.owner.next_news(now) {
+            match news {
+                News::Lost { room, epoch } => {
+                    self.move_lost(&room);
+                    if self.owner.forget(&room, epoch) {
+                        self.core.handle_room_lost(&room, now);
+                    }
+                }
+                News::Moved { room, epoch, to } => self.moved(&room, epoch, &to, now),
+                News::Stays { room } => self.move_refused(&room, now),
+                News::Drain(order) => self.handle_order(order, now),
+            }
             self.drain(now);
         }
     }
@@ -348,12 +419,17 @@ impl Driver {
                 Output::MintRefreshToken { session, claims } => {
                     self.refresh_token(session, claims, now);
                 }
-                Output::RoomOptions { .. }
-                | Output::RoomExported { .. }
-                | Output::MoveFailed { .. }
-                | Output::Moved { .. }
-                | Output::Pull { .. }
-                | Output::Pulled { .. } => {}
+                Output::RoomOptions { room, options } => self.keep_options(room, &options),
+                Output::RoomExported { room, state } => self.offer(&room, &state, now),
+                Output::MoveFailed { room, why } => self.move_failed(&room, why),
+                Output::Moved { room, late } => self.commit(&room, late),
+                Output::Pull { room, participant } => self.pull(room, participant),
+                Output::Pulled {
+                    room,
+                    participant,
+                    media,
+                    data,
+                } => self.moves.pulled(&room, &participant, media, data),
             }
         }
     }
@@ -418,14 +494,28 @@ impl Driver {
         }
     }
 
+    fn keep_options(&self, room: RoomKey, options: &RoomOptions) {
+        match serde_json::to_string(options) {
+            Ok(text) => self.owner.keep_options(room, text),
+            Err(error) => tracing::warn!(%error, "room options not kept"),
+        }
+    }
+
     fn set_gauges(&self) {
         let rooms = self.core.rooms();
+        let on_hold = usize::from(self.owner.is_on_hold(Instant::now()));
+        gauge("anteroom_shard_on_hold", &self.shard, on_hold);
         let participants: usize = rooms.iter().map(|room| room.participants).sum();
         gauge("anteroom_shard_rooms", &self.shard, rooms.len());
         gauge("anteroom_shard_participants", &self.shard, participants);
         gauge("anteroom_shard_sessions", &self.shard, self.sessions.len());
         gauge("anteroom_shard_nodes", &self.shard, self.nodes.len());
     }
+}
+
+/// Apart from the driver, which handles what was told.
+async fn told(owner: &Owner) {
+    owner.told().await;
 }
 
 /// The node for which commands wait and whose link has room for some, or is closed.

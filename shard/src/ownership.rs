@@ -1,36 +1,39 @@
-//! Which rooms this shard owns: drives [`affinity::ownership::Ownership`] over a [`Directory`].
+//! Which rooms this shard owns: the shared state around [`affinity::ownership::Ownership`].
 //!
-//! Owns: the task that carries out the machine's requests, the waiters of [`Owner::acquire`], and the
-//! count of who still needs a room: requests on their way in ([`Pin`]) and the core ([`Owner::host`]).
-//! A room that neither needs is released. Must not: know what happens in a room.
+//! Owns: the waiters of [`Owner::acquire`], the count of who still needs a room (requests on their
+//! way in ([`Pin`]) and the core ([`Owner::host`])), and the news for the core. A room that neither
+//! needs is released. Must not: know what happens in a room, or talk to anybody; `driver` does.
 
-use affinity::directory::{Directory, DirectoryIncarnation, DirectoryUnreachable, Epoch};
-use affinity::directory::{Incarnation, Reply, Request};
-use affinity::ownership::{Event, NoLeaseWhy, Ownership, RefusedWhy, RequestId};
+mod driver;
+mod news;
+mod pin;
+
+pub(crate) use driver::OwnershipDriver;
+pub(crate) use news::News;
+pub(crate) use pin::{Legacy, Pin};
+
+use affinity::directory::{
+    Directory, DirectoryIncarnation, Epoch, Holder, Incarnation, Life, Reply, Request,
+};
+use affinity::ownership::{Keep, KeepDuty, Kept, NoLeaseWhy, Ownership, RefusedWhy};
 use affinity::{RoomKey, ShardId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, oneshot};
 
-/// How long a request waits for a room before it is told to come again.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a request waits after "no lease" before it asks again. A first lease wakes it earlier, but
-/// not everything that refuses ends with one: a single room may be between two claims.
-const LEASE_RETRY: Duration = Duration::from_millis(100);
-/// How long one call to the directory may take; afterwards its outcome is unknown. Longer than the
-/// RPC's own limit, so that the RPC's better error text wins.
-const CALL_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// How long the last words to the directory may take at shutdown; afterwards the lease just ends.
-const RESIGN_TIMEOUT: Duration = Duration::from_millis(1_500);
-
-/// A room that this shard no longer owns.
-#[derive(Debug)]
-pub(crate) struct LostRoom {
-    pub(crate) room: RoomKey,
-    pub(crate) epoch: Epoch,
-}
+/// How long a request waits for a room before it is told to come again. Below the 5 s that native
+/// clients wait for an answer.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a request waits after "no lease" or "grace" before it asks again. A first lease wakes it
+/// earlier, but not everything that refuses ends with one.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a relayed renewal may take: the asking shard's own deadline is near.
+const RELAY_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long a question about somebody else's room may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// Tries to leave a room's options at the directory. They matter after a crash only.
+const PUT_TRIES: usize = 3;
 
 type Answer = Result<Epoch, RefusedWhy>;
 
@@ -43,23 +46,25 @@ struct Shared {
     pins: HashMap<RoomKey, u32>,
     /// Rooms that the core holds, and under which claim.
     hosted: HashMap<RoomKey, Epoch>,
+    /// What came with rooms that are ours and that the core does not hold yet.
+    legacies: HashMap<RoomKey, (Epoch, Legacy)>,
+    /// Rooms that are on their way to another shard.
+    moving: HashSet<RoomKey>,
+    /// For the core. At most a few per room, taken out before the core does anything else.
+    news: VecDeque<News>,
 }
 
 /// Handle to the ownership task; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Owner {
     shared: Arc<Mutex<Shared>>,
+    directory: Arc<dyn Directory>,
     /// The machine has something to send.
     work: Arc<Notify>,
+    /// There is news.
+    told: Arc<Notify>,
     /// A lease was taken or renewed.
     leased: Arc<Notify>,
-}
-
-/// Keeps a room owned while a join is on its way to the core.
-pub(crate) struct Pin {
-    owner: Owner,
-    pub(crate) room: RoomKey,
-    pub(crate) epoch: Epoch,
 }
 
 /// What [`Owner::host`] found.
@@ -74,16 +79,21 @@ pub(crate) enum Hosting {
 }
 
 impl Owner {
-    pub(crate) fn new(shard: ShardId, now: Instant) -> Self {
+    pub(crate) fn new(shard: ShardId, directory: Arc<dyn Directory>, now: Instant) -> Self {
         let shared = Shared {
             ownership: Ownership::new(shard, fresh(), now),
             waiters: HashMap::new(),
             pins: HashMap::new(),
             hosted: HashMap::new(),
+            legacies: HashMap::new(),
+            moving: HashSet::new(),
+            news: VecDeque::new(),
         };
         Self {
             shared: Arc::new(Mutex::new(shared)),
+            directory,
             work: Arc::new(Notify::new()),
+            told: Arc::new(Notify::new()),
             leased: Arc::new(Notify::new()),
         }
     }
@@ -93,14 +103,9 @@ impl Owner {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes this shard the owner of `room`, or says who or what is in the way, within 2 s.
+    /// Makes this shard the owner of `room`, or says who or what is in the way, within 3 s.
     pub(crate) async fn acquire(&self, room: RoomKey) -> Result<Pin, RefusedWhy> {
-        self.lock().pin(&room);
-        let mut pin = Pin {
-            owner: self.clone(),
-            room,
-            epoch: Epoch::default(),
-        };
+        let mut pin = Pin::new(self, room);
         let deadline = tokio::time::Instant::now() + ACQUIRE_TIMEOUT;
         let mut late = RefusedWhy::Unknown;
         loop {
@@ -111,10 +116,12 @@ impl Owner {
                     pin.epoch = epoch;
                     return Ok(pin);
                 }
-                Err(RefusedWhy::NoLease) if tokio::time::Instant::now() < deadline => {
-                    late = RefusedWhy::NoLease;
-                    // Right after start: the first lease is a round trip away.
-                    let _ = tokio::time::timeout(LEASE_RETRY, leased).await;
+                // Both pass by themselves: right after a start, and after the directory's.
+                Err(why @ (RefusedWhy::NoLease | RefusedWhy::Grace))
+                    if tokio::time::Instant::now() < deadline =>
+                {
+                    late = why;
+                    let _ = tokio::time::timeout(ASK_AGAIN, leased).await;
                 }
                 Err(why) => return Err(why),
             }
@@ -137,6 +144,26 @@ impl Owner {
         answer.await.unwrap_or(Err(RefusedWhy::Unknown))
     }
 
+    /// For those who do not open rooms: the room if it is live here, else who has it; `None` if
+    /// nobody has.
+    pub(crate) async fn find_live(&self, room: RoomKey) -> Result<Option<Pin>, RefusedWhy> {
+        let mut pin = Pin::new(self, room);
+        let now = Instant::now();
+        if let Some(epoch) = self.lock().ownership.owned(&pin.room, now) {
+            pin.epoch = epoch;
+            return Ok(Some(pin));
+        }
+        let rooms = vec![pin.room.clone()];
+        let lookup = self.directory.call(Request::Lookup { rooms });
+        match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
+            Ok(Ok(Reply::Bindings(mut bindings))) => match bindings.pop().flatten() {
+                Some(owner) => Err(RefusedWhy::Owned { shard: owner.shard }),
+                None => Ok(None),
+            },
+            _ => Err(RefusedWhy::Unknown),
+        }
+    }
+
     /// The core is about to hold `room`, claimed under `epoch`.
     pub(crate) fn host(&self, room: &RoomKey, epoch: Epoch, now: Instant) -> Hosting {
         let mut shared = self.lock();
@@ -149,12 +176,18 @@ impl Owner {
         }
     }
 
-    /// Whether the core still holds the life of the room that was lost; it must end it now.
-    pub(crate) fn forget(&self, lost: &LostRoom) -> bool {
+    /// What the room's last owner has left, once.
+    pub(crate) fn take_legacy(&self, room: &RoomKey, epoch: Epoch) -> Option<Legacy> {
+        let (claim, legacy) = self.lock().legacies.remove(room)?;
+        (claim == epoch).then_some(legacy)
+    }
+
+    /// Whether the core still holds the life of the room that ended under `epoch`; it must end it now.
+    pub(crate) fn forget(&self, room: &RoomKey, epoch: Epoch) -> bool {
         let mut shared = self.lock();
-        let same = shared.hosted.get(&lost.room) == Some(&lost.epoch);
+        let same = shared.hosted.get(room) == Some(&epoch);
         if same {
-            shared.hosted.remove(&lost.room);
+            shared.hosted.remove(room);
         }
         same
     }
@@ -168,15 +201,104 @@ impl Owner {
         self.work.notify_one();
     }
 
+    /// Hands a room over; the news says what became of it. False: it is not ours to give.
+    pub(crate) fn transfer(&self, room: &RoomKey, to: &Life, now: Instant) -> bool {
+        let mut shared = self.lock();
+        let given = shared
+            .ownership
+            .transfer(room, to.shard.clone(), to.incarnation, now);
+        drop(shared);
+        self.work.notify_one();
+        given
+    }
+
+    /// Joins of a room that is on its way to another shard wait for a moment.
+    pub(crate) fn set_moving(&self, room: &RoomKey, moving: bool) {
+        let mut shared = self.lock();
+        if moving {
+            shared.moving.insert(room.clone());
+        } else {
+            shared.moving.remove(room);
+        }
+    }
+
+    pub(crate) fn is_moving(&self, room: &RoomKey) -> bool {
+        self.lock().moving.contains(room)
+    }
+
+    /// The claim under which the room is ours now.
+    pub(crate) fn epoch(&self, room: &RoomKey, now: Instant) -> Option<Epoch> {
+        self.lock().ownership.owned(room, now)
+    }
+
+    /// Whether the core's room of this claim is ours now: live, in the words of the protocol.
+    pub(crate) fn owns(&self, room: &RoomKey, epoch: Epoch, now: Instant) -> bool {
+        self.epoch(room, now) == Some(epoch)
+    }
+
+    /// Leaves the room's options at the directory, in the background.
+    pub(crate) fn keep_options(&self, room: RoomKey, options: String) {
+        let (holder, epoch) = {
+            let shared = self.lock();
+            let Some(epoch) = shared.ownership.owned(&room, Instant::now()) else {
+                return;
+            };
+            (shared.ownership.holder(), epoch)
+        };
+        let directory = Arc::clone(&self.directory);
+        tokio::spawn(put_options(directory, holder, room, epoch, options));
+    }
+
+    /// The other shards that take rooms, as the directory named them last.
+    pub(crate) fn heirs(&self) -> Vec<Life> {
+        let shared = self.lock();
+        let takes = |life: &&Life| life.accepts && !life.url.is_empty();
+        shared.ownership.others().filter(takes).cloned().collect()
+    }
+
+    /// Where another life of the deployment is reached.
+    pub(crate) fn other(&self, shard: &ShardId) -> Option<Life> {
+        let shared = self.lock();
+        let found = shared.ownership.others().find(|life| life.shard == *shard);
+        found.cloned()
+    }
+
+    /// Another shard asks to be kept alive.
+    pub(crate) async fn keep(&self, keep: Keep) -> Kept {
+        let duty = self.lock().ownership.handle_keep(keep, Instant::now());
+        let renewal = match duty {
+            KeepDuty::Answer(kept) => return kept,
+            KeepDuty::Relay(renewal) => renewal,
+        };
+        let call = self.directory.call(renewal);
+        if let Ok(Ok(reply)) = tokio::time::timeout(RELAY_TIMEOUT, call).await {
+            return Kept::Relayed(reply);
+        }
+        let kept = self.lock().ownership.relay_failed(Instant::now());
+        self.work.notify_one();
+        kept
+    }
+
+    /// This shard wants no new rooms any more.
+    pub(crate) fn leave(&self) {
+        self.lock().ownership.set_leaving(true, Instant::now());
+        self.work.notify_one();
+    }
+
     /// Whether this shard holds a lease, else why not.
     pub(crate) fn lease(&self, now: Instant) -> Result<(), NoLeaseWhy> {
         self.lock().ownership.lease(now)
     }
 
-    /// How long this shard owns its rooms yet if nothing renews its lease, milliseconds. 0: not at
+    /// Whether it goes on only by the promises of the others.
+    pub(crate) fn is_on_hold(&self, now: Instant) -> bool {
+        self.lock().ownership.is_on_hold(now)
+    }
+
+    /// How long this shard owns its rooms yet if nothing is heard any more, milliseconds. 0: not at
     /// all.
     pub(crate) fn remaining_ms(&self, now: Instant) -> u64 {
-        let deadline = self.lock().ownership.deadline();
+        let deadline = self.lock().ownership.first_deadline();
         let left = deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
     }
@@ -204,7 +326,11 @@ impl Shared {
 
     fn release_unneeded(&mut self, room: &RoomKey, now: Instant) {
         let needed = self.pins.contains_key(room) || self.hosted.contains_key(room);
-        if !needed && self.ownership.owned(room, now).is_some() {
+        if needed {
+            return;
+        }
+        self.legacies.remove(room);
+        if self.ownership.owned(room, now).is_some() {
             self.ownership.release(room, now);
         }
     }
@@ -217,147 +343,33 @@ impl Shared {
     }
 }
 
-impl Drop for Pin {
-    fn drop(&mut self) {
-        self.owner.lock().unpin(&self.room, Instant::now());
-        self.owner.work.notify_one();
+async fn put_options(
+    directory: Arc<dyn Directory>,
+    holder: Holder,
+    room: RoomKey,
+    epoch: Epoch,
+    options: String,
+) {
+    for _ in 0..PUT_TRIES {
+        let put = Request::PutOptions {
+            holder: holder.clone(),
+            room: room.clone(),
+            epoch,
+            options: options.clone(),
+        };
+        match directory.call(put).await {
+            Ok(Reply::Done) => return,
+            Ok(other) => {
+                tracing::debug!(room = room.as_str(), ?other, "room options not kept");
+                return;
+            }
+            Err(error) => tracing::debug!(room = room.as_str(), %error, "room options not kept"),
+        }
     }
 }
 
 fn fresh() -> Incarnation {
     Incarnation(rand::random())
-}
-
-type Call = (RequestId, Result<Reply, DirectoryUnreachable>);
-
-/// The task that talks to the directory.
-pub(crate) struct OwnershipDriver {
-    owner: Owner,
-    directory: Arc<dyn Directory>,
-    lost: mpsc::Sender<LostRoom>,
-    calls: JoinSet<Call>,
-}
-
-impl OwnershipDriver {
-    pub(crate) fn new(
-        owner: Owner,
-        directory: Arc<dyn Directory>,
-        lost: mpsc::Sender<LostRoom>,
-    ) -> Self {
-        Self {
-            owner,
-            directory,
-            lost,
-            calls: JoinSet::new(),
-        }
-    }
-
-    /// Runs until `resign` is notified, then gives everything back.
-    pub(crate) async fn run(mut self, resign: Arc<Notify>) {
-        loop {
-            let wake = self.step().await;
-            tokio::select! {
-                Some(call) = self.calls.join_next() => self.handle_call(call),
-                () = self.owner.work.notified() => {}
-                () = sleep_until(wake) => {}
-                () = resign.notified() => break,
-            }
-        }
-        self.owner.lock().ownership.resign(Instant::now());
-        let last_words = tokio::time::timeout(RESIGN_TIMEOUT, self.finish()).await;
-        if last_words.is_err() {
-            tracing::warn!("the directory did not hear our resignation: the lease ends by itself");
-        }
-    }
-
-    async fn finish(&mut self) {
-        self.step().await;
-        while let Some(call) = self.calls.join_next().await {
-            self.handle_call(call);
-            self.step().await;
-        }
-    }
-
-    fn handle_call(&mut self, call: Result<Call, tokio::task::JoinError>) {
-        if let Ok((id, reply)) = call {
-            if let Err(error) = &reply {
-                metrics::counter!("anteroom_shard_directory_failures_total").increment(1);
-                tracing::debug!(%error, "directory call failed");
-            }
-            self.owner
-                .lock()
-                .ownership
-                .handle_reply(id, reply, fresh(), Instant::now());
-        }
-    }
-
-    /// One pass: timers, requests out, events out. Returns when to wake at the latest.
-    async fn step(&mut self) -> Option<Instant> {
-        let (lost, wake) = {
-            let owner = self.owner.clone();
-            let mut shared = owner.lock();
-            let now = Instant::now();
-            if shared
-                .ownership
-                .poll_timeout()
-                .is_some_and(|(at, _)| at <= now)
-            {
-                shared.ownership.handle_timeout(fresh(), now);
-            }
-            let lost = self.drain_events(&mut shared, now);
-            while let Some((id, request)) = shared.ownership.poll_request(now) {
-                self.spawn_call(id, request);
-            }
-            (lost, shared.ownership.poll_timeout().map(|(at, _)| at))
-        };
-        for room in lost {
-            // The receiver is the driver: it only goes away at the very end.
-            let _ = self.lost.send(room).await;
-        }
-        wake
-    }
-
-    fn drain_events(&mut self, shared: &mut Shared, now: Instant) -> Vec<LostRoom> {
-        let mut lost = Vec::new();
-        // Several shards may share a process.
-        let shard = shared.ownership.shard().clone();
-        while let Some(event) = shared.ownership.poll_event() {
-            match event {
-                Event::Granted { room, epoch, .. } => {
-                    shared.answer(&room, &Ok(epoch));
-                    shared.release_unneeded(&room, now);
-                }
-                Event::Refused { room, why } => shared.answer(&room, &Err(why)),
-                Event::Lost { room, epoch, why } => {
-                    tracing::warn!(room = room.as_str(), epoch = epoch.0, ?why, "room lost");
-                    metrics::counter!("anteroom_shard_rooms_lost_total").increment(1);
-                    lost.push(LostRoom { room, epoch });
-                }
-                Event::Moved { .. } | Event::Stays { .. } | Event::Drain(_) => {}
-                Event::Leased { directory } => {
-                    tracing::info!(%shard, directory = directory.0, "lease held");
-                    self.owner.leased.notify_waiters();
-                }
-                Event::Fenced => {
-                    tracing::warn!(%shard, "the lease has ended: all rooms given up");
-                }
-                Event::NotLeased { why } => {
-                    tracing::warn!(%shard, %why, "no lease: this shard takes nobody in");
-                }
-            }
-        }
-        lost
-    }
-
-    /// Spawned, so that the request leaves now: the lease is counted from this moment.
-    fn spawn_call(&mut self, id: RequestId, request: Request) {
-        let directory = Arc::clone(&self.directory);
-        self.calls.spawn(async move {
-            let call = tokio::time::timeout(CALL_TIMEOUT, directory.call(request));
-            let timed_out = |_| Err(DirectoryUnreachable("no answer in time".to_owned()));
-            (id, call.await.unwrap_or_else(timed_out))
-        });
-    }
 }
 
 /// Sleeps until `at`, for ever if there is no such moment.

@@ -12,11 +12,16 @@ use std::time::Instant;
 pub(crate) struct Condition {
     nodes: AtomicUsize,
     stopping: AtomicBool,
+    leaving: AtomicBool,
 }
 
 impl Condition {
     pub(crate) fn set_nodes(&self, attached: usize) {
         self.nodes.store(attached, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_leaving(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn set_stopping(&self) {
@@ -44,6 +49,9 @@ impl ReadyHandle {
     pub fn state(&self) -> Result<(), String> {
         if self.condition.stopping.load(Ordering::Relaxed) {
             return Err("the shard is shutting down".to_owned());
+        }
+        if self.condition.leaving.load(Ordering::Relaxed) {
+            return Err("the shard ends: its rooms go to the others".to_owned());
         }
         self.owner
             .lease(Instant::now())

@@ -3,10 +3,11 @@
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::core::{Core, CoreConfig};
-use crate::driver::{self, Driver, INPUT_QUEUE, Input};
+use crate::driver::{self, DrainSettings, Driver, INPUT_QUEUE, Input};
 use crate::http::{self, App};
 use crate::nodes::{self, ATTACH_QUEUE};
 use crate::ownership::{Owner, OwnershipDriver};
+use crate::peers::Peers;
 use crate::ready::{Condition, ReadyHandle};
 use crate::{accept, node_listener};
 use affinity::RoomCase;
@@ -27,8 +28,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Signalling connections of one shard, upgrades under way included. Beyond: 503.
 const SESSIONS_MAX: u32 = 20_000;
-/// Lost rooms that may wait for the driver.
-const LOST_QUEUE: usize = 256;
 /// How long clients may take to hear that the shard ends.
 const TELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long clients may take afterwards to close their side.
@@ -68,6 +67,15 @@ pub enum ShardError {
     TaskEnded(&'static str),
 }
 
+/// How a shard is told to end.
+#[derive(Clone, Default)]
+pub struct Stop {
+    /// Its rooms go to other shards first, or end, as its settings say.
+    pub when_empty: CancellationToken,
+    /// At once: all clients are told to join again.
+    pub now: CancellationToken,
+}
+
 /// A bound shard, ready to run.
 pub struct Shard {
     config: Config,
@@ -95,7 +103,8 @@ impl Shard {
             None => None,
         };
         let (node_sink, attached) = mpsc::channel(ATTACH_QUEUE);
-        let owner = Owner::new(config.shard_id(), Instant::now());
+        let directory = Arc::clone(&deps.directory);
+        let owner = Owner::new(config.shard_id(), directory, Instant::now());
         Ok(Self {
             config,
             deps,
@@ -130,17 +139,23 @@ impl Shard {
         ReadyHandle::new(self.owner.clone(), Arc::clone(&self.condition))
     }
 
-    /// Serves until `shutdown`. Then tells all clients to come back elsewhere, gives up the lease and
-    /// returns, within about 5 s.
+    /// Serves until it is told to `stop`. What is left of its clients then comes back elsewhere; it
+    /// gives up the lease and returns, within about 5 s after `stop.now` or after it is empty.
     ///
     /// # Errors
     /// [`ShardError::TaskEnded`].
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ShardError> {
+    pub async fn run(self, stop: Stop) -> Result<(), ShardError> {
         let id = self.config.id.clone();
         tracing::info!(shard = %id, address = %self.address, "shard serving");
+        // Our own end is not that of others who share the token.
+        let shutdown = stop.now.child_token();
         let mut running = self.start(&shutdown);
         let result = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
+            () = emptied(running.inputs.clone(), Arc::clone(&running.empty), &stop.when_empty) => {
+                shutdown.cancel();
+                Ok(())
+            }
             _ = &mut running.driver => Err(ShardError::TaskEnded("core")),
             _ = &mut running.ownership => Err(ShardError::TaskEnded("ownership")),
         };
@@ -165,16 +180,24 @@ impl Shard {
         } = self;
         let stop = CancellationToken::new();
         let (inputs, received) = mpsc::channel(INPUT_QUEUE);
-        let (lost_sender, lost) = mpsc::channel(LOST_QUEUE);
 
         let resign = Arc::new(Notify::new());
-        let ownership = OwnershipDriver::new(owner.clone(), deps.directory, lost_sender);
+        let peers = Peers::new(&config.id, deps.cluster.clone());
+        let ownership = OwnershipDriver::new(owner.clone(), peers.clone());
+        let empty = Arc::new(Notify::new());
         let node_attached = Arc::new(Notify::new());
         let driver = Driver::new(driver::Parts {
             shard: config.shard_id(),
             core: Core::new(core_config(&config), Instant::now()),
             owner: owner.clone(),
             keys: deps.keys.clone(),
+            peers,
+            inputs: inputs.downgrade(),
+            drain: DrainSettings {
+                ordered: Duration::from_secs(config.drain_deadline_s),
+                leaving: Duration::from_secs(config.stop_deadline_s),
+            },
+            empty: Arc::clone(&empty),
             attached: Arc::clone(&node_attached),
             condition,
             shutdown: shutdown.clone(),
@@ -211,9 +234,10 @@ impl Shard {
             stop.clone(),
         ));
         Running {
-            driver: tokio::spawn(driver.run(received, lost)),
+            driver: tokio::spawn(driver.run(received)),
             ownership: tokio::spawn(ownership.run(Arc::clone(&resign))),
             inputs,
+            empty,
             permits,
             untold,
             resign,
@@ -246,11 +270,20 @@ fn core_config(config: &Config) -> CoreConfig {
     }
 }
 
+/// Returns when the shard was told to leave, and is empty.
+async fn emptied(inputs: mpsc::Sender<Input>, empty: Arc<Notify>, leave: &CancellationToken) {
+    leave.cancelled().await;
+    let _ = inputs.send(Input::Leave).await;
+    drop(inputs);
+    empty.notified().await;
+}
+
 /// The tasks of a shard. Dropping it ends them.
 struct Running {
     driver: JoinHandle<()>,
     ownership: JoinHandle<()>,
     inputs: mpsc::Sender<Input>,
+    empty: Arc<Notify>,
     permits: Arc<Semaphore>,
     untold: Arc<Semaphore>,
     resign: Arc<Notify>,

@@ -12,7 +12,7 @@
 use super::{Duration, Instant, Ownership, RequestId, Topic};
 use crate::ShardId;
 use crate::directory::{
-    DirectoryUnreachable, Incarnation, MARGIN_MS, RENEW_MS, Reply, Request, Roster,
+    DirectoryUnreachable, Incarnation, Life, MARGIN_MS, RENEW_MS, Reply, Request, Roster,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -83,8 +83,7 @@ pub struct Question {
 /// Another shard that could take our rooms over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Peer {
-    incarnation: Incarnation,
-    url: String,
+    life: Life,
     /// It claims nothing until then, by our clock.
     promised: Option<Instant>,
     ask_at: Instant,
@@ -128,15 +127,15 @@ impl Hold {
         for life in roster.lives {
             let known = before
                 .remove(&life.shard)
-                .filter(|peer| peer.incarnation == life.incarnation);
+                .filter(|peer| peer.life.incarnation == life.incarnation);
             let (promised, ask_at) = known.map_or((None, now), |peer| (peer.promised, peer.ask_at));
+            let shard = life.shard.clone();
             let peer = Peer {
-                incarnation: life.incarnation,
-                url: life.url,
+                life,
                 promised,
                 ask_at,
             };
-            self.peers.insert(life.shard, peer);
+            self.peers.insert(shard, peer);
         }
         true
     }
@@ -200,7 +199,7 @@ impl Ownership {
         let due = self.hold.peers.iter_mut().find(|(_, p)| p.ask_at <= now);
         let (shard, peer) = due?;
         peer.ask_at = now + ASK_AGAIN;
-        let (shard, life, url) = (shard.clone(), peer.incarnation, peer.url.clone());
+        let (shard, life, url) = (shard.clone(), peer.life.incarnation, peer.life.url.clone());
         let renewal = self.renewal();
         let topic = Topic::Keep {
             shard: shard.clone(),
@@ -214,6 +213,11 @@ impl Ownership {
             url,
             keep,
         })
+    }
+
+    /// The other shards, as the directory named them last.
+    pub fn others(&self) -> impl Iterator<Item = &Life> {
+        self.hold.peers.values().map(|peer| &peer.life)
     }
 
     pub(super) fn next_question_at(&self) -> Option<Instant> {
@@ -249,13 +253,13 @@ impl Ownership {
             Kept::Promised { for_ms } => {
                 let length = Duration::from_millis(for_ms.min(PROMISE_MS)).saturating_sub(MARGIN);
                 if let Some(peer) = self.hold.peers.get_mut(shard)
-                    && peer.incarnation == *life
+                    && peer.life.incarnation == *life
                 {
                     peer.promised = peer.promised.max(Some(sent.sent_at + length));
                 }
             }
             Kept::LifeOver => {
-                let same = |peer: &Peer| peer.incarnation == *life;
+                let same = |peer: &Peer| peer.life.incarnation == *life;
                 if self.hold.peers.get(shard).is_some_and(same) {
                     self.hold.peers.remove(shard);
                 }

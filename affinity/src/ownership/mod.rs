@@ -316,7 +316,7 @@ impl Ownership {
         !self.past_end(now) && self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// The shards that were told of with the last news from the directory, if it is reachable.
+    /// The order to empty this shard, as the directory said last.
     pub fn drain(&self) -> Option<&Drain> {
         self.drain.as_ref()
     }

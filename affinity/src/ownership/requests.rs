@@ -79,7 +79,8 @@ impl Ownership {
             .min_by_key(|(at, _)| *at)
     }
 
-    pub(super) fn holder(&self) -> Holder {
+    /// How the shard names itself to the directory now.
+    pub fn holder(&self) -> Holder {
         Holder {
             shard: self.shard.clone(),
             incarnation: self.incarnation,

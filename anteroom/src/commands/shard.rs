@@ -6,7 +6,7 @@ use crate::{admin, config, process, telemetry};
 use anyhow::Context as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs until a signal.
 pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
@@ -18,8 +18,9 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         .context("the file has no section `shard`")?;
     let metrics = telemetry::init_metrics()?;
     process::runtime()?.block_on(async move {
-        let shutdown = CancellationToken::new();
-        process::watch_signals(shutdown.clone())?;
+        let stop = shard::Stop::default();
+        watch_signals(stop.clone())?;
+        let shutdown = stop.now.clone();
         process::ignore_hangup("shard")?;
         let shard = bind(&file, section.clone()).await?;
         let mut nodes = LocalNodes::new();
@@ -32,11 +33,36 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         let router = admin::ready_when(move || readiness.state());
         admin::spawn(file.admin.listen, router, metrics, &shutdown).await?;
         tracing::info!(address = %shard.address(), "shard {} listens", section.id);
-        let ended = shard.run(shutdown.clone()).await;
+        let ended = shard.run(stop).await;
+        shutdown.cancel();
         nodes.stop().await;
         ended?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The first SIGTERM or SIGINT lets the rooms go to other shards, the second ends the shard as soon as
+/// its clients have been told, the third at once.
+fn watch_signals(stop: shard::Stop) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        next().await;
+        tracing::info!("the shard ends when its rooms have gone; a second signal: now");
+        stop.when_empty.cancel();
+        next().await;
+        tracing::info!("shutting down; a third signal ends the process at once");
+        stop.now.cancel();
+        next().await;
+        std::process::exit(130);
+    });
+    Ok(())
 }
 
 async fn bind(file: &config::File, section: shard::Config) -> anyhow::Result<shard::Shard> {

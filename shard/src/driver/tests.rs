@@ -62,6 +62,13 @@ fn with_link(room: usize) -> Script {
         core: Core::new(CoreConfig::default(), now),
         owner,
         keys: ApiKeys::new(secrets).unwrap(),
+        peers: crate::ownership::tests::nobody(),
+        inputs: mpsc::channel(1).0.downgrade(),
+        drain: DrainSettings {
+            ordered: Duration::from_secs(600),
+            leaving: Duration::ZERO,
+        },
+        empty: Arc::default(),
         attached: Arc::default(),
         condition: Arc::default(),
         shutdown: shutdown.clone(),
@@ -91,6 +98,13 @@ fn with_link(room: usize) -> Script {
 }
 
 impl Script {
+    /// Time passes, and the shard keeps its lease.
+    fn pass(&mut self, time: Duration) {
+        let then = self.now + time;
+        self.driver.owner.stays_leased(self.now, then);
+        self.now = then;
+    }
+
     /// The participant says something that its node shall know.
     fn trickle(&mut self) {
         let candidate_init = r#"{"candidate":"candidate:1 1 udp"}"#.to_owned();
@@ -174,10 +188,19 @@ async fn a_burst_that_the_link_cannot_hold_costs_no_node_and_arrives() {
 fn a_node_that_takes_nothing_for_long_is_given_up() {
     let mut script = with_link(1);
     script.trickle();
-    script.now += Duration::from_secs(9);
+    script.pass(Duration::from_secs(9));
     script.driver.handle_due_timers(script.now);
     assert_eq!(script.farewells(), []);
-    script.now += Duration::from_secs(1);
+    script.pass(Duration::from_secs(1));
     script.driver.handle_due_timers(script.now);
     assert_eq!(script.farewells(), [DisconnectReason::MediaFailure]);
+}
+
+#[test]
+fn what_waits_in_the_queue_of_a_process_that_stood_still_finds_no_owner() {
+    let mut script = with_participant();
+    script.now += Duration::from_secs(5);
+    script.trickle();
+    assert_eq!(script.farewells(), [DisconnectReason::StateMismatch]);
+    assert!(script.driver.core.rooms().is_empty());
 }

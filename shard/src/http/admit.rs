@@ -8,7 +8,7 @@ use super::params::JoinParams;
 use super::query::Query;
 use super::refusal::Refusal;
 use crate::clock;
-use crate::core::JoinRefusal;
+use crate::core::{JoinRefusal, opens_room};
 use crate::driver::Input;
 use crate::ownership::Pin;
 use affinity::RoomKey;
@@ -22,6 +22,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
+/// How long a join waits for a room that is on its way to another shard, which then has to be asked.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it looks.
+const MOVE_PAUSE: Duration = Duration::from_millis(25);
 /// How long a join waits for a node to attach.
 const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -63,15 +67,7 @@ pub(crate) async fn admit(app: &App, parts: &Parts, mode: PeerMode) -> Result<Ad
     }
     let (permit, untold) = (permit(&app.permits)?, permit(&app.untold)?);
     check_directory(app, &context)?;
-    let pin = app
-        .owner
-        .acquire(room)
-        .await
-        .map_err(|why| not_owner(app, &why))?;
-    // A resuming participant is counted already.
-    if params.resume.is_none() {
-        check_core(app, &pin.room).await?;
-    }
+    let pin = own(app, room, &claims, params.resume.is_some()).await?;
     Ok(Admitted {
         claims,
         params,
@@ -80,6 +76,42 @@ pub(crate) async fn admit(app: &App, parts: &Parts, mode: PeerMode) -> Result<Ad
         permit,
         untold,
     })
+}
+
+/// Makes the room ours and asks the core, again if the room goes to another shard meanwhile.
+async fn own(app: &App, room: RoomKey, claims: &Claims, resumes: bool) -> Result<Pin, Refusal> {
+    let deadline = Instant::now() + MOVE_TIMEOUT;
+    loop {
+        let pin = if opens_room(claims) {
+            app.owner.acquire(room.clone()).await
+        } else {
+            // Whoever only serves a room neither opens nor claims it.
+            match app.owner.find_live(room.clone()).await {
+                Ok(Some(pin)) => Ok(pin),
+                Ok(None) => return Err(refused(JoinRefusal::NotLive)),
+                Err(why) => Err(why),
+            }
+        };
+        let refusal = match pin {
+            // A resuming participant is counted already.
+            Ok(pin) if resumes => return Ok(pin),
+            Ok(pin) => match check_core(app, &pin.room).await? {
+                Ok(()) => return Ok(pin),
+                Err(refusal) => refused(refusal),
+            },
+            Err(why) => not_owner(app, &why),
+        };
+        if !app.owner.is_moving(&room) || Instant::now() >= deadline {
+            return Err(refusal);
+        }
+        tokio::time::sleep(MOVE_PAUSE).await;
+    }
+}
+
+fn refused(refusal: JoinRefusal) -> Refusal {
+    let status = StatusCode::from_u16(refusal.status());
+    let status = status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    Refusal::new(status, refusal.to_string())
 }
 
 fn permit(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -124,10 +156,13 @@ fn allowed_room(app: &App, claims: &Claims) -> Result<RoomKey, Refusal> {
 /// Two gateways with a directory of their own each would split rooms on shards they share.
 fn check_directory(app: &App, context: &Verified) -> Result<(), Refusal> {
     match app.owner.directory() {
-        Some(ours) if ours.0 != context.directory => Err(Refusal::unavailable(
-            "this gateway and this shard use different directories: either the gateway restarted \
+        // 0: the gateway shares its directory with others, and the shards' word is enough.
+        Some(ours) if context.directory != 0 && ours.0 != context.directory => {
+            Err(Refusal::unavailable(
+                "this gateway and this shard use different directories: either the gateway restarted \
              a moment ago (try again), or two gateways with a memory directory each share this shard",
-        )),
+            ))
+        }
         // Without a directory there is no lease either: acquiring says so.
         _ => Ok(()),
     }
@@ -163,19 +198,17 @@ fn not_owner(app: &App, why: &RefusedWhy) -> Refusal {
 
 /// Asks the core whether it would let the join in. Right after the start of a shard or of its only
 /// node, the node is a round trip away: worth waiting for.
-async fn check_core(app: &App, room: &RoomKey) -> Result<(), Refusal> {
+async fn check_core(app: &App, room: &RoomKey) -> Result<Result<(), JoinRefusal>, Refusal> {
     let deadline = Instant::now() + NODE_TIMEOUT;
     loop {
         let attached = app.node_attached.notified();
         let refusal = match ask_core(app, room).await? {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(Ok(())),
             Err(refusal) => refusal,
         };
         let wait = refusal == JoinRefusal::NoNode;
         if !wait || tokio::time::timeout_at(deadline, attached).await.is_err() {
-            let status = StatusCode::from_u16(refusal.status());
-            let status = status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            return Err(Refusal::new(status, refusal.to_string()));
+            return Ok(Err(refusal));
         }
     }
 }

@@ -7,6 +7,7 @@ mod admit;
 mod context;
 mod join;
 mod params;
+mod peer;
 mod query;
 mod refusal;
 mod rooms;
@@ -20,6 +21,7 @@ pub(crate) use query::Query;
 use crate::config::WebConfig;
 use crate::driver::Input;
 use crate::ownership::Owner;
+use crate::peers;
 use affinity::RoomCase;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -75,6 +77,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .nest("/r/{room}", room)
         .route("/r/{room}/", get(web::redirect).head(web::alive))
         .route("/internal/rooms", get(rooms::list))
+        .route(
+            peers::PATH,
+            post(peer::answer).layer(DefaultBodyLimit::max(peers::MESSAGE_BYTES_MAX)),
+        )
         .route("/assets/{*path}", get(web::asset))
         .route("/", get(web::page))
         .route("/{room}", get(web::page))

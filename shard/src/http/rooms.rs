@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// One room.
@@ -19,6 +20,8 @@ pub(crate) struct RoomEntry {
     participants: usize,
     tracks: usize,
     created_ms: i64,
+    /// It is ours at this moment: we admit participants to it.
+    live: bool,
 }
 
 /// Lists the live rooms.
@@ -30,7 +33,9 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<RoomEnt
         .await
         .map_err(|_| gone())?;
     let rooms = rooms.await.map_err(|_| gone())?;
+    let now = Instant::now();
     let entries = rooms.into_iter().map(|room| RoomEntry {
+        live: room.live && app.owner.owns(&room.room, room.epoch, now),
         room: room.room.as_str().to_owned(),
         sid: room.sid.as_str().to_owned(),
         node: room.node.as_str().to_owned(),

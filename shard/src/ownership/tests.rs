@@ -1,6 +1,9 @@
 use super::*;
+use crate::peers::Peers;
 use affinity::RoomCase;
-use affinity::directory::DirectoryFuture;
+use affinity::directory::{DirectoryFuture, DirectoryUnreachable};
+use affinity::ownership::RequestId;
+use proto::context::ClusterKey;
 
 const D1: DirectoryIncarnation = DirectoryIncarnation(101);
 const D2: DirectoryIncarnation = DirectoryIncarnation(102);
@@ -21,6 +24,15 @@ impl Owner {
         self.reply(id, reply, at);
     }
 
+    /// The lease is renewed every second.
+    pub(crate) fn stays_leased(&self, from: Instant, to: Instant) {
+        let mut at = from + Duration::from_secs(1);
+        while at <= to {
+            self.renew(leased(D1), at);
+            at += Duration::from_secs(1);
+        }
+    }
+
     fn reply(&self, id: RequestId, reply: Reply, at: Instant) {
         let mut shared = self.lock();
         shared.ownership.handle_reply(id, Ok(reply), fresh(), at);
@@ -29,7 +41,7 @@ impl Owner {
 
     /// A shard that holds a lease since `at`, and in it `name` under epoch 7.
     pub(crate) fn of_room(name: &str, at: Instant) -> (Self, Pin) {
-        let owner = Self::new(ShardId::new("s1"), at);
+        let owner = Self::new(ShardId::new("s1"), Arc::new(Generous), at);
         owner.renew(leased(D1), at);
         let room = room(name);
         let epoch = Epoch(7);
@@ -48,6 +60,11 @@ impl Owner {
         };
         (owner, pin)
     }
+}
+
+/// Other shards, of which there are none.
+pub(crate) fn nobody() -> Peers {
+    Peers::new("s1", ClusterKey::new("cluster").unwrap())
 }
 
 fn leased(directory: DirectoryIncarnation) -> Reply {
@@ -92,13 +109,16 @@ async fn a_join_to_a_room_that_was_not_confirmed_waits_for_a_claim_and_not_for_a
     owner.renew(leased(D2), at(2));
     owner.renew(leased(D2), at(4));
 
-    let (lost, mut lost_rooms) = mpsc::channel(8);
-    let driver = OwnershipDriver::new(owner.clone(), Arc::new(Generous), lost);
+    let driver = OwnershipDriver::new(owner.clone(), nobody());
     let pin = tokio::select! {
         biased;
         pin = owner.acquire(room("standup")) => pin,
         () = driver.run(Arc::new(Notify::new())) => panic!("the driver ended"),
     };
     assert_eq!(pin.map(|pin| pin.epoch).ok(), Some(Epoch(8)));
-    assert_eq!(lost_rooms.try_recv().unwrap().epoch, Epoch(7));
+    let lost = News::Lost {
+        room: room("standup"),
+        epoch: Epoch(7),
+    };
+    assert_eq!(owner.next_news(Instant::now()), Some(lost));
 }

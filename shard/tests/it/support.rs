@@ -1,20 +1,20 @@
 //! The shard under test and clients for it.
 
 use affinity::directory::{
-    Directory, DirectoryFuture, DirectoryIncarnation, DirectoryLimits, DirectoryUnreachable, Epoch,
-    Holder, Incarnation, MemoryDirectory, Renewal, Request,
+    Directory, DirectoryFuture, DirectoryIncarnation, DirectoryLimits, DirectoryUnreachable, Drain,
+    Epoch, Holder, Incarnation, MemoryDirectory, Renewal, Request,
 };
 use affinity::{RoomCase, ShardId, ShardState};
 use futures::{SinkExt as _, StreamExt as _};
 use livekit_protocol::{SignalRequest, SignalResponse, signal_request, signal_response};
 use prost::Message as _;
 use proto::context::{CONTEXT_HEADER, ClusterKey, RoomContext};
-use proto::id::NodeId;
+use proto::id::{NodeId, ParticipantSid};
 use proto::link::{NodeEnd, ShardEnd, pair};
-use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent, PeerMode};
+use proto::media::{CarriedMedia, MEDIA_PROTOCOL, NodeCommand, NodeEvent, PeerMode};
 use proto::token::{ApiKeys, Claims, VideoGrant};
-use shard::{Config, Deps, ReadyHandle, Shard, ShardError, WebConfig};
-use std::collections::BTreeMap;
+use shard::{Config, Deps, ReadyHandle, Shard, ShardError, Stop, WebConfig};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,7 +47,7 @@ pub(crate) struct TestDirectory {
 }
 
 impl TestDirectory {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut memory = MemoryDirectory::new(
             DirectoryIncarnation(DIRECTORY),
             Epoch(0),
@@ -70,6 +70,34 @@ impl TestDirectory {
             memory: Mutex::new(memory),
             cut: AtomicBool::new(false),
         }
+    }
+
+    /// The topology of the gateways.
+    pub(crate) fn announce(&self, shards: &[(&str, SocketAddr)]) {
+        let shard = |(id, address): &(&str, SocketAddr)| affinity::Shard {
+            id: ShardId::new(*id),
+            url: format!("http://{address}"),
+            weight: 1,
+            state: ShardState::Active,
+        };
+        self.say(Request::Announce {
+            gateway: "g1".to_owned(),
+            topology: shards.iter().map(shard).collect(),
+        });
+    }
+
+    /// An operator's order.
+    pub(crate) fn drain(&self, shard: &str, deadline_unix_ms: Option<u64>) {
+        let drain = deadline_unix_ms.map(|at| Drain {
+            deadline_unix_ms: Some(at),
+        });
+        let shard = ShardId::new(shard);
+        self.say(Request::SetDrain { shard, drain });
+    }
+
+    fn say(&self, request: Request) {
+        let mut memory = self.memory.lock().unwrap();
+        memory.handle_request(request, Instant::now());
     }
 
     pub(crate) fn owner(&self, room: &str) -> Option<String> {
@@ -127,6 +155,7 @@ impl Directory for TestDirectory {
 }
 
 pub(crate) struct TestShard {
+    pub(crate) id: String,
     pub(crate) address: SocketAddr,
     pub(crate) internal: Option<SocketAddr>,
     pub(crate) directory: Arc<TestDirectory>,
@@ -138,10 +167,13 @@ pub(crate) struct TestShard {
     pub(crate) node_sink: mpsc::Sender<ShardEnd>,
     pub(crate) ready: ReadyHandle,
     pub(crate) stop: CancellationToken,
+    /// The first signal of an operator.
+    pub(crate) leave: CancellationToken,
     pub(crate) running: JoinHandle<Result<(), ShardError>>,
 }
 
 pub(crate) struct Options {
+    pub(crate) id: String,
     pub(crate) node: bool,
     pub(crate) internal: bool,
     pub(crate) web: WebConfig,
@@ -152,6 +184,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            id: "s1".to_owned(),
             node: true,
             internal: false,
             web: WebConfig {
@@ -170,6 +203,7 @@ pub(crate) async fn start() -> TestShard {
 pub(crate) async fn start_with(options: Options) -> TestShard {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let config = Config {
+        id: options.id.clone(),
         listen: any,
         internal: options.internal.then_some(any),
         web: options.web,
@@ -200,8 +234,13 @@ pub(crate) async fn start_with(options: Options) -> TestShard {
         None
     };
     let stop = CancellationToken::new();
-    let running = tokio::spawn(shard.run(stop.clone()));
+    let leave = CancellationToken::new();
+    let running = tokio::spawn(shard.run(Stop {
+        now: stop.clone(),
+        when_empty: leave.clone(),
+    }));
     TestShard {
+        id: options.id,
         address,
         internal,
         directory,
@@ -212,6 +251,7 @@ pub(crate) async fn start_with(options: Options) -> TestShard {
         node_sink,
         ready,
         stop,
+        leave,
         running,
     }
 }
@@ -231,34 +271,80 @@ pub(crate) async fn scripted_node(
         protocol: MEDIA_PROTOCOL,
     };
     events.send(hello).await.unwrap();
+    let mut here = BTreeSet::new();
     while let Some(command) = commands.recv().await {
-        let event = match &command {
-            NodeCommand::AddParticipant(new) if new.mode == PeerMode::Dual => {
-                Some(NodeEvent::Offer {
-                    participant: new.participant.clone(),
-                    offer_id: 1,
-                    sdp: "v=0\r\nfrom the node".into(),
-                    mid_to_track: BTreeMap::new(),
-                })
+        let said = answers(&command, &mut here);
+        let _ = heard.send(command);
+        for event in said {
+            if events.send(event).await.is_err() {
+                return;
             }
-            NodeCommand::Offer {
-                participant,
-                offer_id,
-                ..
-            } => Some(NodeEvent::Answer {
+        }
+    }
+}
+
+/// What the scripted node says to a command.
+fn answers(command: &NodeCommand, here: &mut BTreeSet<ParticipantSid>) -> Vec<NodeEvent> {
+    match command {
+        NodeCommand::AddParticipant(new) => {
+            here.insert(new.participant.clone());
+            let offer = NodeEvent::Offer {
+                participant: new.participant.clone(),
+                offer_id: 1,
+                sdp: "v=0\r\nfrom the node".into(),
+                mid_to_track: BTreeMap::new(),
+            };
+            Vec::from_iter((new.mode == PeerMode::Dual).then_some(offer))
+        }
+        NodeCommand::Adopt { participant, .. } => {
+            here.insert(participant.participant.clone());
+            Vec::new()
+        }
+        NodeCommand::RemoveParticipant { participant } => {
+            here.remove(participant);
+            Vec::new()
+        }
+        NodeCommand::Offer {
+            participant,
+            offer_id,
+            ..
+        } => vec![
+            NodeEvent::Answer {
                 participant: participant.clone(),
                 offer_id: *offer_id,
                 sdp: "v=0\r\nanswer".into(),
                 mid_to_track: BTreeMap::new(),
-            }),
-            _ => None,
-        };
-        let _ = heard.send(command);
-        if let Some(event) = event
-            && events.send(event).await.is_err()
-        {
-            return;
-        }
+            },
+            NodeEvent::Connected {
+                participant: participant.clone(),
+            },
+        ],
+        NodeCommand::PrepareResume { participant } => vec![NodeEvent::ResumeReady {
+            participant: participant.clone(),
+            last_data_sequence: 7,
+        }],
+        NodeCommand::Export { room } => vec![NodeEvent::Exported {
+            room: room.clone(),
+            media: here.iter().map(carried).collect(),
+            data: Vec::new(),
+        }],
+        NodeCommand::Detach { participant } => vec![NodeEvent::Detached {
+            participant: participant.clone(),
+            media: Box::new(carried(participant)),
+            data: Vec::new(),
+        }],
+        _ => Vec::new(),
+    }
+}
+
+fn carried(participant: &ParticipantSid) -> CarriedMedia {
+    CarriedMedia {
+        participant: participant.clone(),
+        sections: Vec::new(),
+        streams: Vec::new(),
+        channels: Vec::new(),
+        last_data_sequence: 0,
+        joined_after: Default::default(),
     }
 }
 
@@ -302,7 +388,7 @@ impl TestShard {
     pub(crate) fn statement(&self, room: Option<&str>) -> RoomContext {
         RoomContext {
             room: room.map(str::to_owned),
-            shard: "s1".into(),
+            shard: self.id.clone(),
             directory: DIRECTORY,
             generation: 1,
             client: "192.0.2.1".into(),
@@ -368,10 +454,18 @@ impl TestShard {
 
     /// Joins on `/rtc/v1` and swallows the join response.
     pub(crate) async fn join(&self, room: &str, identity: &str) -> Client {
+        self.join_as(room, identity).await.0
+    }
+
+    /// The same, and says who it is.
+    pub(crate) async fn join_as(&self, room: &str, identity: &str) -> (Client, String) {
         let target = format!("/rtc/v1?access_token={}", self.token(room, identity));
         let mut client = self.open(&target, room).await.expect("a WebSocket");
         match client.next().await {
-            signal_response::Message::Join(_) => client,
+            signal_response::Message::Join(join) => {
+                let sid = join.participant.unwrap_or_default().sid;
+                (client, sid)
+            }
             other => panic!("{other:?}"),
         }
     }

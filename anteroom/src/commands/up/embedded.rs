@@ -90,7 +90,11 @@ impl Embedded {
         for shard in self.shards {
             let shutdown = shutdown.clone();
             tasks.spawn(async move {
-                let ended = shard.run(shutdown.clone()).await;
+                let stop = shard::Stop {
+                    now: shutdown.clone(),
+                    ..shard::Stop::default()
+                };
+                let ended = shard.run(stop).await;
                 shutdown.cancel();
                 ended
             });

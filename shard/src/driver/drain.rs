@@ -1,0 +1,145 @@
+//! When a shard is emptied, and how fast.
+//!
+//! Owns: the order in force, its deadline, and which room moves next. Idle rooms go at once, live ones
+//! at their end, or, from the deadline on, to another shard. Must not: move anything itself.
+
+use super::{Driver, gauge};
+use crate::clock;
+use affinity::directory;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Rooms that move at one time. Each is a burst of joins for the new shard.
+const MOVES_AT_ONCE: usize = 4;
+/// How often a drain looks what is left to do.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long after the deadline a shard that ends tries to hand its rooms over. What is left then is
+/// told to join again. With the clients' goodbye this stays below the 30 s after which orchestrators
+/// kill.
+const HANDOVER_MAX: Duration = Duration::from_secs(15);
+
+/// Deadlines of a shard that nobody gave another one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DrainSettings {
+    /// After an order without a deadline.
+    pub(crate) ordered: Duration,
+    /// After the order to end.
+    pub(crate) leaving: Duration,
+}
+
+/// Why the shard is emptied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// By an operator, who may take it back.
+    Order,
+    /// It ends.
+    End,
+}
+
+/// The order in force.
+pub(crate) struct Drain {
+    settings: DrainSettings,
+    order: Option<(Cause, Instant)>,
+    look_at: Option<Instant>,
+    /// Told when a shard that ends is empty, or has done what it could.
+    empty: Arc<Notify>,
+}
+
+impl Drain {
+    pub(crate) fn new(settings: DrainSettings, empty: Arc<Notify>) -> Self {
+        Self {
+            settings,
+            order: None,
+            look_at: None,
+            empty,
+        }
+    }
+
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    fn set(&mut self, order: Option<(Cause, Instant)>, now: Instant) {
+        self.order = order;
+        self.look_at = order.is_some().then_some(now);
+    }
+}
+
+impl Driver {
+    /// The directory's word about this shard.
+    pub(super) fn handle_order(&mut self, order: Option<directory::Drain>, now: Instant) {
+        if matches!(self.drain.order, Some((Cause::End, _))) {
+            return;
+        }
+        let shard = &self.shard;
+        match &order {
+            None => tracing::info!(%shard, "the shard takes rooms again"),
+            Some(_) => tracing::info!(%shard, "the shard is drained: no new rooms"),
+        }
+        let deadline = order.map(|order| match order.deadline_unix_ms {
+            Some(at) => now + Duration::from_millis(at.saturating_sub(clock::unix_ms())),
+            None => now + self.drain.settings.ordered,
+        });
+        self.drain.set(deadline.map(|at| (Cause::Order, at)), now);
+        self.core.set_draining(deadline.is_some(), now);
+    }
+
+    /// The shard shall end when it is empty.
+    pub(super) fn begin_leaving(&mut self, now: Instant) {
+        let deadline = now + self.drain.settings.leaving;
+        let sooner = self
+            .drain
+            .order
+            .map_or(deadline, |(_, at)| at.min(deadline));
+        tracing::info!(shard = %self.shard, "the shard leaves: its rooms go to the others");
+        self.drain.set(Some((Cause::End, sooner)), now);
+        self.owner.leave();
+        self.condition.set_leaving();
+        self.core.set_draining(true, now);
+    }
+
+    pub(super) fn drain_if_due(&mut self, now: Instant) {
+        if self.drain.look_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.drain.look_at = Some(now + LOOK);
+        let Some((cause, deadline)) = self.drain.order else {
+            return;
+        };
+        let left = self.core.rooms().len();
+        gauge("anteroom_shard_drain_rooms_left", &self.shard, left);
+        let ended = left == 0 && !self.core.has_tails();
+        if cause == Cause::End && (ended || now >= deadline + HANDOVER_MAX) {
+            self.drain.look_at = None;
+            self.drain.empty.notify_one();
+        }
+        if now >= deadline {
+            self.move_some(now);
+        }
+        self.drain(now);
+    }
+
+    /// Lets the next rooms move, as many as may at one time.
+    fn move_some(&mut self, now: Instant) {
+        let free = MOVES_AT_ONCE.saturating_sub(self.moves.going());
+        if free == 0 {
+            return;
+        }
+        let heirs = self.owner.heirs();
+        let Some(ring) = super::moves::ring_of(&heirs) else {
+            return;
+        };
+        let rooms = self.core.rooms();
+        let ready = rooms
+            .iter()
+            .filter(|room| !room.moving && self.moves.may_start(&room.room, now));
+        let next: Vec<_> = ready.take(free).map(|room| room.room.clone()).collect();
+        for room in next {
+            let heir = ring.place(&room);
+            if let Some(heir) = heirs.iter().find(|life| Some(&life.shard) == heir) {
+                self.start_move(&room, heir.clone(), now);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `/internal/peer`: what other shards ask.
+
+use super::App;
+use super::context::Verified;
+use super::refusal::Refusal;
+use crate::driver::Input;
+use crate::peers::{PEER_PREFIX, PeerReply, PeerRequest};
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::{Json, body::Bytes};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Answers another shard.
+pub(crate) async fn answer(
+    State(app): State<Arc<App>>,
+    Extension(context): Extension<Verified>,
+    body: Bytes,
+) -> Result<Json<PeerReply>, Refusal> {
+    // Clients come by way of a gateway, which signs for them, but not in a shard's name.
+    let Some(from) = context.client.strip_prefix(PEER_PREFIX) else {
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "only shards speak here",
+        ));
+    };
+    let malformed = |_| Refusal::bad_request("this is no request of a shard");
+    let request: PeerRequest = serde_json::from_slice(&body).map_err(malformed)?;
+    let reply = match request {
+        PeerRequest::Keep(keep) => PeerReply::Kept(app.owner.keep(keep).await),
+        PeerRequest::Commit { room, epoch, late } => {
+            // It is ours already if the other one says the truth; the directory knows.
+            match app.owner.acquire(room).await {
+                Ok(pin) => {
+                    ask_core(&app, |answer| Input::Handed {
+                        pin: Box::new(pin),
+                        epoch,
+                        late,
+                        answer,
+                    })
+                    .await?
+                }
+                Err(why) => PeerReply::No {
+                    reason: format!("{why:?}"),
+                },
+            }
+        }
+        other => {
+            let from = from.to_owned();
+            ask_core(&app, |answer| Input::Peer {
+                from,
+                request: Box::new(other),
+                answer,
+            })
+            .await?
+        }
+    };
+    Ok(Json(reply))
+}
+
+async fn ask_core(
+    app: &App,
+    input: impl FnOnce(oneshot::Sender<PeerReply>) -> Input,
+) -> Result<PeerReply, Refusal> {
+    let (answer, reply) = oneshot::channel();
+    let gone = || Refusal::unavailable("this shard is shutting down");
+    app.inputs.send(input(answer)).await.map_err(|_| gone())?;
+    reply.await.map_err(|_| gone())
+}
