@@ -13,7 +13,7 @@ E2E_BINARY := target/debug/anteroom
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
 
 .PHONY: help setup setup-build setup-test web build run test quick check check-rust check-web check-python \
-	test-rust test-web e2e e2e-binary bench clean
+	test-rust test-web e2e e2e-binary bench bench-rehome bench-migration chaos clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,15 @@ bench: setup build ## speed: placement of a room, hints for a million rooms, and
 	cargo bench --locked -p affinity
 	cargo bench --locked -p gateway --bench hints
 	$(VENV)/python tests/bench_first_frame.py
+
+bench-rehome: setup build ## kill -9 of a shard: how long until media is back
+	$(VENV)/python tests/bench_rehome.py
+
+bench-migration: setup build ## drain: how long media stands still in rooms of 2, 8 and 30
+	$(VENV)/python tests/bench_migration.py
+
+chaos: setup-test e2e-binary ## real processes under trouble, 10 minutes (CHAOS='--minutes 60 --seed 1', --help)
+	$(VENV)/python tests/chaos.py $(CHAOS)
 
 clean: ## remove what was built (not what setup installed)
 	cargo clean

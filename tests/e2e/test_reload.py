@@ -1,9 +1,17 @@
 """Reload: the shards change while people talk, and nobody notices."""
 
 import asyncio
+import os
 import signal
 
+import pytest
+from harness import history
+from harness.fleet import Fleet
+from harness.load import Crowd, Watch
+from harness.measured import measured
 from harness.peer import Peer, assert_untouched, pair
+from harness.program import Program, routes
+from harness.redis import Redis
 from harness.stage import Cluster, Stage
 from harness.wait import stays, until
 
@@ -72,8 +80,7 @@ async def test_a_third_shard_is_added_without_anyone_noticing(stage: Stage) -> N
 
 async def homes(cluster: Cluster) -> dict[str, str]:
     """The shard of every live room."""
-    rooms = await cluster.admin.rooms()
-    return {name: room["shard"] for name, room in rooms.items()}
+    return await homes_of(cluster.admin)
 
 
 async def topology(cluster: Cluster) -> dict[str, tuple]:
@@ -157,3 +164,69 @@ async def test_a_removed_shard_keeps_its_live_rooms(stage: Stage) -> None:
     await late.hears("ann", "bob")
     assert await cluster.admin.shard_of(room) == "s1"
     assert_untouched(ann, bob)
+
+
+RELOADS = int(os.environ.get("E2E_RELOADS", "200"))
+
+
+async def test_many_reloads_under_load_drop_no_socket(stage: Stage) -> None:
+    redis = await stage.enter(Redis(stage.folder))
+    fleet = await stage.fleet(redis=redis, gateways=2, shards=3)
+    ann, bob = await pair(stage, fleet.ws, "standup", video=False)
+    crowd = Crowd(fleet, [f"crowd-{number}" for number in range(40)], 2, seed=6, life=(3, 9))
+    async with crowd, Watch(fleet, crowd.history) as watch:
+        await until("everybody is in", crowd.present, state=crowd.absent)
+        for number in range(RELOADS):
+            # A topology that changes, by every way to say so.
+            fleet.write({"s1": 1 + number % 3, "s2": 1, "s3": 1 + number % 2})
+            for gateway in fleet.gateways.values():
+                if number % 3 == 0:
+                    gateway.send(signal.SIGHUP)
+                elif number % 3 == 1:
+                    assert (await gateway.post("/v1/reload")).status_code == 200
+            await asyncio.sleep(0.02)
+        count = 0
+        for gateway in fleet.gateways.values():
+            assert await gateway.metric("anteroom_reload_failures_total") == 0
+            count += await gateway.metric("anteroom_reloads_total")
+        joins = len(crowd.history.stays)
+    assert (crowd.breaks(), dict(crowd.history.refusals)) == (0, {})
+    assert_untouched(ann, bob)
+    assert not (broken := history.check(crowd.history)), broken[:5]
+    assert watch.ghosts == 0, watch.ghost_stories
+    measured(f"{count:.0f} reloads of two gateways under load: 0 sockets dropped, {joins} joins")
+
+
+NAMES = 5_000
+
+
+@pytest.mark.parametrize("shards", [2, 4])
+async def test_one_more_shard_moves_no_live_room_and_few_idle_names(
+    stage: Stage, shards: int
+) -> None:
+    fleet = await stage.fleet(gateways=1, shards=shards, standby=("extra",))
+    crowd = Crowd(fleet, [f"crowd-{number}" for number in range(50)], 1, seed=7, life=(30, 40))
+    async with crowd:
+        await until("everybody is in", crowd.present, state=crowd.absent)
+        homes, places = await homes_of(fleet.admin), await places_of(fleet)
+        fleet.write({**fleet.urls, "extra": 1})
+        assert (await fleet.admin.post("/v1/reload")).status_code == 200
+        assert set(await fleet.admin.shards()) == set(fleet.urls)
+        assert await homes_of(fleet.admin) == homes
+        moved = {name for name, shard in (await places_of(fleet)).items() if shard != places[name]}
+    assert crowd.breaks() == 0
+    share = len(moved) / NAMES
+    assert share <= 1 / (shards + 1) + 0.03, share
+    measured(f"a shard added to {shards}: {share:.1%} of idle names moved, 0 live rooms")
+
+
+async def places_of(fleet: Fleet) -> dict[str, str]:
+    """Where many idle names go, by the first gateway's file."""
+    names = [f"idle-{number}" for number in range(NAMES)]
+    requests = [{"method": "GET", "url": f"/r/{name}/", "headers": {}} for name in names]
+    answers = await routes(fleet.config_of("g1"), requests)
+    return {name: answer["shard"] for name, answer in zip(names, answers, strict=True)}
+
+
+async def homes_of(admin: Program) -> dict[str, str]:
+    return {name: room["shard"] for name, room in (await admin.rooms()).items()}

@@ -10,8 +10,8 @@ from harness.program import participants
 from harness.stage import Stage
 from harness.wait import until
 
-# The budget of the clients' own retries (about 44 s) plus the lease and a slow machine.
-BACK_WITHIN = 60
+# The aim at the 99th percentile is 9 s (`make bench-rehome`); the rest is for a slow machine.
+BACK_WITHIN = 9 + 6
 
 
 async def test_participants_return_on_the_other_shard_after_kill_9(stage: Stage) -> None:

@@ -43,6 +43,60 @@ FLAGS = [
 NO_UDP = ("--webrtc-ip-handling-policy=disable_non_proxied_udp",)
 
 
+# What a page writes down of its room: who goes, which data comes, and when frames are shown.
+_OBSERVER = """() => {
+  const room = window.anteroom.room;
+  const seen = (window.observed = { events: [], data: [], gaps: {}, talks: null, sent: 0 });
+  const note = (name, detail) => seen.events.push([name, String(detail ?? "")]);
+  for (const name of ["signalReconnecting", "reconnecting", "reconnected", "disconnected"])
+    room.on(name, () => note(name));
+  room.on("participantDisconnected", (who) => note("participantDisconnected", who.identity));
+  room.on("trackUnsubscribed", (track, publication, who) =>
+    note("trackUnsubscribed", `${who.identity} ${track.kind}`));
+  room.on("dataReceived", (payload, who, kind, topic) => {
+    if (topic === "test") seen.data.push([who?.identity ?? "", new TextDecoder().decode(payload)]);
+  });
+  const me = room.localParticipant.identity;
+  const shown = (video) => {
+    const tile = video.closest("[data-testid^=tile-]");
+    const who = tile?.dataset.testid.slice(5);
+    if (who && who !== me) {
+      const moment = performance.now();
+      const gap = (seen.gaps[who] ??= { last: moment, longest: 0, ended: 0 });
+      if (moment - gap.last > gap.longest) {
+        gap.longest = moment - gap.last;
+        gap.ended = moment;
+      }
+      gap.last = moment;
+    }
+    video.requestVideoFrameCallback(() => shown(video));
+  };
+  const watched = new WeakSet();
+  setInterval(() => {
+    for (const video of document.querySelectorAll("video"))
+      if (!watched.has(video)) {
+        watched.add(video);
+        video.requestVideoFrameCallback(() => shown(video));
+      }
+  }, 50);
+}"""
+
+_TALK = """(pause) => {
+  const seen = window.observed;
+  const me = window.anteroom.room.localParticipant;
+  seen.stop = false;
+  seen.talks = (async () => {
+    while (!seen.stop) {
+      const text = new TextEncoder().encode(String(seen.sent));
+      await me.publishData(text, { reliable: true, topic: "test" });
+      seen.sent += 1;
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    return seen.sent;
+  })();
+}"""
+
+
 class Chromium:
     """One browser process, started when the first page is asked for."""
 
@@ -164,6 +218,51 @@ class Page:
             f"{self.name} shows '{text}'",
             lambda: self.page.evaluate("text => document.body.innerText.includes(text)", text),
             seconds=seconds,
+        )
+
+    async def observe(self) -> None:
+        """From now on it writes down who goes, what data comes and when frames are shown."""
+        await self.page.evaluate(_OBSERVER)
+
+    async def happened(self, *names: str) -> list[list[str]]:
+        """The events of these names (`RoomEvent` of the SDK) since `observe`."""
+        events = await self.page.evaluate("() => window.observed.events")
+        return [event for event in events if event[0] in names]
+
+    async def data(self) -> list[tuple[str, str]]:
+        """Data packets that came since `observe`: sender and text."""
+        return [tuple(pair) for pair in await self.page.evaluate("() => window.observed.data")]
+
+    async def mark(self) -> None:
+        """Starts to measure gaps anew."""
+        await self.page.evaluate(
+            """() => {
+              const now = performance.now();
+              window.observed.marked = now;
+              for (const gap of Object.values(window.observed.gaps))
+                Object.assign(gap, { last: now, longest: 0, ended: 0 });
+            }"""
+        )
+
+    async def gaps(self) -> dict[str, tuple[float, float]]:
+        """For each participant the longest time without a new frame since `mark`, and how long after
+        `mark` it ended, seconds."""
+        gaps, marked = await self.page.evaluate(
+            "() => [window.observed.gaps, window.observed.marked]"
+        )
+        return {
+            who: (gap["longest"] / 1000, (gap["ended"] - marked) / 1000)
+            for who, gap in gaps.items()
+        }
+
+    async def talk(self, *, pause: float = 0.05) -> None:
+        """Sends numbered reliable packets until `hush`."""
+        await self.page.evaluate(_TALK, pause * 1000)
+
+    async def hush(self) -> int:
+        """Stops; gives how many it has sent."""
+        return await self.page.evaluate(
+            "() => { window.observed.stop = true; return window.observed.talks; }"
         )
 
     def signalling(self) -> list[str]:

@@ -107,13 +107,17 @@ class Fleet:
         """Starts everything and waits until each gateway sees every shard's lease."""
         for relay in (self.front, *self.redis_links.values(), *self.shard_links.values()):
             await self._stage.enter(relay)
+        self.prepare()
+        for program in (*self.gateways.values(), *self.shards.values(), *self.nodes.values()):
+            program.start()
+        await self.settled()
+
+    def prepare(self) -> None:
+        """Writes all files; nothing is started."""
         for name in self._binds:
             self._add_gateway(name)
         for name in self.names:
             self._add_shard(name)
-        for program in (*self.gateways.values(), *self.shards.values(), *self.nodes.values()):
-            program.start()
-        await self.settled()
 
     async def settled(self, *, seconds: float = 40) -> None:
         """Waits until every gateway is ready and sees the lease of every shard in its file."""
@@ -141,6 +145,10 @@ class Fleet:
         self.urls = dict(weights)
         for name in self._binds:
             self._write(name, self.gateway_config(name, weights, draining))
+
+    def write_one(self, name: str, weights: dict[str, int]) -> None:
+        """Writes one gateway's file only: gateways may disagree for a while."""
+        self._write(name, self.gateway_config(name, weights))
 
     def gateway_config(
         self, name: str, weights: dict[str, int], draining: tuple[str, ...] = ()

@@ -39,10 +39,13 @@ class Gap:
 
     last: float = field(default_factory=time.monotonic)
     longest: float = 0.0
+    # When the arrival came that ended it.
+    ended: float = 0.0
 
     def arrived(self) -> None:
         now = time.monotonic()
-        self.longest = max(self.longest, now - self.last)
+        if now - self.last > self.longest:
+            self.longest, self.ended = now - self.last, now
         self.last = now
 
 
@@ -56,10 +59,13 @@ class Peer:
         self.data: list[tuple[str, str, bytes]] = []
         self.events: list[tuple[float, str, str]] = []
         self.gaps: dict[str, Gap] = {}
+        self.sent = 0
         self.microphone: rtc.LocalAudioTrack | None = None
         self._room = rtc.Room()
         self._tasks: set[asyncio.Task] = set()
         self._started = time.monotonic()
+        self._talks = asyncio.Event()
+        self._hushed = True
         self._listen()
 
     async def join(
@@ -108,6 +114,35 @@ class Peer:
             text.encode(), reliable=reliable, topic=topic
         )
 
+    def talk(self, *, pause: float = 0.05) -> None:
+        """Sends numbered reliable packets until `hush`."""
+        self.sent = 0
+        self._talks = asyncio.Event()
+        self._run(self._talk(pause))
+
+    async def hush(self) -> int:
+        """Stops; gives how many it has sent."""
+        self._talks.set()
+        await until(f"{self.identity} is silent", lambda: self._hushed, state=self.story)
+        return self.sent
+
+    async def _talk(self, pause: float) -> None:
+        self._hushed = False
+        try:
+            while not self._talks.is_set():
+                await self.say(str(self.sent))
+                self.sent += 1
+                await asyncio.sleep(pause)
+        except Exception as error:
+            self._note("talk failed", error)
+            raise
+        finally:
+            self._hushed = True
+
+    def numbers_of(self, sender: str) -> list[int]:
+        """The numbered packets that came from somebody, in the order of their arrival."""
+        return [int(data) for who, topic, data in self.data if (who, topic) == (sender, "test")]
+
     async def chat(self, text: str) -> None:
         """Sends a chat message, as the web client does."""
         packet = {"type": "chat", "text": text, "name": self.identity, "ts": time.time() * 1000}
@@ -120,8 +155,8 @@ class Peer:
         ]
 
     def mark(self) -> None:
-        """Starts to measure gaps anew."""
-        self.gaps = {}
+        """Starts to measure gaps anew, in what has come so far too."""
+        self.gaps = {what: Gap() for what in self.gaps}
 
     def longest_gap(self) -> float:
         """The longest time without any media since `mark`, seconds."""
@@ -191,6 +226,12 @@ class Peer:
             self._room.on(
                 name, lambda track, who, name=name: self._note(name, f"{who.identity} {track.sid}")
             )
+        self._room.on(
+            "track_unsubscribed",
+            lambda track, publication, who: self._note(
+                "track_unsubscribed", f"{who.identity} {track.kind}"
+            ),
+        )
         self._room.on("local_track_republished", lambda *_: self._note("local_track_republished"))
         self._room.on("track_subscribed", self._on_track)
         self._room.on("data_received", self._on_data)

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""How long media stands still when a drain moves a room to another shard, for rooms of several sizes.
+
+Some participants are real (native clients, the first of them simulcasting, and one browser), the
+others are signalling only. The room goes from shard to shard and back. Prints a table of the longest
+silence of each stream in each move; numbers depend on the machine. Run it with
+`make bench-migration`.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(_HERE / "e2e"))
+os.environ.setdefault("ANTEROOM", str(_HERE.parent / "target/release/anteroom"))
+
+from harness.browser import Chromium, Page  # noqa: E402
+from harness.fleet import Fleet  # noqa: E402
+from harness.history import Stay, quantile  # noqa: E402
+from harness.load import Crowd  # noqa: E402
+from harness.peer import Peer  # noqa: E402
+from harness.program import participants  # noqa: E402
+from harness.redis import Redis  # noqa: E402
+from harness.stage import Stage  # noqa: E402
+from harness.wait import until  # noqa: E402
+
+AIMS = "aims for media: p50 0.5 s, p99 1.5 s"
+# People in the room, and how many of them are native clients with media.
+SIZES = {2: 1, 8: 4, 30: 6}
+
+
+@dataclass
+class Room:
+    """A room that moves."""
+
+    name: str
+    people: int
+    natives: list[Peer] = field(default_factory=list)
+    page: Page | None = None
+    ada: str = ""
+    crowd: Crowd | None = None
+    gaps: dict[str, list[float]] = field(default_factory=dict)
+    left: int = 0
+
+    def add(self, kind: str, seconds: float) -> None:
+        self.gaps.setdefault(kind, []).append(seconds)
+
+
+async def move(fleet: Fleet, room: Room) -> None:
+    """One drain, and back to rest."""
+    source = (await fleet.admin.rooms())[room.name]["shard"]
+    for peer in room.natives:
+        peer.mark()
+    if room.page:
+        await room.page.mark()
+    stays = len(room.crowd.history.stays) if room.crowd else 0
+    began = time.monotonic()
+    await fleet.drain(source)
+
+    async def moved() -> bool:
+        found = (await fleet.admin.rooms()).get(room.name)
+        return bool(found) and found["shard"] != source and participants(found) == room.people
+
+    await until(f"{room.name} is elsewhere", moved, seconds=30)
+    room.add("until all had resumed", time.monotonic() - began)
+    await asyncio.sleep(3)
+    for peer in room.natives:
+        for what, gap in peer.gaps.items():
+            kind = what.split()[0]
+            open_end = time.monotonic() - gap.last
+            room.add(f"{kind}, native", max(gap.longest, open_end if open_end > 1 else 0))
+    if room.page:
+        for longest, _ in (await room.page.gaps()).values():
+            room.add("video, Chromium", longest)
+    if room.crowd:
+        add_light(room, room.crowd.history.stays, stays)
+    await fleet.undrain(source)
+    await asyncio.sleep(1)
+
+
+def add_light(room: Room, stays: list[Stay], known: int) -> None:
+    """How long each light participant was without signalling."""
+    for stay in stays[known:]:
+        before = [old.left for old in stays if old.join_id == stay.join_id and old is not stay]
+        if stay.resumed and before:
+            room.add("signalling, light", stay.accepted - max(before))
+
+
+async def measure(people: int, moves: int) -> Room:
+    chromium = Chromium()
+    with tempfile.TemporaryDirectory(prefix="anteroom-bench-") as folder:
+        stage = Stage(Path(folder), chromium)
+        try:
+            redis = await stage.enter(Redis(stage.folder))
+            fleet = await stage.fleet(redis=redis, gateways=2, shards=2)
+            room = Room(f"room-of-{people}", people)
+            await fill(stage, fleet, room)
+            for _ in range(moves):
+                await move(fleet, room)
+            await finish(room)
+            return room
+        finally:
+            await stage.close()
+            await chromium.close()
+
+
+async def fill(stage: Stage, fleet: Fleet, room: Room) -> None:
+    """Everybody is in and has media."""
+    for number in range(SIZES[room.people]):
+        options = {"simulcast": number == 0, "small": number > 1, "video": number < 3}
+        room.natives.append(
+            await stage.peer(fleet.ws, room.name, f"native-{number}", single=True, **options)
+        )
+    url = f"{fleet.http}/{room.name}?autojoin=1&name=Ada&audio=1&video=1&single=1"
+    room.page = await stage.page(url)
+    room.ada = await room.page.identity()
+    await room.page.observe()
+    rest = room.people - len(room.natives) - 1
+    if rest:
+        # They stay longer than a move takes, and leave when the bench ends.
+        room.crowd = Crowd(fleet, [room.name], rest, seed=1, life=(3000, 3000))
+        await stage.enter(room.crowd)
+        await until("everybody is in", room.crowd.present)
+    for peer in room.natives:
+        others = [one.identity for one in room.natives if one is not peer]
+        await peer.hears(*others, room.ada)
+    await room.page.sees("native-0")
+    room.natives[0].talk()
+    await room.page.talk()
+
+
+async def finish(room: Room) -> None:
+    """Data is complete, and nobody saw anybody leave."""
+    assert room.page
+    by_native, by_page = await room.natives[0].hush(), await room.page.hush()
+
+    async def complete() -> bool:
+        return len(await room.page.data()) >= by_native and all(
+            len(peer.numbers_of(room.ada)) >= by_page for peer in room.natives
+        )
+
+    await until("all data has come", complete, seconds=15)
+    for peer in room.natives:
+        assert peer.numbers_of(room.ada) == list(range(by_page)), peer.story()
+        gone = peer.happened("participant_disconnected", "track_unsubscribed")
+        # Light ones are sent away after a minute without media.
+        room.left += sum(not detail.startswith(room.name) for _, _, detail in gone)
+    numbers = [int(text) for _, text in await room.page.data()]
+    assert numbers == list(range(by_native))
+    gone = await room.page.happened("participantDisconnected", "trackUnsubscribed")
+    room.left += sum(not detail.startswith(room.name) for _, detail in gone)
+
+
+def table(rooms: list[Room]) -> str:
+    lines = [f"{'room of':>7} {'what':24} {'n':>5} {'p50 s':>7} {'p99 s':>7} {'max s':>7}"]
+    for room in rooms:
+        for kind, gaps in sorted(room.gaps.items()):
+            p50, p99 = quantile(gaps, 0.5), quantile(gaps, 0.99)
+            lines.append(
+                f"{room.people:>7} {kind:24} {len(gaps):>5} {p50:>7.2f} {p99:>7.2f} {max(gaps):>7.2f}"
+            )
+        lines.append(
+            f"{room.people:>7} seen to leave: {room.left}; reliable data complete, in order"
+        )
+    return "\n".join([*lines, AIMS])
+
+
+def main() -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--moves", type=int, default=6)
+    parser.add_argument("--sizes", default="2,8,30")
+    given = parser.parse_args()
+    rooms = []
+    for people in map(int, given.sizes.split(",")):
+        rooms.append(asyncio.run(measure(people, given.moves)))
+        print(table(rooms[-1:]), flush=True)
+    print(table(rooms))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
