@@ -16,6 +16,7 @@ mod established;
 mod join;
 mod media;
 mod names;
+mod peer;
 mod routing;
 mod sdp;
 mod secrets;
@@ -28,6 +29,7 @@ pub use established::established;
 pub use join::join_parameters;
 pub use media::{data_packet, stream_frames, vp8_descriptors};
 pub use names::room_key;
+pub use peer::peer_message;
 pub use routing::routing;
 pub use sdp::{candidates, sdp_answer, sdp_offer};
 pub use secrets::{access_token, signed_context};
@@ -50,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     target("datagrams", datagrams),
     target("established", established),
     target("join_parameters", join_parameters),
+    target("peer_message", peer_message),
     target("request_head", request_head),
     target("room_key", room_key),
     target("routing", routing),

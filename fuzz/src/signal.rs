@@ -122,7 +122,7 @@ fn meeting() -> (Core, Instant) {
     (core, now)
 }
 
-fn join(session: SessionId, identity: &str, mode: PeerMode) -> Join {
+pub(crate) fn join(session: SessionId, identity: &str, mode: PeerMode) -> Join {
     let video = VideoGrant {
         room: "standup".to_owned(),
         room_join: true,

@@ -63,6 +63,8 @@ impl World {
             engine: Engine::new(config, now),
             now,
         };
+        // It asks who owns its rooms.
+        world.pass(Duration::ZERO);
         world.command(NodeCommand::AddParticipant(NewParticipant {
             hidden: false,
             room: RoomSid::new("RM_1"),
@@ -111,7 +113,17 @@ impl World {
             self.panics,
             "the engine caught a panic, see above"
         );
-        std::iter::from_fn(|| self.engine.poll_event()).collect()
+        let mut events = Vec::new();
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                NodeEvent::AskOwned { nonce } => self.command(NodeCommand::Owned {
+                    nonce,
+                    for_ms: OWNED_MS,
+                }),
+                event => events.push(event),
+            }
+        }
+        events
     }
 
     pub(crate) fn transmits(&mut self) -> Vec<Transmit> {
@@ -152,6 +164,9 @@ impl World {
         );
     }
 }
+
+/// How long the shard says that it owns its rooms, milliseconds. Harnesses let hours pass.
+const OWNED_MS: u64 = 24 * 3600 * 1000;
 
 pub(crate) fn participant() -> ParticipantSid {
     ParticipantSid::new("PA_1")

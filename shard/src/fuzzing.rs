@@ -1,7 +1,8 @@
 //! Doors for the fuzz targets into parsers that are private. No stable interface.
 
-use crate::core::Resume;
+use crate::core::{LateSignal, Resume, RoomState};
 use crate::http::{JoinParams, Query};
+use crate::peers::PeerRequest;
 use crate::session;
 use bytes::Bytes;
 use livekit_protocol::{AddTrackRequest, SessionDescription, SignalRequest};
@@ -62,4 +63,40 @@ pub fn signal_binary(frame: &[u8]) -> Result<SignalRequest, String> {
 /// Why it cannot be read.
 pub fn signal_text(frame: &str) -> Result<SignalRequest, String> {
     session::read_text(frame).map_err(|error| error.to_string())
+}
+
+/// What another shard wants, as far as it reaches the core.
+#[derive(Debug)]
+pub enum PeerMessage {
+    /// It hands a room over.
+    Room(Box<RoomState>),
+    /// What its clients said meanwhile.
+    Late(Vec<LateSignal>),
+    /// Nothing of that kind.
+    Other,
+}
+
+/// Reads what another shard says.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn peer_message(body: &[u8]) -> Result<PeerMessage, String> {
+    let request = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    Ok(match request {
+        PeerRequest::Offer { state, .. } => {
+            let state = RoomState::from_json(state.as_bytes());
+            PeerMessage::Room(Box::new(state.map_err(|error| error.to_string())?))
+        }
+        PeerRequest::Commit { late, .. } => PeerMessage::Late(late),
+        PeerRequest::Keep(_) | PeerRequest::Withdraw { .. } | PeerRequest::Pull { .. } => {
+            PeerMessage::Other
+        }
+    })
+}
+
+/// An offer of a room, as shards send it.
+pub fn offer_of(state: &RoomState) -> Option<Vec<u8>> {
+    let state = String::from_utf8(state.to_json().ok()?).ok()?;
+    let epoch = affinity::directory::Epoch(1);
+    serde_json::to_vec(&PeerRequest::Offer { epoch, state }).ok()
 }
