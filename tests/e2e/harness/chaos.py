@@ -108,8 +108,8 @@ def limits() -> list[str]:
     found = []
     if reason := netns.unavailable():
         found.append(f"no network namespaces, links are cut by relays only: {reason}")
-    if not faketime.library():
-        found.append("no clock jumps: libfaketime is not installed (`make setup`)")
+    if reason := faketime.unavailable():
+        found.append(f"no clock jumps: {reason}")
     return found
 
 
@@ -158,7 +158,7 @@ async def run(plan: Plan, stage: Stage, tell: Callable[[str], None]) -> Outcome:
 
 
 async def _fleet(plan: Plan, stage: Stage) -> tuple[Fleet, dict, Clock | None]:
-    clocks = faketime.library() is not None
+    clocks = faketime.unavailable() is None
     if plan.sentinels:
         redis = await stage.enter(Sentinels(stage.folder))
         shard_clocks = ("s2",) if clocks else ()

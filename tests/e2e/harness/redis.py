@@ -137,13 +137,10 @@ class Redis:
                 writer.transport.abort()
 
     async def info(self, field: str) -> str:
-        """A line of INFO."""
+        """A line of INFO; empty if there is none."""
         text = str(await self.command("INFO", "everything"))
-        return next(
-            line.partition(":")[2].strip()
-            for line in text.splitlines()
-            if line.startswith(f"{field}:")
-        )
+        lines = (line for line in text.splitlines() if line.startswith(f"{field}:"))
+        return next(lines, "").partition(":")[2].strip()
 
     def tail(self, lines: int = 30) -> str:
         """The end of its log."""
@@ -248,7 +245,7 @@ class Sentinels:
 async def _is(server: Redis, field: str, value: str) -> bool:
     try:
         return await server.info(field) == value
-    except (OSError, RedisError, StopIteration, asyncio.IncompleteReadError, TimeoutError):
+    except (OSError, RedisError, asyncio.IncompleteReadError, TimeoutError):
         return False
 
 
