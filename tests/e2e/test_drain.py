@@ -64,7 +64,9 @@ async def test_a_migrated_room_sees_nobody_leave_twice_in_a_row(stage: Stage) ->
 
 
 async def tell_gaps(what: str, ann: Peer, page: Page) -> None:
-    gaps = {f"ann, {kind}": gap.longest for kind, gap in ann.gaps.items()}
+    # A fake microphone beeps now and then: only its camera shows gaps.
+    videos = {kind: gap for kind, gap in ann.gaps.items() if kind.startswith("video")}
+    gaps = {f"ann, {kind}": gap.longest for kind, gap in videos.items()}
     gaps |= {f"Ada, video {who}": longest for who, (longest, _) in (await page.gaps()).items()}
     told = ", ".join(f"{who} {gap:.2f} s" for who, gap in gaps.items())
     measured(f"longest media gaps of a migration {what}: {told}")
