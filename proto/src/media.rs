@@ -236,9 +236,7 @@ pub struct CarriedData {
     pub packet: Vec<u8>,
 }
 
-// The signature is serde's.
-#[expect(clippy::ptr_arg)]
-fn to_base64<S: Serializer>(bytes: &Vec<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&STANDARD.encode(bytes))
 }
 

@@ -253,3 +253,46 @@ async fn report(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::id::{NodeId, ParticipantSid};
+    use proto::media::Target;
+
+    #[tokio::test]
+    async fn what_the_shard_says_of_its_ownership_passes_a_burst_of_other_commands() {
+        let config = EngineConfig {
+            node: NodeId::new("n1"),
+            candidates: Vec::new(),
+            worker: 0,
+            seed: 1,
+        };
+        let (commands_tx, commands) = mpsc::channel(LINK_QUEUE_MESSAGES);
+        let (prepared_tx, mut prepared) = mpsc::channel(COMMANDS_MAX);
+        let (events, _events) = mpsc::channel(1);
+        for _ in 0..500 {
+            let slow = NodeCommand::Candidate {
+                participant: ParticipantSid::new("PA_1"),
+                target: Target::Publisher,
+                candidate: String::new(),
+            };
+            commands_tx.try_send(slow).unwrap();
+        }
+        let owned = NodeCommand::Owned {
+            nonce: 1,
+            for_ms: 1,
+        };
+        commands_tx.try_send(owned).unwrap();
+        let factory = TransportFactory::new(&config);
+        let passing = tokio::spawn(pass_commands(commands, factory, prepared_tx, events));
+        let mut order = Vec::new();
+        while order.len() < 501 {
+            order.push(prepared.recv().await.unwrap().is_owned());
+        }
+        let place = order.iter().position(|owned| *owned).unwrap();
+        assert!(place < 500, "{place}");
+        drop(commands_tx);
+        assert_eq!(passing.await.unwrap(), LinkEnd::Closed);
+    }
+}

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use proto::context::ClusterKey;
-use proto::id::{NodeId, ParticipantSid};
+use proto::id::{NodeId, ParticipantSid, RoomSid};
 use proto::link::ShardEnd;
-use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent};
+use proto::media::{CarriedData, MEDIA_PROTOCOL, NodeCommand, NodeEvent};
 use proto::rpc::{DirectoryClient, DirectoryService, NodeLinkService, RpcError, connect_node};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -122,4 +122,26 @@ async fn a_node_with_another_secret_is_refused() {
     let (address, _attached) = serve_node_links("one").await;
     let refused = connect_node(&address, "node/n1", &key("two")).await;
     assert!(matches!(refused.err(), Some(RpcError::Refused { .. })));
+}
+
+#[test]
+fn carried_packets_are_base64_text_and_what_later_versions_leave_out_has_a_meaning() {
+    let deliver = NodeCommand::Deliver {
+        room: RoomSid::new("RM_1"),
+        data: vec![CarriedData {
+            from: ParticipantSid::new("PA_1"),
+            sequence: 7,
+            age_ms: 0,
+            packet: vec![0xff, 0x00, 0x10],
+        }],
+    };
+    let text = serde_json::to_string(&deliver).expect("JSON");
+    assert!(text.contains(r#""packet":"/wAQ""#), "{text}");
+    let back: NodeCommand = serde_json::from_str(&text).expect("our own words");
+    assert_eq!(back, deliver);
+    let without_age = text.replace(r#""age_ms":0,"#, "");
+    let back: NodeCommand = serde_json::from_str(&without_age).expect("a default");
+    assert_eq!(back, deliver);
+    let garbled = text.replace("/wAQ", "/w?Q");
+    assert!(serde_json::from_str::<NodeCommand>(&garbled).is_err());
 }

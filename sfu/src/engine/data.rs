@@ -3,7 +3,7 @@
 use super::channels::{Label, Message, Written, write};
 use super::data_packet::{Destinations, MAX_DATA_PACKET, Relayed, Stamp, read, stamp};
 use super::recent::Packet;
-use super::room::{Detaching, Participant};
+use super::room::Participant;
 use super::{Engine, ParticipantKey, RoomKey, TransportKey};
 use proto::id::{ParticipantSid, RoomSid};
 use proto::media::{CarriedData, PeerMode};
@@ -25,10 +25,6 @@ struct Origin {
 impl Engine {
     /// A message came in on a data channel.
     pub(super) fn relay(&mut self, from: TransportKey, label: Label, data: &[u8], now: Instant) {
-        if self.is_fenced(now) {
-            self.outbox.counters.fenced += 1;
-            return;
-        }
         let relayed = self
             .transports
             .get(from)
@@ -195,10 +191,6 @@ impl Engine {
         let Some(other) = self.participants.get_mut(receiver) else {
             return;
         };
-        if other.detaching == Detaching::Done {
-            // The node that has it now gets the packet from the shard.
-            return;
-        }
         let transport = match other.mode {
             PeerMode::Single => other.publisher,
             PeerMode::Dual if other.permission.subscribe => other.subscriber,

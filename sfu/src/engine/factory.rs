@@ -40,6 +40,13 @@ pub struct Prepared {
     pub(super) step: Step,
 }
 
+#[cfg(test)]
+impl Prepared {
+    pub(crate) fn is_owned(&self) -> bool {
+        matches!(self.step, Step::Plain(NodeCommand::Owned { .. }))
+    }
+}
+
 /// An offer ready for a transport.
 pub(super) struct ParsedOffer {
     pub(super) offer: SdpOffer,

@@ -78,7 +78,7 @@ pub(super) enum Detaching {
     No,
     /// It leaves; what is on its way is still taken.
     Soon,
-    /// No data of it is taken any more, and none sent to it.
+    /// No data of it is taken any more.
     Done,
 }
 

@@ -1,5 +1,6 @@
 //! The media engine as its shard and its clients see it, in virtual time and without sockets.
 
+mod chat;
 mod data;
 mod forwarding;
 mod hostile;

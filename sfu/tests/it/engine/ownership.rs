@@ -76,6 +76,34 @@ fn streams_go_on_without_a_gap_after_a_fence() {
 }
 
 #[test]
+fn a_short_fence_between_question_and_late_answer_leaves_no_gap_either() {
+    let mut world = subscribed(PeerMode::Single);
+    let before = world.take_got("bob");
+    let asked = last_nonce(&world);
+    while last_nonce(&world) == asked {
+        world.owned_for = Some(Duration::from_millis(550));
+        world.run(Duration::from_millis(10));
+    }
+    world.owned_for = None;
+    let asked = last_nonce(&world);
+    while last_nonce(&world) == asked {
+        world.run(Duration::from_millis(10));
+    }
+    world.run(Duration::from_millis(300));
+    let fenced = report(&mut world).fenced_packets;
+    assert!(fenced > 0);
+    world.command(NodeCommand::Owned {
+        nonce: last_nonce(&world),
+        for_ms: 10_000,
+    });
+    world.run(seconds(2));
+    assert_eq!(report(&mut world).fenced_packets, fenced);
+    let all = [before, world.take_got("bob")].concat();
+    assert_continuous(&audio(&all));
+    assert_continuous(&video(&all));
+}
+
+#[test]
 fn an_answer_to_an_old_question_extends_nothing_beyond_its_own_time() {
     let mut world = subscribed(PeerMode::Single);
     world.owned_for = Some(Duration::ZERO);
@@ -119,6 +147,27 @@ fn nothing_flows_before_the_first_answer_but_clients_connect() {
         "_reliable",
         &data_packet(1, None, b"hello"),
     );
+    assert_eq!(take_data(&mut world, "bob").len(), 1);
+}
+
+#[test]
+fn packets_delivered_by_the_shard_wait_while_fenced() {
+    let mut world = subscribed(PeerMode::Single);
+    world.owned_for = Some(Duration::ZERO);
+    world.run(seconds(1));
+    world.command(NodeCommand::Deliver {
+        room: proto::id::RoomSid::new("RM_1"),
+        data: vec![proto::media::CarriedData {
+            from: world.clients["alice"].sid.clone(),
+            sequence: 1,
+            age_ms: 0,
+            packet: data_packet(1, None, b"hello"),
+        }],
+    });
+    world.run(seconds(1));
+    assert!(take_data(&mut world, "bob").is_empty());
+    world.owned_for = Some(seconds(3));
+    world.run(seconds(1));
     assert_eq!(take_data(&mut world, "bob").len(), 1);
 }
 

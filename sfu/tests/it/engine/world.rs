@@ -274,6 +274,9 @@ impl World {
         let client = self.clients.get_mut(name).unwrap();
         assert!(!client.in_flight);
         let (mut sdp, mids) = client.publisher.offer(sections, channels, ice_restart);
+        for (ours, theirs) in &client.renamed {
+            sdp = rename(&sdp, ours, theirs);
+        }
         if let Some(bytes) = client.max_message {
             let line = format!("a=max-message-size:{bytes}\r\na=was:");
             sdp = sdp.replace("a=max-message-size:", &line);
@@ -299,17 +302,9 @@ impl World {
         rids: &[&'static str],
     ) {
         let sid = self.clients[name].sid.clone();
-        let cid = format!("cid-{track}");
-        let command = NodeCommand::Publish(PublishedTrack {
-            codec: String::new(),
-            participant: sid,
-            track: TrackSid::new(track),
-            cid: cid.clone(),
-            kind,
-            layers: sizes(rids),
-            muted: false,
-        });
-        self.command_of(name, command);
+        let announced = announced(sid, track, kind, rids);
+        let cid = announced.cid.clone();
+        self.command_of(name, NodeCommand::Publish(announced));
         let media = match kind {
             Kind::Audio => MediaKind::Audio,
             Kind::Video => MediaKind::Video,
@@ -601,6 +596,16 @@ impl World {
 
     /// A resume: the client comes with a fresh connection that claims to be the old one.
     pub(crate) fn resume(&mut self, name: &'static str, open: &[(&str, u16)]) {
+        self.resume_listing(name, open, open);
+    }
+
+    /// Like [`World::resume`], for a client that lists fewer channels than it has open.
+    pub(crate) fn resume_listing(
+        &mut self,
+        name: &'static str,
+        open: &[(&str, u16)],
+        listed: &[(&str, u16)],
+    ) {
         let now = self.now;
         let client = self.clients.get_mut(name).unwrap();
         let (_, mids) = client.answers.last().unwrap();
@@ -608,7 +613,7 @@ impl World {
         let answer = client.answers.last().unwrap().0.clone();
         let address = client.publisher.address;
         let old = std::mem::replace(&mut client.publisher, Peer::new(address, now));
-        let shape = shape(&answer, &old);
+        let shape = shape(&answer, &old, &std::mem::take(&mut client.renamed));
         let mut sections: Vec<(MediaKind, &[&str], Option<&str>)> = Vec::new();
         for section in &shape {
             sections.push((
@@ -620,7 +625,6 @@ impl World {
         let channels: Vec<(&str, Option<u16>)> =
             open.iter().map(|(label, id)| (*label, Some(*id))).collect();
         let (mut sdp, fresh) = client.publisher.offer(&sections, &channels, false);
-        client.renamed.clear();
         for (section, mid) in shape.iter().zip(&fresh) {
             client.renamed.push((mid.to_string(), section.mid.clone()));
             sdp = rename(&sdp, mid.as_ref(), &section.mid);
@@ -636,7 +640,8 @@ impl World {
             offer_id: client.offers,
             sdp,
             resume: Some(
-                open.iter()
+                listed
+                    .iter()
                     .map(|(label, id)| proto::media::OpenChannel {
                         label: (*label).to_owned(),
                         id: *id,
@@ -652,7 +657,7 @@ impl World {
             if section.cid.is_none() {
                 continue;
             }
-            let old_mid = Mid::from(section.mid.as_str());
+            let old_mid = section.old_mid;
             let rids: Vec<Option<Rid>> = if section.rids.is_empty() {
                 vec![None]
             } else {
@@ -684,25 +689,31 @@ impl World {
 
 /// A section of a connection that shall be offered once more.
 struct Shape {
+    /// The node's name for it.
     mid: String,
+    /// The old connection's.
+    old_mid: Mid,
     kind: MediaKind,
     cid: Option<String>,
     rids: Vec<&'static str>,
 }
 
-fn shape(answer: &str, old: &Peer) -> Vec<Shape> {
+fn shape(answer: &str, old: &Peer, renamed: &[(String, String)]) -> Vec<Shape> {
     let mut sections = Vec::new();
     for section in answer.split("\r\nm=").skip(1) {
         let Some(mid) = section.lines().find_map(|line| line.strip_prefix("a=mid:")) else {
             continue;
         };
-        let Some(media) = old.rtc.media(Mid::from(mid)) else {
+        let ours = renamed.iter().find(|(_, theirs)| theirs == mid);
+        let old_mid = Mid::from(ours.map_or(mid, |(ours, _)| ours.as_str()));
+        let Some(media) = old.rtc.media(old_mid) else {
             continue;
         };
         let sends = media.direction().is_sending();
         let simulcast = section.contains("a=simulcast:");
         sections.push(Shape {
             mid: mid.to_owned(),
+            old_mid,
             kind: media.kind(),
             cid: sends.then(|| media.track_id().to_owned()),
             rids: if simulcast {
@@ -792,6 +803,24 @@ impl Layer {
             peer.send(mid, self.rid, sent, now);
             peer.stash(now);
         }
+    }
+}
+
+/// A track as [`World::publish`] announces it.
+pub(crate) fn announced(
+    participant: ParticipantSid,
+    track: &str,
+    kind: Kind,
+    rids: &[&str],
+) -> PublishedTrack {
+    PublishedTrack {
+        codec: String::new(),
+        participant,
+        track: TrackSid::new(track),
+        cid: format!("cid-{track}"),
+        kind,
+        layers: sizes(rids),
+        muted: false,
     }
 }
 
