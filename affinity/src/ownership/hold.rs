@@ -280,7 +280,21 @@ impl Ownership {
         if self.leased && !self.past_end(now) && !self.hold.in_trouble(now) {
             return KeepDuty::Relay(keep.renewal);
         }
+        if self.outlived(&keep.renewal) {
+            return KeepDuty::Answer(Kept::No);
+        }
         KeepDuty::Answer(self.promise(now))
+    }
+
+    /// Whether the asking life has no lease any more, as far as we know: it does not know that, because
+    /// its clock stood still, and what it had may be ours by now.
+    fn outlived(&self, renewal: &Request) -> bool {
+        let Request::Renew { holder, .. } = renewal else {
+            return true;
+        };
+        let known = self.hold.peers.get(&holder.shard);
+        let leased = known.is_some_and(|peer| peer.life.incarnation == holder.incarnation);
+        self.hold.knows > 0 && holder.directory == self.directory && !leased
     }
 
     /// The relayed renewal got no answer: then the directory is out of our reach, too.

@@ -42,7 +42,7 @@ impl Ownership {
             // No word of the other shard is no word of the directory.
             Topic::Keep { .. } if reply.is_err() => {}
             Topic::Keep { .. } => self.renew_answered(&sent, reply, fresh, now),
-            Topic::Claim(room) => self.claim_answered(room, &sent, reply, fresh, now),
+            Topic::Claim(room) => self.claim_answered(id, room, &sent, reply, fresh, now),
             Topic::Reassert(room) => self.reassert_answered(id, room, &sent, reply, fresh, now),
             Topic::Release(room) => self.release_answered(id, room, &reply, now),
             Topic::Transfer(room) => self.transfer_answered(id, room, &sent, reply, fresh, now),
@@ -172,6 +172,7 @@ impl Ownership {
 
     fn claim_answered(
         &mut self,
+        id: RequestId,
         room: RoomKey,
         sent: &InFlight,
         reply: Outcome,
@@ -182,6 +183,10 @@ impl Ownership {
             if let Ok(Reply::Granted { epoch, .. } | Reply::Mine { epoch, .. }) = reply {
                 self.give_back(room, epoch, sent.incarnation);
             }
+            return;
+        }
+        let phase = self.rooms.get(&room).map(|entry| &entry.phase);
+        if !matches!(phase, Some(Phase::Claiming { claim, .. }) if claim.is_sent(id)) {
             return;
         }
         let Ok(reply) = reply else {

@@ -137,7 +137,8 @@ impl Ownership {
         let entry = self.rooms.get_mut(&room)?;
         let (step, topic, request) = match &mut entry.phase {
             Phase::Claiming { claim, .. } => {
-                if let Some(until) = quiet {
+                // One that is on its way is not sent again: its answer will settle it.
+                if let Some(until) = quiet.filter(|_| claim.is_due(now)) {
                     *claim = Step::Due(until);
                     self.timers.insert((until, room));
                     return None;

@@ -924,6 +924,50 @@ fn a_grant_that_comes_while_we_have_promised_not_to_claim_is_given_back() {
 }
 
 #[test]
+fn a_claim_on_its_way_is_not_sent_again_because_of_a_promise() {
+    let mut script = Script::beside_another();
+    let claim = script.claim("retro");
+    script.machine.relay_failed(script.now);
+    script.machine.acquire(room("retro"), script.now);
+    script.renewal();
+    script.silent().at(900);
+    let id = script.at(1_000).renewal();
+    script.reply(id, leased_with_others(3, &[("b", OTHER)]));
+    let id = script.at(2_000).renewal();
+    script.reply(id, leased_with_others(3, &[("b", OTHER)]));
+    // Its answer comes after the promise, and is the only one.
+    script.at(3_000).timeout().renewal();
+    script.silent().reply(claim, grant(9));
+    script.events(&[granted("retro", 9)]);
+    assert_eq!(script.owned("retro"), Some(9));
+}
+
+#[test]
+fn who_slept_while_its_lease_ended_gets_no_promise() {
+    let mut script = Script::beside_another();
+    let keep = |shard: &str, incarnation| Keep {
+        life: FIRST,
+        renewal: Request::Renew {
+            holder: Holder {
+                shard: shard.into(),
+                incarnation,
+                directory: Some(D1),
+            },
+            renewal: Renewal::default(),
+        },
+    };
+    let id = script.at(1_000).renewal();
+    script.fail(id);
+    let now = script.now;
+    let mut answer = |keep| script.machine.handle_keep(keep, now);
+    let promise = KeepDuty::Answer(Kept::Promised { for_ms: PROMISE_MS });
+    assert_eq!(answer(keep("b", OTHER)), promise);
+    let no = KeepDuty::Answer(Kept::No);
+    assert_eq!(answer(keep("b", Incarnation(501))), no);
+    assert_eq!(answer(keep("c", OTHER)), no, "its rooms may be ours by now");
+}
+
+#[test]
 fn a_room_that_is_handed_over_is_nobodys_until_the_directory_has_spoken() {
     let mut script = Script::beside_another();
     let give = |script: &mut Script| {
