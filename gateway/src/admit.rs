@@ -28,6 +28,8 @@ pub(crate) struct Target {
     pub(crate) room: Option<RoomKey>,
     pub(crate) shard: ShardId,
     pub(crate) rule: String,
+    /// The room was seen there; else the ring has chosen it.
+    pub(crate) hinted: bool,
 }
 
 /// How a request wants to become a WebSocket.
@@ -143,11 +145,13 @@ pub(crate) fn admit(
             rule: format!("{}; last seen on {shard}", decision.rule),
             room: decision.room,
             shard,
+            hinted: true,
         },
         None => Target {
             room: decision.room,
             shard: decision.candidate,
             rule: decision.rule,
+            hinted: false,
         },
     };
     if !snapshot.upstreams.contains_key(&target.shard) {

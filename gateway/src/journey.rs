@@ -10,9 +10,10 @@ use crate::admit::{Admission, Target, Upgrade, admit, target_of, upgrade_of};
 use crate::answer::Answer;
 use crate::config::UpstreamConfig;
 use crate::directory::Lookout;
+use crate::hold::{Ending, HOLD_MAX, Held, Holds, KNOCK_EVERY};
 use crate::routing::{is_cross_origin, is_page, split};
 use crate::snapshot::{Snapshot, Upstream};
-use affinity::{Refusal, RoomKey, ShardId};
+use affinity::{Refusal, RoomKey, ShardId, ShardState};
 use arc_swap::ArcSwap;
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -33,18 +34,33 @@ pub(crate) const REDIRECT: ErrorType = ErrorType::Custom("the room is owned by a
 pub(crate) struct Shared {
     pub(crate) state: Arc<ArcSwap<Snapshot>>,
     pub(crate) lookout: Arc<Lookout>,
+    pub(crate) holds: Arc<Holds>,
     pub(crate) cluster: ClusterKey,
 }
 
 impl Shared {
-    /// Decides about a request. A reload from here on does not change it.
-    pub(crate) fn admit(
+    /// Decides about a request, and waits if no shard takes rooms only because all of them restart.
+    pub(crate) async fn enter(
         &self,
         request: &RequestHeader,
         journey: &mut Journey,
     ) -> Result<Admission, Refusal> {
+        loop {
+            let refusal = match self.admit(request, journey) {
+                Err(refusal) if refusal.status == 503 => refusal,
+                decided => return decided,
+            };
+            if !self.may_take_rooms_soon() || !self.wait(journey).await {
+                return Err(refusal);
+            }
+        }
+    }
+
+    /// Decides about a request. A reload from here on does not change it.
+    fn admit(&self, request: &RequestHeader, journey: &mut Journey) -> Result<Admission, Refusal> {
         let snapshot = self.state.load_full();
         journey.settings = Settings::of(&snapshot);
+        journey.placed_by = snapshot.serial;
         journey.upgrade = upgrade_of(request)?;
         let target = target_of(request).ok_or_else(|| Refusal {
             status: 400,
@@ -54,12 +70,123 @@ impl Shared {
         let now_s = unix_ms() / 1000;
         let upgrade = journey.upgrade;
         let admission = admit(request, &target, upgrade, &snapshot, &self.lookout, now_s)?;
-        if let Admission::Forward(Target { room, shard, rule }) = &admission {
+        if let Admission::Forward(Target {
+            room,
+            shard,
+            rule,
+            hinted,
+        }) = &admission
+        {
             journey.room.clone_from(room);
             journey.shard = Some(shard.clone());
             journey.rule.clone_from(rule);
+            journey.is_hinted = *hinted;
         }
         Ok(admission)
+    }
+
+    /// The shard of this request could not be connected to, and nothing was sent. Waits until the
+    /// directory has given the shard up, and places the request afresh; or until it is time to knock
+    /// again. The error comes back if nothing of this can be expected, or in time.
+    pub(crate) async fn hold(
+        &self,
+        request: &RequestHeader,
+        journey: &mut Journey,
+        error: Box<Error>,
+    ) -> Result<(), Box<Error>> {
+        let Some(shard) = journey.shard.clone() else {
+            return Err(error);
+        };
+        let mut knocked = Instant::now();
+        self.holds.is_shut(&shard, knocked);
+        self.lookout.look_at_once();
+        // Nobody has a lease or ever had one: the directory has nothing to say of anybody's end.
+        if !self.lookout.any_ever() && !self.lookout.picture().is_stale() {
+            return Err(error);
+        }
+        loop {
+            if !self.wait(journey).await {
+                return Err(error);
+            }
+            if self.is_misplaced(journey) {
+                if let Err(refusal) = self.enter(request, journey).await {
+                    let status = ErrorType::HTTPStatus(refusal.status);
+                    journey.refusal = Some(refusal);
+                    return Err(Error::new_in(status));
+                }
+                if journey.shard.as_ref() != Some(&shard) {
+                    Ending::Placed.count();
+                    journey.held = None;
+                    return Ok(());
+                }
+            }
+            let now = Instant::now();
+            let waited = now >= knocked + KNOCK_EVERY;
+            if self.holds.may_knock(&shard, waited, now) {
+                return Ok(());
+            }
+            if waited {
+                knocked = now;
+            }
+        }
+    }
+
+    /// The shard of this request was connected to.
+    pub(crate) fn reached(&self, journey: &mut Journey) {
+        if let Some(shard) = &journey.shard {
+            self.holds.is_open(shard);
+        }
+        if journey.held.take().is_some() {
+            Ending::Reached.count();
+        }
+    }
+
+    /// Waits for news of any kind, in a place that the request keeps until it is through. False if
+    /// there is no place, or no time left.
+    async fn wait(&self, journey: &mut Journey) -> bool {
+        // Before anything is looked at again, so that nothing is missed.
+        let mut news = self.lookout.subscribe();
+        let opened = self.holds.opened();
+        journey.waited = true;
+        if journey.held.is_none() {
+            journey.held = self.holds.enter();
+            if journey.held.is_none() {
+                Ending::Full.count();
+                return false;
+            }
+        }
+        let left = (journey.started + HOLD_MAX).saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            Ending::Expired.count();
+            return false;
+        }
+        tokio::select! {
+            _ = news.changed() => {}
+            () = opened => {}
+            () = tokio::time::sleep(left.min(KNOCK_EVERY)) => {}
+        }
+        true
+    }
+
+    /// Whether the reasons for the request's shard have changed since.
+    fn is_misplaced(&self, journey: &Journey) -> bool {
+        let hinted = journey
+            .room
+            .as_ref()
+            .and_then(|room| self.lookout.hint(room));
+        journey.placed_by != self.state.load().serial
+            || journey.is_hinted != (hinted.is_some() && hinted == journey.shard)
+    }
+
+    /// Some shard is configured to take rooms, nobody has ordered otherwise, and it ends or starts at
+    /// the moment.
+    fn may_take_rooms_soon(&self) -> bool {
+        let (snapshot, picture) = (self.state.load(), self.lookout.picture());
+        snapshot
+            .topology
+            .shards()
+            .iter()
+            .any(|shard| shard.state == ShardState::Active && picture.drain(&shard.id).is_none())
     }
 
     /// Our statement about the request, for `shard` and nobody else.
@@ -156,7 +283,17 @@ pub(crate) struct Journey {
     pub(crate) room: Option<RoomKey>,
     pub(crate) shard: Option<ShardId>,
     rule: String,
+    /// It was chosen because the room was seen there.
+    is_hinted: bool,
+    /// Number of the snapshot that placed the request.
+    placed_by: u64,
     redirected: bool,
+    /// While it waits for a shard.
+    held: Option<Held>,
+    /// It has waited.
+    waited: bool,
+    /// Why its shard could not be connected to a moment ago.
+    pub(crate) unreached: Option<ErrorType>,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) websocket: Option<OpenWebSocket>,
 }
@@ -171,7 +308,12 @@ impl Journey {
             room: None,
             shard: None,
             rule: String::new(),
+            is_hinted: false,
+            placed_by: 0,
             redirected: false,
+            held: None,
+            waited: false,
+            unreached: None,
             refusal: None,
             websocket: None,
         }
@@ -190,6 +332,16 @@ impl Journey {
             Upgrade::None => timeouts.read_timeout_ms,
             Upgrade::Http1 | Upgrade::Http2 => timeouts.websocket_idle_ms,
         })
+    }
+
+    /// Longest wait for a connection. A request that has waited already must not wait much longer.
+    pub(crate) fn connect_limit(&self) -> Duration {
+        let limit = Duration::from_millis(self.settings.timeouts.connect_timeout_ms);
+        if !self.waited {
+            return limit;
+        }
+        let left = (self.started + HOLD_MAX).saturating_duration_since(Instant::now());
+        limit.min(left.max(KNOCK_EVERY))
     }
 
     /// An answer without a text.
@@ -229,6 +381,7 @@ impl Journey {
                 self.redirected = true;
                 self.rule = format!("{}; redirected to {owner}", self.rule);
                 self.shard = Some(owner);
+                self.is_hinted = true;
                 let mut error = Error::new_up(REDIRECT);
                 error.set_retry(true);
                 error

@@ -4,7 +4,7 @@
 //! before it is known, the running topology and its reload, the look at the directory (its own, with a
 //! door for shards of other processes, or one that gateways share), and where rooms were last seen.
 //! Must not: hold room state, decide ownership (the directory does), touch media, or try another
-//! shard when one does not answer.
+//! shard when one does not answer: before the directory has given the first one up, a request waits.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -22,6 +22,7 @@ mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
+mod hold;
 mod http2;
 mod journey;
 mod leaving;

@@ -11,7 +11,7 @@ use affinity::ShardId;
 use async_trait::async_trait;
 use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::TcpKeepalive;
+use pingora::protocols::{Digest, TcpKeepalive};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -50,7 +50,7 @@ impl EdgeProxy {
     ) -> HttpPeer {
         let timeouts = &journey.settings.timeouts;
         let mut peer = HttpPeer::new(address, false, String::new());
-        let connect = Duration::from_millis(timeouts.connect_timeout_ms);
+        let connect = journey.connect_limit();
         peer.options.connection_timeout = Some(connect);
         peer.options.total_connection_timeout = Some(connect);
         peer.options.write_timeout = Some(Duration::from_millis(timeouts.write_timeout_ms));
@@ -84,7 +84,7 @@ impl ProxyHttp for EdgeProxy {
     }
 
     async fn request_filter(&self, session: &mut Session, journey: &mut Journey) -> Result<bool> {
-        match self.shared.admit(session.req_header(), journey) {
+        match self.shared.enter(session.req_header(), journey).await {
             Ok(Admission::Forward(_)) => {
                 let write = Duration::from_millis(journey.settings.timeouts.write_timeout_ms);
                 session.set_read_timeout(Some(journey.silence()));
@@ -108,18 +108,41 @@ impl ProxyHttp for EdgeProxy {
         session: &mut Session,
         journey: &mut Journey,
     ) -> Result<Box<HttpPeer>> {
-        let shard = journey.shard.as_ref();
-        let upstream = shard.and_then(|shard| journey.settings.upstreams.get(shard));
-        let upstream = upstream.ok_or_else(|| Error::new_in(ErrorType::HTTPStatus(503)))?;
-        let address = upstream.resolve().await.map_err(|error| {
-            Error::because(
-                ErrorType::ConnectError,
-                "looking up the shard's address",
-                error,
-            )
-            .into_up()
-        })?;
-        Ok(Box::new(self.peer(address, session, journey)))
+        let mut unreached = journey.unreached.take().map(Error::new_up);
+        loop {
+            if let Some(error) = unreached.take() {
+                self.shared
+                    .hold(session.req_header(), journey, error)
+                    .await?;
+            }
+            let shard = journey.shard.as_ref();
+            let upstream = shard.and_then(|shard| journey.settings.upstreams.get(shard));
+            let upstream = upstream.ok_or_else(|| Error::new_in(ErrorType::HTTPStatus(503)))?;
+            match upstream.resolve().await {
+                Ok(address) => return Ok(Box::new(self.peer(address, session, journey))),
+                Err(error) => {
+                    let why = "looking up the shard's address";
+                    let error = Error::because(ErrorType::ConnectError, why, error);
+                    unreached = Some(error.into_up());
+                }
+            }
+        }
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        journey: &mut Journey,
+    ) -> Result<()> {
+        // A kept connection says nothing about a new one.
+        if !reused {
+            self.shared.reached(journey);
+        }
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -170,10 +193,12 @@ impl ProxyHttp for EdgeProxy {
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        _journey: &mut Journey,
+        journey: &mut Journey,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(false);
+        // Nothing was sent: the next try begins with a wait, and that decides where it goes.
+        journey.unreached = Some(error.etype().clone());
+        error.set_retry(true);
         error
     }
 

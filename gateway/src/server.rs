@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::directory::{EmbeddedDirectory, Lookout};
 use crate::edge::Edge;
 use crate::error::GatewayError;
+use crate::hold::{HOLD_MAX, Holds, KNOCK_EVERY};
 use crate::journey::Shared;
 use crate::listen::{BoundService, bind, local_address};
 use crate::proxy::EdgeProxy;
@@ -37,8 +38,9 @@ use tokio_util::sync::CancellationToken;
 /// Reads the configuration file. The error already names line, column and cause.
 pub type Loader = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
 
-/// Tries of one request: the first, one redirect, and one dead kept connection.
-const TRIES_MAX: usize = 3;
+/// Tries of one request: the first, one redirect, one dead kept connection, and as many as it may
+/// knock while it waits for a shard (see `hold.rs`).
+const TRIES_MAX: usize = 3 + (HOLD_MAX.as_millis() / KNOCK_EVERY.as_millis()) as usize;
 /// Idle connections to shards that are kept.
 const POOL_SIZE: usize = 256;
 /// How long blocking work may take after the grace, seconds.
@@ -202,6 +204,7 @@ impl Gateway {
         let shared = Shared {
             state: self.state,
             lookout: Arc::clone(&self.lookout),
+            holds: Arc::new(Holds::default()),
             cluster: self.cluster.clone(),
         };
         let proxy = Arc::new(http_proxy(shared.clone(), &server.configuration));

@@ -9,6 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Number of the next snapshot.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// A configuration file, read and parsed.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub(crate) struct Snapshot {
     pub(crate) loaded: Loaded,
     /// As configured, with the shards that leave once they are empty.
     pub(crate) topology: Arc<Topology>,
+    /// Tells this value from the ones before.
+    pub(crate) serial: u64,
     /// Places rooms on the shards that are alive.
     pub(crate) routing: Arc<dyn Routing>,
     /// Shared, so that a request can keep it without the rings.
@@ -117,6 +123,7 @@ impl Snapshot {
         let routing = NativeRouting::new(placing, loaded.keys.clone(), loaded.rooms);
         Ok(Self {
             loaded: loaded.clone(),
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             topology,
             routing: Arc::new(routing),
             upstreams: Arc::new(upstreams),

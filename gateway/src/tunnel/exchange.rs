@@ -1,4 +1,5 @@
-//! One handshake with a shard: connect, ask, read the head of the answer, follow one 421.
+//! One handshake with a shard: connect, or wait for it; ask, read the head of the answer, follow one
+//! 421.
 //!
 //! Each step has its own limit, so that a shard that hangs is a quick 503 and not a client that
 //! waits for the idle time of a WebSocket.
@@ -66,7 +67,8 @@ pub(super) async fn ask(
     origin: &Origin,
 ) -> Result<ShardAnswer> {
     loop {
-        let answer = ask_once(shared, journey, request, origin).await?;
+        let stream = reach(shared, journey, request).await?;
+        let answer = ask_once(shared, journey, request, origin, stream).await?;
         let misdirected = answer.head.status == StatusCode::MISDIRECTED_REQUEST;
         if !misdirected || journey.room.is_none() {
             shared.learn(journey, answer.head.status);
@@ -79,15 +81,34 @@ pub(super) async fn ask(
     }
 }
 
+/// Connects to the shard of this journey, which may become another one while it waits.
+async fn reach(
+    shared: &Shared,
+    journey: &mut Journey,
+    request: &RequestHeader,
+) -> Result<TcpStream> {
+    loop {
+        let shard = journey.shard.as_ref();
+        let upstream = shard.and_then(|shard| journey.settings.upstreams.get(shard));
+        let upstream = upstream.ok_or_else(|| Error::new_in(ErrorType::HTTPStatus(503)))?;
+        match connect(upstream, journey.connect_limit()).await {
+            Ok(stream) => {
+                shared.reached(journey);
+                return Ok(stream);
+            }
+            Err(error) => shared.hold(request, journey, error).await?,
+        }
+    }
+}
+
 async fn ask_once(
     shared: &Shared,
     journey: &Journey,
     request: &RequestHeader,
     origin: &Origin,
+    mut stream: TcpStream,
 ) -> Result<ShardAnswer> {
-    let shard = journey.shard.as_ref();
-    let upstream = shard.and_then(|shard| journey.settings.upstreams.get(shard));
-    let (Some(shard), Some(upstream)) = (shard, upstream) else {
+    let Some(shard) = &journey.shard else {
         return Err(Error::new_in(ErrorType::HTTPStatus(503)));
     };
     let mut head = request.clone();
@@ -99,14 +120,12 @@ async fn ask_once(
     let malformed = || Error::new_down(ErrorType::InvalidHTTPHeader);
     let wire = http_req_header_to_wire(&head).ok_or_else(malformed)?;
 
-    let timeouts = &journey.settings.timeouts;
-    let mut stream = connect(upstream, Duration::from_millis(timeouts.connect_timeout_ms)).await?;
     let exchange = async {
         let sent = stream.write_all(&wire).await;
         sent.or_err(ErrorType::WriteError, "to the shard")?;
         read_head(&mut stream).await
     };
-    let limit = Duration::from_millis(timeouts.answer_timeout_ms);
+    let limit = Duration::from_millis(journey.settings.timeouts.answer_timeout_ms);
     match timeout(limit, exchange).await {
         Ok(Ok((head, rest))) => Ok(ShardAnswer { head, rest, stream }),
         Ok(Err(error)) => Err(error.into_up()),

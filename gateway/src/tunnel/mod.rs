@@ -95,7 +95,7 @@ async fn open(
     early: &mut BytesMut,
     journey: &mut Journey,
 ) -> Outcome {
-    if let Err(refusal) = admit(shared, &request, journey) {
+    if let Err(refusal) = admit(shared, &request, journey).await {
         let status = refusal.status;
         if let Ok(wire) = journey.refusal_answer(&refusal).to_wire() {
             farewell::say(client, &wire).await;
@@ -127,8 +127,12 @@ async fn open(
     }
 }
 
-fn admit(shared: &Shared, request: &RequestHeader, journey: &mut Journey) -> Result<(), Refusal> {
-    match shared.admit(request, journey)? {
+async fn admit(
+    shared: &Shared,
+    request: &RequestHeader,
+    journey: &mut Journey,
+) -> Result<(), Refusal> {
+    match shared.enter(request, journey).await? {
         Admission::Forward(_) => Ok(()),
         // A handshake is a GET, and only OPTIONS asks for this.
         Admission::Preflight => Err(Refusal {

@@ -6,7 +6,7 @@ use crate::support::{FakeShard, TestGateway, config, shard_config, until};
 use bytes::Bytes;
 
 /// A room whose candidate is `shard`.
-async fn room_on(gateway: &TestGateway, shard: &str) -> String {
+pub(crate) async fn room_on(gateway: &TestGateway, shard: &str) -> String {
     for n in 0..200 {
         let room = format!("room-{n}");
         if gateway.get(&format!("/{room}")).await.shard() == shard {

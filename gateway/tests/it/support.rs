@@ -103,7 +103,15 @@ impl FakeShard {
     }
 
     pub(crate) async fn start_at(id: &str, address: SocketAddr) -> Self {
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let begun = Instant::now();
+        // An earlier one at this address may not have let go of it yet.
+        let listener = loop {
+            match tokio::net::TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
         let address = listener.local_addr().unwrap();
         let inner = Arc::new(ShardInner {
             id: id.to_owned(),
@@ -459,7 +467,32 @@ impl TestGateway {
         self.renew_with_rooms(shard, rooms.unwrap_or(0)).await
     }
 
+    /// Prolongs the lease of `shard`, which wants no new rooms.
+    pub(crate) async fn leave(&self, shard: &str) {
+        let leaving = Renewal {
+            leaving: true,
+            ..Renewal::default()
+        };
+        self.renew_with(shard, leaving).await;
+    }
+
+    /// How many leases there are.
+    pub(crate) async fn leases(&self) -> usize {
+        match self.directory.call(Call::Watch).await.unwrap() {
+            Reply::View(view) => view.leases.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     async fn renew_with_rooms(&self, shard: &str, rooms: u32) -> Holder {
+        let renewal = Renewal {
+            rooms,
+            ..Renewal::default()
+        };
+        self.renew_with(shard, renewal).await
+    }
+
+    async fn renew_with(&self, shard: &str, renewal: Renewal) -> Holder {
         let mut holder = Holder {
             shard: ShardId::new(shard),
             incarnation: self.incarnation(shard),
@@ -467,8 +500,7 @@ impl TestGateway {
         };
         let renewal = Renewal {
             seq: NEXT_RENEWAL.fetch_add(1, Ordering::Relaxed),
-            rooms,
-            ..Renewal::default()
+            ..renewal
         };
         let renew = Call::Renew {
             holder: holder.clone(),
