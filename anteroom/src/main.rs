@@ -13,6 +13,7 @@ mod admin;
 mod cli;
 mod commands;
 mod config;
+mod directory;
 mod nodes;
 mod process;
 mod telemetry;

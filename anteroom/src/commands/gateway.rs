@@ -1,7 +1,7 @@
 //! `anteroom gateway`: the edge proxy.
 
 use crate::cli::RoleArgs;
-use crate::{admin, config, process, telemetry};
+use crate::{admin, config, directory, process, telemetry};
 use anyhow::Context as _;
 use gateway::{Deps, Gateway, Loaded};
 use std::path::Path;
@@ -21,13 +21,14 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
     let runtime = process::runtime()?;
     let shutdown = CancellationToken::new();
     let path = args.config.clone();
+    let directory = runtime.block_on(directory::open(&file))?;
     let deps = Deps {
         keys: file.api_keys()?,
         cluster: file.cluster_key()?,
         rooms: file.rooms.case.into(),
         loader: Arc::new(move || load(&path)),
         watch: Some(args.config.clone()),
-        directory: None,
+        directory,
         first_start: false,
     };
     let gateway = runtime.block_on(async {

@@ -67,16 +67,22 @@ fn watch_signals(stop: shard::Stop) -> anyhow::Result<()> {
 
 async fn bind(file: &config::File, section: shard::Config) -> anyhow::Result<shard::Shard> {
     let cluster = file.cluster_key()?;
-    let address = section.directory.clone().context(
-        "shard.directory is missing: name the gateway's internal listener, such as \
-         http://127.0.0.1:7891",
-    )?;
-    let directory = shard::RpcDirectory::new(&address, &section.id, cluster.clone())?;
+    let directory = match crate::directory::open(file).await? {
+        Some(shared) => shared,
+        None => {
+            let address = section.directory.clone().context(
+                "shard.directory is missing: name the gateway's internal listener, such as \
+                 http://127.0.0.1:7891",
+            )?;
+            let remote = shard::RpcDirectory::new(&address, &section.id, cluster.clone())?;
+            Arc::new(remote)
+        }
+    };
     let deps = shard::Deps {
         keys: file.api_keys()?,
         cluster,
         rooms: file.rooms.case.into(),
-        directory: Arc::new(directory),
+        directory,
     };
     Ok(shard::Shard::bind(section, deps).await?)
 }

@@ -30,6 +30,10 @@ pub(crate) struct File {
     /// What the programs of one deployment share.
     #[serde(default)]
     pub(crate) cluster: Cluster,
+    /// Who owns which room, shared by all gateways and shards. Absent: the only gateway keeps it in
+    /// its memory.
+    #[serde(default)]
+    pub(crate) directory: Option<Directory>,
     /// How room names are read.
     #[serde(default)]
     pub(crate) rooms: Rooms,
@@ -50,6 +54,14 @@ pub(crate) struct File {
 pub(crate) struct Cluster {
     /// Proves to each other that gateway, shards and nodes belong together. The same everywhere.
     pub(crate) secret: String,
+}
+
+/// Who owns which room.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Directory {
+    /// In Redis or Valkey.
+    pub(crate) redis: Option<directory::RedisConfig>,
 }
 
 /// How room names are read.

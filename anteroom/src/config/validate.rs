@@ -18,6 +18,7 @@ struct Places {
     version: Option<Spanned<serde_json::Value>>,
     keys: Option<Spanned<serde_json::Value>>,
     cluster: Option<Spanned<serde_json::Value>>,
+    directory: Option<Spanned<serde_json::Value>>,
     admin: Option<Spanned<serde_json::Value>>,
     gateway: Option<Spanned<GatewayPlaces>>,
     shard: Option<Spanned<serde_json::Value>>,
@@ -54,6 +55,7 @@ fn check(file: &File, places: &Places) -> Result<(), (Place, String)> {
     ApiKeys::new(file.keys.clone())
         .map_err(|error| (place(places.keys.as_ref()), error.to_string()))?;
     check_common(file, places)?;
+    check_directory(file, places)?;
     check_gateway(file, places)?;
     check_roles(file, places)?;
     if let Some(admin) = file.admin.listen.filter(|admin| !admin.ip().is_loopback()) {
@@ -88,16 +90,38 @@ fn check_common(file: &File, places: &Places) -> Result<(), (Place, String)> {
     Ok(())
 }
 
+/// The shared directory.
+fn check_directory(file: &File, places: &Places) -> Result<(), (Place, String)> {
+    let at = || place(places.directory.as_ref());
+    let Some(directory) = &file.directory else {
+        return Ok(());
+    };
+    let Some(redis) = &directory.redis else {
+        let message = "directory is empty: set directory.redis, or remove the section";
+        return Err((at(), message.to_owned()));
+    };
+    redis
+        .validate()
+        .map_err(|error| (at(), format!("directory.redis: {error}")))
+}
+
 /// Whom a role must be able to reach.
 fn check_roles(file: &File, places: &Places) -> Result<(), (Place, String)> {
-    if file
-        .shard
-        .as_ref()
-        .is_some_and(|shard| shard.directory.is_none())
-    {
-        let message = "shard.directory is missing: name the gateway's internal listener, such as \
-                       http://127.0.0.1:7891";
-        return Err((place(places.shard.as_ref()), message.to_owned()));
+    if let Some(shard) = &file.shard {
+        let message = match (&shard.directory, &file.directory) {
+            (None, None) => {
+                "shard.directory is missing: name the gateway's internal listener, such as \
+                 http://127.0.0.1:7891, or give all programs the same section `directory`"
+            }
+            (Some(_), Some(_)) => {
+                "shard.directory is a directory in a gateway's memory, and the section \
+                 `directory` is one that all share: keep the one you mean"
+            }
+            (Some(_), None) | (None, Some(_)) => "",
+        };
+        if !message.is_empty() {
+            return Err((place(places.shard.as_ref()), message.to_owned()));
+        }
     }
     let has_shard_here = file.shard.as_ref().is_some_and(|shard| shard.nodes > 0);
     if !has_shard_here && file.node.as_ref().is_some_and(|node| node.shard.is_none()) {

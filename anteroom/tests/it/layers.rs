@@ -14,7 +14,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     ("shard", &["affinity", "proto"]),
     (
         "anteroom",
-        &["affinity", "gateway", "proto", "sfu", "shard"],
+        &["affinity", "directory", "gateway", "proto", "sfu", "shard"],
     ),
     // No product: it tests the parsers of all others, and nobody may need it.
     ("fuzz", &["affinity", "gateway", "proto", "sfu", "shard"]),
