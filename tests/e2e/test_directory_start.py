@@ -13,7 +13,7 @@ from harness.wait import until
 ROLES = ("gateway", "shard")
 
 
-def program(stage: Stage, role: str, directory: dict, **section: object) -> Program:
+def program(stage: Stage, role: str, directory: dict, section: dict | None = None) -> Program:
     """A gateway or a shard with this directory, not started."""
     admin = f"127.0.0.1:{free_port()}"
     bind = f"127.0.0.1:{free_port()}"
@@ -24,7 +24,7 @@ def program(stage: Stage, role: str, directory: dict, **section: object) -> Prog
         },
         "shard": {"id": "s1", "listen": bind, "nodes": 1},
     }
-    file = {**common(admin), **directory, role: {**sections[role], **section}}
+    file = {**common(admin), **directory, role: {**sections[role], **(section or {})}}
     if role == "shard":
         file["node"] = {"id": "n1", "udp_port": free_port()}
     path = stage.folder / f"{role}.yaml"
@@ -36,45 +36,44 @@ def over(url: str) -> dict:
     return {"directory": {"redis": {"url": url}}}
 
 
-async def fault_of(program: Program, *, may_wait: bool = False) -> str:
-    """What a program says that cannot work: it ends with an error, or (`may_wait`) lives on and says
-    it at `/readyz`, where the fault may pass."""
+async def says(program: Program, *words: str) -> str:
+    """Starts a program that cannot work. It ends with an error that has these words, or lives and
+    says them at `/readyz`, since the fault may pass."""
     program.start()
+    heard = ""
 
-    async def told() -> str:
+    async def said() -> bool:
+        nonlocal heard
         if not program.alive():
-            code = await program.exit_code()
-            assert code != 0, "it ended as if all were well"
-            return program.text()
-        if not may_wait:
-            return ""
+            assert await program.exit_code() != 0, "it ended as if all were well"
+            heard = program.text()
+            assert all(word in heard.lower() for word in words), heard
+            return True
         try:
             answer = await program.get("/readyz")
         except httpx.HTTPError:
-            return ""
-        if answer.status_code == 200:
-            return ""
-        assert answer.status_code == 503
+            return False
+        heard = answer.text
         assert (await program.get("/livez")).status_code == 200
-        return answer.text
+        return answer.status_code == 503 and all(word in heard.lower() for word in words)
 
-    return await until(f"{program.name} says what is wrong", told, seconds=20, state=program.tail)
+    what = f"{program.name} says {words}"
+    await until(what, said, seconds=12, state=lambda: f"{heard}\n{program.tail(5)}")
+    return heard
 
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_an_unreachable_redis_is_named(stage: Stage, role: str) -> None:
     port = free_port()
-    text = await fault_of(program(stage, role, over(f"redis://127.0.0.1:{port}")), may_wait=True)
-    assert f"127.0.0.1:{port}" in text, text
-    assert "redis" in text.lower(), text
+    unreachable = program(stage, role, over(f"redis://127.0.0.1:{port}"))
+    await says(unreachable, "redis", f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_a_wrong_password_is_told_and_not_shown(stage: Stage, role: str) -> None:
     redis = await stage.enter(Redis(stage.folder, password="right-one"))
     wrong = program(stage, role, over(f"redis://:wrong-one@{redis.address}"))
-    text = await fault_of(wrong, may_wait=True)
-    assert "password" in text.lower(), text
+    text = await says(wrong, "redis", "password")
     assert "wrong-one" not in wrong.text() + text
 
 
@@ -82,9 +81,7 @@ async def test_a_wrong_password_is_told_and_not_shown(stage: Stage, role: str) -
 async def test_a_redis_that_evicts_is_refused(stage: Stage, role: str) -> None:
     settings = ("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
     redis = await stage.enter(Redis(stage.folder, settings=settings))
-    text = await fault_of(program(stage, role, over(redis.url)), may_wait=True)
-    assert "allkeys-lru" in text, text
-    assert "noeviction" in text, text
+    await says(program(stage, role, over(redis.url)), "allkeys-lru", "noeviction")
 
 
 async def test_a_right_password_works(stage: Stage) -> None:
@@ -98,9 +95,8 @@ async def test_two_shards_with_one_id_are_noticed(stage: Stage) -> None:
     redis = await stage.enter(Redis(stage.folder))
     fleet = await stage.fleet(redis=redis, gateways=1, shards=1)
     ann = await stage.peer(fleet.ws, "standup", "ann", audio=False, video=False)
-    twin = program(stage, "shard", over(redis.url), id="s1")
-    text = await fault_of(twin, may_wait=True)
-    assert "s1" in text, text
+    twin = program(stage, "shard", over(redis.url))
+    await says(twin, "s1")
     # The first one is not disturbed.
     assert ann.connected()
     assert not ann.happened("reconnecting"), ann.story()
@@ -109,9 +105,8 @@ async def test_two_shards_with_one_id_are_noticed(stage: Stage) -> None:
 
 async def test_a_second_gateway_wants_a_redis(stage: Stage) -> None:
     fleet = await stage.fleet(gateways=1, shards=1)
-    second = program(stage, "gateway", {}, directory=internal_of(fleet))
-    text = await fault_of(second)
-    assert "redis" in text.lower(), text
+    second = program(stage, "gateway", {}, {"directory": internal_of(fleet)})
+    await says(second, "redis")
 
 
 def internal_of(fleet: Fleet) -> str:
