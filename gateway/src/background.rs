@@ -1,8 +1,9 @@
-//! What goes on beside the requests: the look at the directory, the door of our own one for other
+//! What goes on beside the requests: the look at the directory, the search for rooms that are live twice, the door of our own one for other
 //! processes, and the triggers of a reload.
 
 use crate::directory::{EmbeddedDirectory, LOOK_EVERY, Lookout};
 use crate::edge::shut_down;
+use crate::ghosts::Ghosts;
 use crate::reload::Reloader;
 use crate::watch::FileWatch;
 use affinity::directory::{Reply, Request};
@@ -28,6 +29,7 @@ pub(crate) struct Background {
     pub(crate) lookout: Arc<Lookout>,
     pub(crate) embedded: Option<Arc<EmbeddedDirectory>>,
     pub(crate) reloader: Arc<Reloader>,
+    pub(crate) ghosts: Ghosts,
     pub(crate) cluster: ClusterKey,
     pub(crate) watch: Option<PathBuf>,
     /// Taken when the service starts.
@@ -41,7 +43,12 @@ impl BackgroundService for Background {
         let work = async {
             tokio::select! {
                 _ = async {
-                    tokio::join!(self.look(), self.reload_on_signal(), self.reload_on_change())
+                    tokio::join!(
+                        self.look(),
+                        self.ghosts.run(),
+                        self.reload_on_signal(),
+                        self.reload_on_change(),
+                    )
                 } => {}
                 () = shut_down(&mut shutdown) => {}
             }

@@ -11,6 +11,7 @@ use crate::answer::Answer;
 use crate::config::UpstreamConfig;
 use crate::directory::Lookout;
 use crate::hold::{Ending, HOLD_MAX, Held, Holds, KNOCK_EVERY};
+use crate::roll_call::unix_ms;
 use crate::routing::{is_cross_origin, is_page, split};
 use crate::snapshot::{Snapshot, Upstream};
 use affinity::{Refusal, RoomKey, ShardId, ShardState};
@@ -21,7 +22,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use proto::context::{CONTEXT_LIFETIME_MS, ClusterKey, OWNER_HEADER, RoomContext};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tracing::{debug, info};
 
 /// How much of a path is logged.
@@ -461,9 +462,4 @@ fn meaning(error: &Error) -> Option<(u16, &'static str)> {
         (ErrorSource::Upstream, _) => (503, "the shard of this room broke off: try again"),
         (ErrorSource::Internal | ErrorSource::Unset, _) => (500, "the gateway failed"),
     })
-}
-
-fn unix_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(since_epoch.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

@@ -21,6 +21,7 @@ mod forward;
 mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
+mod ghosts;
 mod head;
 mod hold;
 mod http2;
@@ -30,6 +31,7 @@ mod listen;
 mod proxy;
 mod reload;
 mod report;
+mod roll_call;
 mod routing;
 mod server;
 mod snapshot;

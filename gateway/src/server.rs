@@ -6,12 +6,14 @@ use crate::config::Config;
 use crate::directory::{EmbeddedDirectory, Lookout};
 use crate::edge::Edge;
 use crate::error::GatewayError;
+use crate::ghosts::{Ghosts, Report};
 use crate::hold::{HOLD_MAX, Holds, KNOCK_EVERY};
 use crate::journey::Shared;
 use crate::listen::{BoundService, bind, local_address};
 use crate::proxy::EdgeProxy;
 use crate::reload::{Outside, Reloader, RunningListener};
 use crate::report::ReloadReport;
+use crate::roll_call::RollCall;
 use crate::snapshot::{Circumstances, Loaded, Snapshot};
 use crate::tls::{self, Certificates};
 use affinity::RoomCase;
@@ -74,6 +76,8 @@ pub struct Gateway {
     lookout: Arc<Lookout>,
     embedded: Option<Arc<EmbeddedDirectory>>,
     reloader: Arc<Reloader>,
+    calls: Arc<RollCall>,
+    ghosts: Arc<ArcSwap<Report>>,
     listeners: Vec<Listener>,
     internal: Option<(TcpListener, SocketAddr)>,
     watch: Option<PathBuf>,
@@ -145,9 +149,16 @@ impl Gateway {
             reloading: Mutex::new(()),
             swapping: Mutex::new(Outside::default()),
         });
+        let calls = RollCall::new(
+            Arc::clone(&state),
+            Arc::clone(&lookout),
+            deps.cluster.clone(),
+        );
         Ok(Self {
             config,
             cluster: deps.cluster,
+            calls: Arc::new(calls),
+            ghosts: Arc::default(),
             state,
             lookout,
             embedded,
@@ -176,15 +187,17 @@ impl Gateway {
         Arc::clone(self.lookout.engine())
     }
 
-    /// `GET /readyz`, `GET /v1/shards`, `GET /v1/rooms`, `POST /v1/reload`. It checks no credentials:
-    /// that is the admin listener's.
+    /// `GET /readyz`, `GET /v1/shards`, `GET /v1/rooms`, `POST /v1/reload`,
+    /// `POST /v1/shards/{id}/drain`, `POST /v1/shards/{id}/undrain`. It checks no credentials: that is
+    /// the admin listener's.
     pub fn admin_router(&self) -> Router {
-        let admin = Admin::new(
-            Arc::clone(&self.state),
-            Arc::clone(&self.lookout),
-            Arc::clone(&self.reloader),
-            self.cluster.clone(),
-        );
+        let admin = Admin {
+            state: Arc::clone(&self.state),
+            lookout: Arc::clone(&self.lookout),
+            reloader: Arc::clone(&self.reloader),
+            calls: Arc::clone(&self.calls),
+            ghosts: Arc::clone(&self.ghosts),
+        };
         admin.router()
     }
 
@@ -216,7 +229,13 @@ impl Gateway {
             };
             server.add_service(BoundService::new(listener.socket, listener.address, edge));
         }
+        let ghosts = Ghosts {
+            calls: self.calls,
+            lookout: Arc::clone(&self.lookout),
+            report: self.ghosts,
+        };
         let background = Background {
+            ghosts,
             lookout: self.lookout,
             embedded: self.embedded.clone(),
             reloader: self.reloader,

@@ -14,5 +14,5 @@ mod picture;
 
 pub(crate) use embedded::EmbeddedDirectory;
 pub use hints::Hints;
-pub(crate) use lookout::{LOOK_EVERY, Lookout};
+pub(crate) use lookout::{LOOK_EVERY, Lookout, as_gauge};
 pub(crate) use picture::Picture;

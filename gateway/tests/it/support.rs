@@ -88,6 +88,9 @@ struct ShardInner {
     owner: Mutex<Option<String>>,
     /// The same, for single rooms.
     owners: Mutex<BTreeMap<String, String>>,
+    /// Answers to the question for its rooms, one after the other; the last one stays.
+    lists: Mutex<Vec<String>>,
+    lists_told: AtomicU64,
 }
 
 /// A shard that answers everything with its name.
@@ -139,6 +142,17 @@ impl FakeShard {
     /// From now on every request is answered with a 421 that names `owner`.
     pub(crate) fn disown(&self, owner: &str) {
         *self.inner.owner.lock().unwrap() = Some(owner.to_owned());
+    }
+
+    /// Its lists of rooms, one for each time that it is asked; the last one stays.
+    pub(crate) fn tell_rooms(&self, lists: &[&str]) {
+        let lists = lists.iter().rev().map(|list| (*list).to_owned());
+        *self.inner.lists.lock().unwrap() = lists.collect();
+    }
+
+    /// How often it was asked for its rooms.
+    pub(crate) fn lists_told(&self) -> u64 {
+        self.inner.lists_told.load(Ordering::SeqCst)
     }
 
     /// Who owns `room`, as far as this shard knows; `None`: itself.
@@ -205,11 +219,21 @@ async fn answer(
         body.collect().await.unwrap().to_bytes()
     };
     let target = parts.uri.path_and_query().unwrap().as_str().to_owned();
+    if target == "/internal/rooms" {
+        shard.lists_told.fetch_add(1, Ordering::SeqCst);
+        let mut lists = shard.lists.lock().unwrap();
+        let list = match lists.len() {
+            0 => None,
+            1 => lists.last().cloned(),
+            _ => lists.pop(),
+        };
+        return Response::new(Body::from(list.unwrap_or("[]".to_owned())));
+    }
     let owners = shard.owners.lock().unwrap().clone();
     let known = context.room.as_ref().and_then(|room| owners.get(room));
     let owner = known.cloned().or(shard.owner.lock().unwrap().clone());
     shard.seen.lock().unwrap().push(Seen {
-        target: target.clone(),
+        target,
         headers: parts.headers,
         version: parts.version,
         context,
@@ -218,14 +242,6 @@ async fn answer(
     if let Some(owner) = owner {
         let headers = [(OWNER_HEADER, owner)];
         return (StatusCode::MISDIRECTED_REQUEST, headers, "not mine").into_response();
-    }
-    if target == "/internal/rooms" {
-        let rooms = format!(
-            r#"[{{"room":"standup","node":"n1","epoch":1,"participants":3,"sid":"RM_x"}},
-                                {{"room":"only-{}","epoch":1}}]"#,
-            shard.id
-        );
-        return Response::new(Body::from(rooms));
     }
     match upgrade {
         Ok(upgrade) => {
@@ -276,6 +292,12 @@ impl SharedDirectory {
     /// All data is lost.
     pub(crate) fn lose_everything(&self) {
         *self.memory.lock().unwrap() = Self::life(2, true);
+    }
+
+    /// The shards that are to be emptied.
+    pub(crate) fn drains(&self) -> Vec<String> {
+        let drains = self.memory.lock().unwrap().view().drains;
+        drains.iter().map(|(shard, _)| shard.to_string()).collect()
     }
 
     pub(crate) fn ask(&self, request: Call) -> Reply {
