@@ -23,6 +23,9 @@ pub(crate) enum Command {
     Shard(RoleArgs),
     /// Run a media node for a shard.
     Node(RoleArgs),
+    /// List the shards of a running deployment, empty one, or take that back.
+    #[command(subcommand)]
+    Shards(ShardsCommand),
     /// Work with access tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -60,6 +63,50 @@ pub(crate) struct RoleArgs {
     /// The configuration file; the section of this role and the common ones are used.
     #[arg(long, short, env = "ANTEROOM_CONFIG", default_value = "anteroom.yaml")]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShardsCommand {
+    /// List the shards: state, live rooms, lease, address.
+    Ls(AdminArgs),
+    /// Empty a shard: it takes no new rooms, and its live rooms end or move to other shards until the
+    /// deadline. Holds for all gateways, and over their restarts, until it is taken back.
+    Drain(DrainArgs),
+    /// Take the order to empty a shard back.
+    Undrain(UndrainArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdminArgs {
+    /// The admin listener of any gateway of the deployment.
+    #[arg(long, env = "ANTEROOM_ADMIN", default_value = "http://127.0.0.1:7890")]
+    pub(crate) admin: String,
+    /// Print what the gateway says, as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// The shard, as `anteroom shards ls` names it.
+    pub(crate) id: String,
+    /// When live rooms are moved away: `90s`, `10m`, `6h`; `0s` moves them now. Without it the
+    /// shard's own `drain_deadline_s` counts.
+    #[arg(long, value_parser = parse_duration_s)]
+    pub(crate) deadline: Option<u64>,
+    /// Stay until the shard is empty, and say how it goes on.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndrainArgs {
+    /// The shard, as `anteroom shards ls` names it.
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ mod node;
 mod route;
 mod schema;
 mod shard;
+mod shards;
 mod token;
 mod up;
 
@@ -19,6 +20,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Gateway(args) => gateway::run(&args),
         Command::Shard(args) => shard::run(&args),
         Command::Node(args) => node::run(&args),
+        Command::Shards(command) => shards::run(&command),
         Command::Token(TokenCommand::Create(args)) => token::create(args),
         Command::Check(args) => Ok(check::run(&args)),
         Command::Route(args) => route::run(&args),
