@@ -55,8 +55,9 @@ pub struct Config {
     /// directory. Absent: shards are in this process only. Keep it off the public network. A change
     /// needs a restart.
     pub internal: Option<SocketAddr>,
-    /// Another gateway's directory (`http://host:port`). An embedded directory does not share, so
-    /// that a second gateway refuses to start and says why.
+    /// Another gateway's directory (`http://host:port`). A directory in memory does not share, so
+    /// that a second gateway refuses to start and says why. What gateways share is the file's section
+    /// `directory`.
     pub directory: Option<String>,
     /// Time a client has for a complete request head, milliseconds, counted from its first byte (on
     /// a new connection: from the connection).
@@ -220,7 +221,8 @@ impl Config {
         if let Some(address) = &self.directory {
             return Err(format!(
                 "gateway.directory is '{address}': the directory lives in one gateway and is not \
-                 shared. Run one gateway only and remove `gateway.directory`"
+                 shared. Run one gateway only and remove `gateway.directory`, or give all programs \
+                 the same section `directory: {{redis: ...}}`"
             ));
         }
         self.check_listen()?;

@@ -22,7 +22,7 @@ pub enum GatewayError {
     /// The configuration points at another gateway's directory, and that one does not share.
     #[error(
         "this gateway cannot use the directory at {address}: {reason}. Run one gateway only and \
-         remove `gateway.directory`"
+         remove `gateway.directory`, or give all programs the same section `directory: {{redis: ...}}`"
     )]
     SecondGateway {
         /// As configured.

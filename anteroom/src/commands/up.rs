@@ -6,7 +6,8 @@ mod late_directory;
 mod topology;
 
 use crate::cli::UpArgs;
-use crate::{admin, config, process, telemetry};
+use crate::{admin, config, directory, process, telemetry};
+use affinity::directory::Directory;
 use anyhow::Context as _;
 use embedded::Embedded;
 use late_directory::LateDirectory;
@@ -35,9 +36,13 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let (gateway, embedded) = runtime.block_on(async {
         process::watch_signals(shutdown.clone())?;
         let secrets = Secrets::choose(args)?;
+        let shared = match &secrets.file {
+            Some(file) => directory::open(file).await?,
+            None => None,
+        };
         let directory = Arc::new(LateDirectory::default());
         let embedded = Embedded::bind(args, &secrets, directory.clone()).await?;
-        let gateway = build_gateway(args, &secrets, &embedded)?;
+        let gateway = build_gateway(args, &secrets, &embedded, shared)?;
         directory.fill(gateway.directory());
         admin::spawn(Some(args.admin), gateway.admin_router(), metrics, &shutdown).await?;
         anyhow::Ok((gateway, embedded))
@@ -58,6 +63,8 @@ pub(super) struct Secrets {
     pub(super) keys: ApiKeys,
     pub(super) cluster: ClusterKey,
     pub(super) rooms: affinity::RoomCase,
+    /// Where they come from.
+    file: Option<config::File>,
 }
 
 impl Secrets {
@@ -70,6 +77,7 @@ impl Secrets {
                 keys: file.api_keys()?,
                 cluster: file.cluster_key()?,
                 rooms: file.rooms.case.into(),
+                file: Some(file),
             });
         }
         let keys = BTreeMap::from([(DEV_API_KEY.to_owned(), DEV_API_SECRET.to_owned())]);
@@ -79,6 +87,7 @@ impl Secrets {
             keys: ApiKeys::new(keys)?,
             cluster: ClusterKey::new(&secret).context("a random secret is not empty")?,
             rooms: affinity::RoomCase::default(),
+            file: None,
         })
     }
 }
@@ -87,6 +96,7 @@ fn build_gateway(
     args: &UpArgs,
     secrets: &Secrets,
     embedded: &Embedded,
+    shared: Option<Arc<dyn Directory>>,
 ) -> anyhow::Result<gateway::Gateway> {
     let source = topology::Source::new(args, secrets, embedded.addresses());
     let loader = move || source.load();
@@ -97,7 +107,7 @@ fn build_gateway(
         rooms: secrets.rooms,
         loader: Arc::new(loader),
         watch: args.config.clone(),
-        directory: None,
+        directory: shared,
         // No shard of this process can have lived before it: nobody is owed a grace.
         first_start: args.config.is_none(),
     };

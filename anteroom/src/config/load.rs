@@ -259,6 +259,25 @@ gateway:
             "{shard}"
         );
 
+        let redis = mistake_in(&format!(
+            "{GATEWAY}directory: {{redis: {{url: 'http://a'}}}}\n"
+        ));
+        assert!(
+            redis.contains("line 9") && redis.contains("directory.redis: `url`"),
+            "{redis}"
+        );
+        let empty = mistake_in(&format!("{GATEWAY}directory: {{}}\n"));
+        assert!(empty.contains("set directory.redis"), "{empty}");
+        let redis = format!("{GATEWAY}directory: {{redis: {{url: 'redis://a'}}}}\n");
+        let two = mistake_in(&redis.replace("gateway:", "gateway:\n  internal: 127.0.0.1:1"));
+        assert!(
+            two.contains("line 5") && two.contains("remove gateway.internal"),
+            "{two}"
+        );
+        let shard = "shard: {id: s1, directory: 'http://127.0.0.1:1'}\n";
+        let both = mistake_in(&format!("{redis}{shard}"));
+        assert!(both.contains("keep the one you mean"), "{both}");
+
         let secret = mistake_in(&GATEWAY.replace("devkey: secret", "devkey: ''"));
         assert!(
             secret.contains("line 2") && secret.contains("empty secret"),
@@ -288,6 +307,10 @@ gateway:
         let file = parse(Path::new("a.yaml"), GATEWAY, &rotated, |_| {}).expect("good");
         assert_eq!(file.keys.len(), 1, "the key is replaced, not doubled");
         assert_eq!(file.keys["devkey"], "12345678");
+        let shared = environment(&[("ANTEROOM__DIRECTORY__REDIS__URL", "redis://:pass@a:6380/1")]);
+        let file = parse(Path::new("a.yaml"), GATEWAY, &shared, |_| {}).expect("good");
+        let redis = file.directory.and_then(|directory| directory.redis);
+        assert!(redis.is_some_and(|redis| redis.url.is_some()));
         let bad = environment(&[("ANTEROOM__VERSION__X", "1")]);
         let error = parse(Path::new("a.yaml"), GATEWAY, &bad, |_| {})
             .expect_err("a mistake")

@@ -100,6 +100,14 @@ fn check_directory(file: &File, places: &Places) -> Result<(), (Place, String)> 
         let message = "directory is empty: set directory.redis, or remove the section";
         return Err((at(), message.to_owned()));
     };
+    let internal = file.gateway.as_ref().and_then(|gateway| gateway.internal);
+    if let Some(address) = internal {
+        let message = format!(
+            "gateway.internal {address} is the door to a directory in the gateway's memory, and the \
+             section `directory` is one that all share: remove gateway.internal"
+        );
+        return Err((place(places.gateway.as_ref()), message));
+    }
     redis
         .validate()
         .map_err(|error| (at(), format!("directory.redis: {error}")))
