@@ -17,7 +17,7 @@ use affinity::directory::{
     Directory, DirectoryLimits, Holder, Incarnation, Renewal, Reply, Request,
 };
 use affinity::{RoomCase, RoomKey, Shard, ShardState};
-use directory::{RedisConfig, RedisDirectory, Rules};
+use directory::{RedisDirectory, Rules};
 use futures::StreamExt as _;
 use server::RedisServer;
 use std::process::Command;
@@ -25,9 +25,16 @@ use std::time::Instant;
 
 const ROUNDS: u32 = 5;
 const REQUESTS: u32 = 50_000;
+/// When tests are run, only to see that it runs.
+const REQUESTS_IN_TESTS: u32 = 500;
 const IN_FLIGHT: usize = 50;
 
 fn main() {
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    let (rounds, requests) = match is_bench {
+        true => (ROUNDS, REQUESTS),
+        false => (1, REQUESTS_IN_TESTS),
+    };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = RedisServer::start();
     let rules = Rules {
@@ -37,14 +44,14 @@ fn main() {
         },
         ..Rules::default()
     };
-    let engine = RedisDirectory::with_rules(&RedisConfig::at(server.url()), rules).unwrap();
+    let engine = RedisDirectory::with_rules(&server.config(), rules).unwrap();
     let holder = runtime.block_on(prepare(&engine));
-    println!("{REQUESTS} requests, {IN_FLIGHT} in flight");
+    println!("{requests} requests, {IN_FLIGHT} in flight");
     println!("round   claims/s      SET/s   ratio");
     let mut ratios = Vec::new();
-    for round in 1..=ROUNDS {
-        let claims = runtime.block_on(claims_per_second(&engine, &holder, round));
-        let sets = sets_per_second(&server);
+    for round in 1..=rounds {
+        let claims = runtime.block_on(claims_per_second(&engine, &holder, round, requests));
+        let sets = sets_per_second(&server, requests);
         println!(
             "{round:>5} {claims:>10.0} {sets:>10.0} {:>7.2}",
             claims / sets
@@ -53,6 +60,21 @@ fn main() {
     }
     ratios.sort_by(f64::total_cmp);
     println!("median ratio {:.2}", ratios[ratios.len() / 2]);
+    println!("at the server: {} for a claim", claim_cost(&server));
+}
+
+/// How long the server was busy with one script.
+fn claim_cost(server: &RedisServer) -> String {
+    let answer = server.command(&["INFO", "commandstats"]);
+    let text: String = redis::from_redis_value(answer).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("cmdstat_evalsha:"));
+    let cost = line.and_then(|line| {
+        line.split(',')
+            .find_map(|part| part.strip_prefix("usec_per_call="))
+    });
+    format!("{} us", cost.unwrap_or("?"))
 }
 
 async fn ask(engine: &RedisDirectory, request: Request) -> Reply {
@@ -94,9 +116,14 @@ async fn prepare(engine: &RedisDirectory) -> Holder {
     holder
 }
 
-async fn claims_per_second(engine: &RedisDirectory, holder: &Holder, round: u32) -> f64 {
+async fn claims_per_second(
+    engine: &RedisDirectory,
+    holder: &Holder,
+    round: u32,
+    requests: u32,
+) -> f64 {
     let began = Instant::now();
-    let claims = futures::stream::iter(0..REQUESTS).map(|number| {
+    let claims = futures::stream::iter(0..requests).map(|number| {
         let name = format!("round {round} room {number:>8}");
         let room = RoomKey::from_claim(name.trim_end(), RoomCase::Sensitive).unwrap();
         let holder = holder.clone();
@@ -107,11 +134,11 @@ async fn claims_per_second(engine: &RedisDirectory, holder: &Holder, round: u32)
     while let Some(reply) = running.next().await {
         assert!(granted(reply));
     }
-    f64::from(REQUESTS) / began.elapsed().as_secs_f64()
+    f64::from(requests) / began.elapsed().as_secs_f64()
 }
 
-fn sets_per_second(server: &RedisServer) -> f64 {
-    let (port, requests) = (server.port.to_string(), REQUESTS.to_string());
+fn sets_per_second(server: &RedisServer, requests: u32) -> f64 {
+    let (port, requests) = (server.port.to_string(), requests.to_string());
     let clients = IN_FLIGHT.to_string();
     let output = Command::new("redis-benchmark")
         .args(["-p", &port, "-t", "set", "-n", &requests, "-c", &clients])

@@ -74,7 +74,10 @@ pub(crate) fn arguments(request: Request) -> Vec<String> {
             life(incarnation),
         ],
         Request::SetDrain { shard, drain } => {
-            vec![shard.to_string(), drain.map(deadline).unwrap_or_default()]
+            vec![
+                shard.to_string(),
+                drain.as_ref().map(deadline).unwrap_or_default(),
+            ]
         }
     }
 }
@@ -116,7 +119,7 @@ fn renew(holder: &Holder, renewal: &Renewal) -> Vec<String> {
     all
 }
 
-fn deadline(drain: Drain) -> String {
+fn deadline(drain: &Drain) -> String {
     let at = drain.deadline_unix_ms.map(|at| at.to_string());
     at.unwrap_or_else(|| NO_DEADLINE.to_owned())
 }

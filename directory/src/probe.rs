@@ -46,6 +46,13 @@ pub(crate) async fn check(
             want: replicas,
         });
     }
+    if replicas == 0 && facts.replicas > 0 {
+        tracing::warn!(
+            address,
+            "redis: it has replicas, and `redis.replicas` is 0: after a fail-over a master that was \
+             cut off can go on granting; set it to half of the replicas, rounded up"
+        );
+    }
     Ok(ServerInfo {
         address,
         product: facts.product,

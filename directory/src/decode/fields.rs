@@ -67,7 +67,7 @@ pub(super) fn text(value: Value) -> Result<String, Malformed> {
 pub(super) fn pairs(
     values: Vec<Value>,
 ) -> Result<impl Iterator<Item = (String, String)>, Malformed> {
-    if values.len() % 2 != 0 {
+    if !values.len().is_multiple_of(2) {
         return Err(Malformed);
     }
     let texts: Vec<String> = values.into_iter().map(text).collect::<Result<_, _>>()?;

@@ -37,6 +37,11 @@ impl Fake {
         })
     }
 
+    /// Hangs up at once.
+    pub(crate) fn closing() -> Self {
+        Self::new(drop)
+    }
+
     /// Answers each read with these bytes.
     pub(crate) fn saying(answer: &'static [u8]) -> Self {
         Self::new(move |mut stream| {
@@ -45,6 +50,16 @@ impl Fake {
                 if stream.write_all(answer).is_err() {
                     return;
                 }
+            }
+        })
+    }
+
+    /// Answers the first read of a connection with these bytes, and nothing after it.
+    pub(crate) fn falling_silent(answer: Vec<u8>) -> Self {
+        Self::new(move |mut stream| {
+            let mut sink = [0; 1024];
+            if matches!(stream.read(&mut sink), Ok(1..)) && stream.write_all(&answer).is_ok() {
+                while matches!(stream.read(&mut sink), Ok(1..)) {}
             }
         })
     }

@@ -76,7 +76,7 @@ fn remembers_the_operator(view: &View) {
 #[tokio::test]
 async fn flushall_begins_a_new_life_with_higher_epochs() {
     let server = RedisServer::start();
-    let engine = RedisDirectory::new(&RedisConfig::at(server.url())).unwrap();
+    let engine = RedisDirectory::new(&server.config()).unwrap();
     let (a, epoch) = running(&engine).await;
     server.command(&["FLUSHALL"]);
     let seen = begins_anew(&engine, &a, epoch).await;
@@ -90,7 +90,7 @@ async fn flushall_begins_a_new_life_with_higher_epochs() {
 #[tokio::test]
 async fn a_restart_begins_a_new_life_even_if_the_data_is_there() {
     let mut server = RedisServer::with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let engine = RedisDirectory::new(&RedisConfig::at(server.url())).unwrap();
+    let engine = RedisDirectory::new(&server.config()).unwrap();
     let (a, epoch) = running(&engine).await;
     server.start_again();
     let owner = server.command(&["HGET", "{anteroom}:rooms", "room"]);
@@ -104,10 +104,10 @@ async fn a_restart_begins_a_new_life_even_if_the_data_is_there() {
 async fn a_promoted_replica_begins_a_new_life() {
     let master = RedisServer::start();
     let replica = replica_of(&master).await;
-    let engine = RedisDirectory::new(&RedisConfig::at(master.url())).unwrap();
+    let engine = RedisDirectory::new(&master.config()).unwrap();
     let (a, epoch) = running(&engine).await;
     replica.command(&["REPLICAOF", "NO", "ONE"]);
-    let engine = RedisDirectory::new(&RedisConfig::at(replica.url())).unwrap();
+    let engine = RedisDirectory::new(&replica.config()).unwrap();
     let seen = begins_anew(&engine, &a, epoch).await;
     remembers_the_operator(&seen);
 }
@@ -117,7 +117,7 @@ async fn a_promoted_replica_begins_a_new_life() {
 async fn a_master_that_was_a_replica_in_between_begins_a_new_life() {
     let first = RedisServer::start();
     let second = replica_of(&first).await;
-    let engine = RedisDirectory::new(&RedisConfig::at(first.url())).unwrap();
+    let engine = RedisDirectory::new(&first.config()).unwrap();
     let (a, epoch) = running(&engine).await;
 
     second.command(&["REPLICAOF", "NO", "ONE"]);
@@ -135,7 +135,7 @@ async fn a_master_that_was_a_replica_in_between_begins_a_new_life() {
 #[tokio::test]
 async fn time_at_the_server_means_nothing() {
     let server = RedisServer::start();
-    let engine = RedisDirectory::new(&RedisConfig::at(server.url())).unwrap();
+    let engine = RedisDirectory::new(&server.config()).unwrap();
     running(&engine).await;
     let keys: Vec<String> = redis::from_redis_value(server.command(&["KEYS", "*"])).unwrap();
     assert!(keys.len() >= 5, "{keys:?}");
@@ -159,7 +159,7 @@ async fn deployments_with_different_prefixes_do_not_meet() {
     let server = RedisServer::start();
     let with = |prefix: &str| RedisConfig {
         prefix: prefix.to_owned(),
-        ..RedisConfig::at(server.url())
+        ..server.config()
     };
     let one = RedisDirectory::new(&with("one")).unwrap();
     let two = RedisDirectory::new(&with("two")).unwrap();

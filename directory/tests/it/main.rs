@@ -3,6 +3,7 @@
 
 mod certificates;
 mod conformance;
+mod conformance_shards;
 mod differential;
 mod fail_over;
 mod fakes;

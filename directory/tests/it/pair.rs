@@ -6,7 +6,7 @@ use affinity::directory::{
     Renewal, Reply, Request, View,
 };
 use affinity::{RoomCase, RoomKey, Shard, ShardId, ShardState};
-use directory::{RedisConfig, RedisDirectory, Rules};
+use directory::{RedisDirectory, Rules};
 
 /// The first life of the directory in all these tests.
 pub(crate) const LIFE: DirectoryIncarnation = DirectoryIncarnation(u64::MAX - 7);
@@ -42,7 +42,7 @@ impl Pair {
             hold_ms,
             birth: Some((LIFE, Epoch(FLOOR))),
         };
-        let config = RedisConfig::at(server.url());
+        let config = server.config();
         let engine = || RedisDirectory::with_rules(&config, rules).unwrap();
         Self {
             definition: DirectoryState::new(LIFE, Epoch(FLOOR), true, hold_ms, limits),
@@ -210,4 +210,15 @@ pub(crate) fn granted(reply: &Reply) -> Epoch {
         Reply::Granted { epoch, .. } => *epoch,
         other => panic!("not granted: {other:?}"),
     }
+}
+
+pub(crate) fn owned(shard: &str, epoch: Epoch) -> Reply {
+    Reply::Owned {
+        shard: shard.into(),
+        epoch,
+    }
+}
+
+pub(crate) fn is_refusal(reply: &Reply, word: &str) -> bool {
+    matches!(reply, Reply::Refused { reason } if reason.contains(word))
 }

@@ -97,7 +97,7 @@ fn sentinel_of(master: u16) -> RedisServer {
     RedisServer::prepared(&options, |folder, _| {
         let text = format!(
             "sentinel monitor mymaster 127.0.0.1 {master} 2\n\
-             sentinel down-after-milliseconds mymaster 300\n\
+             sentinel down-after-milliseconds mymaster 1000\n\
              sentinel failover-timeout mymaster 3000\n\
              dir {}\n",
             folder.display()

@@ -1,5 +1,6 @@
 //! A real `redis-server` of this test alone.
 
+use directory::RedisConfig;
 use redis::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -9,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const START_DEADLINE: Duration = Duration::from_secs(10);
+/// Sentinels that a busy machine has made doubt its clock do nothing for 30 s.
+const EVENTUALLY: Duration = Duration::from_secs(60);
 static SERVERS: AtomicU32 = AtomicU32::new(0);
 
 /// A server that ends with its owner, and its folder with it.
@@ -112,6 +115,15 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// For an engine that waits for a busy machine.
+    pub(crate) fn config(&self) -> RedisConfig {
+        RedisConfig {
+            call_timeout_ms: 2_000,
+            connect_timeout_ms: 2_000,
+            ..RedisConfig::at(self.url())
+        }
+    }
+
     /// A command of the test's own, on a connection of its own.
     pub(crate) fn command(&self, words: &[&str]) -> Value {
         self.try_command(words)
@@ -171,7 +183,7 @@ pub(crate) fn free_port() -> u16 {
 
 /// Waits until `done`, or says what was waited for.
 pub(crate) async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + EVENTUALLY;
     while !done() {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
