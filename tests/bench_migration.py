@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How long media stands still when a drain moves a room to another shard, for rooms of several sizes.
 
-Some participants are real (native clients, the first of them simulcasting, and one browser), the
-others are signalling only. The room goes from shard to shard and back. Prints a table of the longest
+One participant is a browser, some are native clients with media (the first of them simulcasting), and
+the rest are native clients that neither send nor receive media: the machine is small. The room goes from shard to shard and back. Prints a table of the longest
 silence of each stream in each move; numbers depend on the machine. Run it with
 `make bench-migration`.
 """
@@ -22,8 +22,7 @@ os.environ.setdefault("ANTEROOM", str(_HERE.parent / "target/release/anteroom"))
 
 from harness.browser import Chromium, Page  # noqa: E402
 from harness.fleet import Fleet  # noqa: E402
-from harness.history import Stay, quantile  # noqa: E402
-from harness.load import Crowd  # noqa: E402
+from harness.history import quantile  # noqa: E402
 from harness.peer import Peer  # noqa: E402
 from harness.program import participants  # noqa: E402
 from harness.redis import Redis  # noqa: E402
@@ -44,7 +43,7 @@ class Room:
     natives: list[Peer] = field(default_factory=list)
     page: Page | None = None
     ada: str = ""
-    crowd: Crowd | None = None
+    silent: list[Peer] = field(default_factory=list)
     gaps: dict[str, list[float]] = field(default_factory=dict)
     left: int = 0
 
@@ -59,7 +58,7 @@ async def move(fleet: Fleet, room: Room) -> None:
         peer.mark()
     if room.page:
         await room.page.mark()
-    stays = len(room.crowd.history.stays) if room.crowd else 0
+    resumes = [len(peer.happened("reconnected")) for peer in room.silent]
     began = time.monotonic()
     await fleet.drain(source)
 
@@ -81,18 +80,17 @@ async def move(fleet: Fleet, room: Room) -> None:
     if room.page:
         for longest, _ in (await room.page.gaps()).values():
             room.add("video, Chromium", longest)
-    if room.crowd:
-        add_light(room, room.crowd.history.stays, stays)
+    for peer, before in zip(room.silent, resumes, strict=True):
+        add_resume(room, peer, before)
     await fleet.undrain(source)
     await asyncio.sleep(1)
 
 
-def add_light(room: Room, stays: list[Stay], known: int) -> None:
-    """How long each light participant was without signalling."""
-    for stay in stays[known:]:
-        before = [old.left for old in stays if old.join_id == stay.join_id and old is not stay]
-        if stay.resumed and before:
-            room.add("signalling, light", stay.accepted - max(before))
+def add_resume(room: Room, peer: Peer, before: int) -> None:
+    """How long a native client took to resume, by its own word."""
+    noticed, back = peer.happened("reconnecting"), peer.happened("reconnected")
+    if len(noticed) == len(back) == before + 1:
+        room.add("resume, native", back[-1][0] - noticed[-1][0])
 
 
 async def measure(people: int, moves: int) -> Room:
@@ -124,12 +122,9 @@ async def fill(stage: Stage, fleet: Fleet, room: Room) -> None:
     room.page = await stage.page(url)
     room.ada = await room.page.identity()
     await room.page.observe()
-    rest = room.people - len(room.natives) - 1
-    if rest:
-        # They stay longer than a move takes, and leave when the bench ends.
-        room.crowd = Crowd(fleet, [room.name], rest, seed=1, life=(3000, 3000))
-        await stage.enter(room.crowd)
-        await until("everybody is in", room.crowd.present)
+    for number in range(room.people - len(room.natives) - 1):
+        options = {"single": True, "subscribe": False, "audio": False, "video": False}
+        room.silent.append(await stage.peer(fleet.ws, room.name, f"silent-{number}", **options))
     for peer in room.natives:
         others = [one.identity for one in room.natives if one is not peer]
         await peer.hears(*others, room.ada)
@@ -145,19 +140,16 @@ async def finish(room: Room) -> None:
 
     async def complete() -> bool:
         return len(await room.page.data()) >= by_native and all(
-            len(peer.numbers_of(room.ada)) >= by_page for peer in room.natives
+            len(peer.numbers_of(room.ada)) >= by_page for peer in (*room.natives, *room.silent)
         )
 
     await until("all data has come", complete, seconds=15)
-    for peer in room.natives:
+    for peer in (*room.natives, *room.silent):
         assert peer.numbers_of(room.ada) == list(range(by_page)), peer.story()
-        gone = peer.happened("participant_disconnected", "track_unsubscribed")
-        # Light ones are sent away after a minute without media.
-        room.left += sum(not detail.startswith(room.name) for _, _, detail in gone)
+        room.left += len(peer.happened("participant_disconnected", "track_unsubscribed"))
     numbers = [int(text) for _, text in await room.page.data()]
     assert numbers == list(range(by_native))
-    gone = await room.page.happened("participantDisconnected", "trackUnsubscribed")
-    room.left += sum(not detail.startswith(room.name) for _, detail in gone)
+    room.left += len(await room.page.happened("participantDisconnected", "trackUnsubscribed"))
 
 
 def table(rooms: list[Room]) -> str:

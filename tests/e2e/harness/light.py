@@ -40,7 +40,6 @@ class Light:
         *,
         pace: float = 1.0,
         life: tuple[float, float] = (15.0, _LIFE_MAX),
-        patient: bool = False,
     ) -> None:
         self.room = room
         self.identity = identity
@@ -53,7 +52,6 @@ class Light:
         self._chance = chance
         self._pace = pace
         self._life = life
-        self._patient = patient
         self._ends = False
         self._connection: Connection | None = None
         self._task: asyncio.Task | None = None
@@ -124,8 +122,10 @@ class Light:
     async def _stay(self, connection: "Connection") -> Stay | None:
         """Changes state until its time is over or the connection is; gives the stay to resume."""
         ends = now() + self._chance.uniform(*self._life)
-        while now() < ends or self._patient:
+        while now() < ends:
             if not await connection.change():
+                if self._ends:
+                    return None
                 self.breaks += 1
                 return connection.stay if connection.resumable else None
             self.grants += 1

@@ -78,10 +78,13 @@ class Peer:
         simulcast: bool = False,
         small: bool = False,
         single: bool | None = None,
+        subscribe: bool = True,
         seconds: float = 20,
     ) -> "Peer":
         """Connects and publishes. `single`: one peer connection (`/rtc/v1`) or two (`/rtc`)."""
-        options = rtc.RoomOptions(single_peer_connection=single, connect_timeout=seconds)
+        options = rtc.RoomOptions(
+            auto_subscribe=subscribe, single_peer_connection=single, connect_timeout=seconds
+        )
         await asyncio.wait_for(
             self._room.connect(url, access_token or token(self.room_name, self.identity), options),
             2 * seconds,
