@@ -24,6 +24,9 @@ from .wait import until
 # A native participant, and whom it hears.
 Person = tuple[Peer, str]
 
+# A room without people ends so soon.
+ROOM_ENDS_S = 1
+
 # How long everybody may need to be back after a trouble: a lease, a grace, the clients' pauses.
 CALM_WITHIN = 40.0
 
@@ -36,6 +39,8 @@ class Plan:
     seed: int
     rooms: int = 40
     each: int = 3
+    # Rooms that one person visits now and then: they end and begin all the time.
+    visited: int = 15
     peers: int = 1
     browsers: int = 0
     sentinels: bool = False
@@ -122,13 +127,27 @@ async def run(plan: Plan, stage: Stage, tell: Callable[[str], None]) -> Outcome:
     crowd = Crowd(
         fleet, [f"room-{n}" for n in range(plan.rooms)], plan.each, seed=plan.seed, life=(8, 40)
     )
+    visitors = Crowd(
+        fleet,
+        [f"visited-{n}" for n in range(plan.visited)],
+        1,
+        seed=plan.seed,
+        history=crowd.history,
+        life=(1, 4),
+        pause=(ROOM_ENDS_S + 0.5, ROOM_ENDS_S + 4),
+    )
     ground = nemesis.Field(
         fleet, crowd.history, chance, spaces, redis_clock=redis_clock, outage=plan.outage
     )
     began = time.monotonic()
     done: list[str] = []
     complaints: list[str] = []
-    async with crowd, Watch(fleet, crowd.history) as watch, contextlib.AsyncExitStack() as real:
+    async with (
+        crowd,
+        visitors,
+        Watch(fleet, crowd.history) as watch,
+        contextlib.AsyncExitStack() as real,
+    ):
         await until("everybody is in", crowd.present, seconds=60, state=crowd.absent)
         people, pages = await _real_ones(plan, stage, fleet)
         real.push_async_callback(_close, people)
@@ -150,7 +169,7 @@ async def run(plan: Plan, stage: Stage, tell: Callable[[str], None]) -> Outcome:
         watch.ghosts,
         watch.disagreements,
         watch.looks,
-        sum(light.grants for light in crowd.lights),
+        sum(light.grants for light in (*crowd.lights, *visitors.lights)),
         time.monotonic() - began,
         done,
         [*complaints, *watch.ghost_stories[:5]],
@@ -159,15 +178,20 @@ async def run(plan: Plan, stage: Stage, tell: Callable[[str], None]) -> Outcome:
 
 async def _fleet(plan: Plan, stage: Stage) -> tuple[Fleet, dict, Clock | None]:
     clocks = faketime.unavailable() is None
+    ends = {"departure_timeout_s": ROOM_ENDS_S, "empty_timeout_s": ROOM_ENDS_S}
     if plan.sentinels:
         redis = await stage.enter(Sentinels(stage.folder))
         shard_clocks = ("s2",) if clocks else ()
-        return await stage.fleet(redis=redis, clocks=shard_clocks), {}, None
+        return await stage.fleet(redis=redis, clocks=shard_clocks, shard_options=ends), {}, None
     spaces = {} if netns.unavailable() else {"s3": await stage.enter(netns.Namespace())}
     clock = Clock(stage.folder, "redis") if clocks else None
     redis = await stage.enter(Redis(stage.folder, clock=clock))
     fleet = await stage.fleet(
-        redis=redis, links=True, namespaces=spaces, clocks=("s2",) if clocks else ()
+        redis=redis,
+        links=True,
+        namespaces=spaces,
+        clocks=("s2",) if clocks else (),
+        shard_options=ends,
     )
     return fleet, spaces, clock
 

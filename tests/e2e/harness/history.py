@@ -234,8 +234,7 @@ def _was_held(stays: list[Stay], shard: str, moment: float) -> bool:
 
 
 def _explains(cause: Cause, shard: str, moved: float, settle: float) -> bool:
-    concerns = not cause.shards or shard in cause.shards
-    return concerns and cause.since <= moved <= cause.until + settle
+    return _concerns(cause, shard) and cause.since <= moved <= cause.until + settle
 
 
 @dataclass
@@ -260,18 +259,19 @@ def recoveries(history: History) -> list[Recovery]:
         recovery = by_what.setdefault(cause.what, Recovery(cause.what))
         recovery.events += 1
         for room, stays in rooms.items():
-            _recover(recovery, cause, room, stays)
+            _recover(recovery, history.causes, cause, room, stays)
     return list(by_what.values())
 
 
-def _recover(recovery: Recovery, cause: Cause, room: str, stays: list[Stay]) -> None:
+def _recover(
+    recovery: Recovery, causes: list[Cause], cause: Cause, room: str, stays: list[Stay]
+) -> None:
     struck = [
         stay
         for stay in stays
-        if stay.accepted <= cause.since < stay.left
-        and (not cause.shards or stay.shard in cause.shards)
+        if stay.accepted <= cause.since < stay.left and _concerns(cause, stay.shard)
     ]
-    broken = [stay.left for stay in struck if not stay.polite and stay.left <= cause.until + 5]
+    broken = [stay.left for stay in struck if not stay.polite and _blamed(causes, stay) is cause]
     if not broken:
         recovery.untouched += bool(struck)
         return
@@ -280,6 +280,24 @@ def _recover(recovery: Recovery, cause: Cause, room: str, stays: list[Stay]) -> 
         recovery.times.append(min(back) - cause.since)
     else:
         recovery.lost.append(room)
+
+
+# A lease ends so long after what ends it, and some more.
+_LATE = 5.0
+
+
+def _blamed(causes: list[Cause], stay: Stay) -> Cause | None:
+    """The last thing that was done to a connection's shard before it broke."""
+    before = [
+        cause
+        for cause in causes
+        if cause.since <= stay.left <= cause.until + _LATE and _concerns(cause, stay.shard)
+    ]
+    return max(before, key=lambda cause: cause.since, default=None)
+
+
+def _concerns(cause: Cause, shard: str) -> bool:
+    return not cause.shards or shard in cause.shards
 
 
 def quantile(values: list[float], share: float) -> float:

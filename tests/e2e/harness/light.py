@@ -40,6 +40,7 @@ class Light:
         *,
         pace: float = 1.0,
         life: tuple[float, float] = (15.0, _LIFE_MAX),
+        pause: tuple[float, float] = (0.1, 1.0),
     ) -> None:
         self.room = room
         self.identity = identity
@@ -52,6 +53,7 @@ class Light:
         self._chance = chance
         self._pace = pace
         self._life = life
+        self._pause = pause
         self._ends = False
         self._connection: Connection | None = None
         self._task: asyncio.Task | None = None
@@ -94,7 +96,7 @@ class Light:
                 self._connection = None
                 await connection.abort()
             if resume is None and connection.stay.polite:
-                await asyncio.sleep(self._chance.uniform(0.1, 1.0))
+                await asyncio.sleep(self._chance.uniform(*self._pause))
 
     async def _enter(self, resume: Stay | None) -> "Connection | None":
         self.tries += 1
