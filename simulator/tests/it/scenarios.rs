@@ -1,0 +1,187 @@
+//! Histories with a plan: what must not be lost, and how long things may take.
+
+use simulator::{Engine, Fault, Link, Outcome, Params, Way, World};
+
+fn run(params: Params) -> Outcome {
+    let seed = params.seed;
+    let outcome = World::new(params).run();
+    assert_eq!(outcome.violation, None, "seed {seed}");
+    outcome
+}
+
+fn cut(link: Link, ms: u64) -> Fault {
+    let way = Way::Both;
+    Fault::Cut { link, way, ms }
+}
+
+#[test]
+fn without_faults_every_join_is_let_in_at_once_and_no_room_is_lost() {
+    for seed in 0..20 {
+        for engine in [Engine::Memory, Engine::Redis] {
+            let mut params = Params::quiet(seed, engine, 3, 4);
+            params.keeps_all = true;
+            let counts = run(params).counts;
+            assert!(counts.accepts > 30, "{counts:?}");
+            // The jitter of a client's first try is most of it.
+            assert!(counts.slowest_join_ms < 700, "{counts:?}");
+            assert_eq!(counts.fences, 0);
+        }
+    }
+}
+
+#[test]
+fn one_gateway_and_three_give_the_same_owners() {
+    let histories = |seed, gateways, plan: &[(u64, Fault)]| {
+        let mut params = Params::quiet(seed, Engine::Redis, gateways, 4);
+        (params.rooms, params.clients, params.first_shards) = (6, 3, 3);
+        (params.stay_ms, params.linger_ms, params.chaos_ms) = (1_000, 300, 120_000);
+        params.plan = plan.to_vec();
+        run(params).histories
+    };
+    let reloads = [
+        (
+            20_000,
+            Fault::Weigh {
+                shard: 1,
+                weight: 3,
+            },
+        ),
+        (40_000, Fault::AddShard { shard: 3 }),
+        (50_000, Fault::Drain { shard: 0, on: true }),
+    ];
+    for seed in 0..40 {
+        assert_eq!(
+            histories(seed, 1, &[]),
+            histories(seed, 3, &[]),
+            "seed {seed}"
+        );
+        // A room changes its place when it is idle, and idle times are a matter of milliseconds: in
+        // the end all have.
+        let (one, three) = (histories(seed, 1, &reloads), histories(seed, 3, &reloads));
+        let ends = |all: &[Vec<usize>]| -> Vec<Option<usize>> {
+            all.iter().map(|room| room.last().copied()).collect()
+        };
+        assert_eq!(ends(&one), ends(&three), "seed {seed}");
+    }
+}
+
+#[test]
+fn after_a_kill_the_first_join_is_let_in_within_the_lease_and_a_retry() {
+    for engine in [Engine::Memory, Engine::Redis] {
+        let mut rehomed = Vec::new();
+        for seed in 0..150 {
+            let mut params = Params::quiet(seed, engine, 2, 3);
+            params.chaos_ms = 45_000;
+            params.clients = 9;
+            params.stay_ms = 20_000;
+            let shard = usize::try_from(seed % 3).unwrap();
+            let down_ms = 40_000;
+            params.plan = vec![(20_000 + seed * 7, Fault::KillShard { shard, down_ms })];
+            rehomed.extend(run(params).counts.rehomed_ms);
+        }
+        rehomed.sort_unstable();
+        let quantile = |percent: usize| rehomed[(rehomed.len() - 1) * percent / 100];
+        let (half, most, all) = (quantile(50), quantile(99), quantile(100));
+        println!(
+            "{engine:?}: {} rooms, p50 {half} ms, p99 {most} ms, max {all} ms",
+            rehomed.len()
+        );
+        assert!(rehomed.len() > 100);
+        assert!(
+            half <= 4_000 && most <= 6_000,
+            "p50 {half} ms, p99 {most} ms"
+        );
+    }
+}
+
+#[test]
+fn ten_minutes_without_redis_cost_no_live_room_and_its_joins_go_on() {
+    for seed in 0..3 {
+        let mut params = Params::quiet(seed, Engine::Redis, 2, 3);
+        params.keeps_all = true;
+        (params.rooms, params.clients) = (2, 12);
+        (params.stay_ms, params.linger_ms) = (20_000, 30_000);
+        params.plan = vec![(20_000, cut(Link::Directory, 600_000))];
+        params.chaos_ms = 640_000;
+        params.calm_ms = 45_000;
+        let counts = run(params).counts;
+        assert!(counts.accepts_on_hold > 20, "{counts:?}");
+        assert_eq!((counts.lost, counts.fences), (0, 0));
+    }
+}
+
+#[test]
+fn a_redis_that_fails_over_within_the_shards_deadline_costs_no_live_room() {
+    for seed in 0..40 {
+        let mut params = Params::quiet(seed, Engine::Redis, 2, 3);
+        params.keeps_all = true;
+        let fault = Fault::FailOver {
+            lag_ms: 1_000,
+            zombie_ms: 0,
+            zombie_for: 0,
+        };
+        params.plan = vec![(20_000, fault), (23_000 + seed * 40, fault)];
+        params.calm_ms = 45_000;
+        let counts = run(params).counts;
+        assert!(counts.reasserted > 0, "{counts:?}");
+    }
+}
+
+#[test]
+fn a_second_fault_while_redis_is_gone_costs_rooms_and_splits_none() {
+    let mut lost = 0;
+    for seed in 0..30 {
+        let mut params = Params::quiet(seed, Engine::Redis, 2, 3);
+        params.stay_ms = 60_000;
+        params.clients = 9;
+        params.plan = vec![
+            (20_000, cut(Link::Directory, 60_000)),
+            (
+                40_000,
+                Fault::KillShard {
+                    shard: 1,
+                    down_ms: 2_000,
+                },
+            ),
+        ];
+        params.chaos_ms = 90_000;
+        params.calm_ms = 60_000;
+        lost += run(params).counts.lost;
+    }
+    // A dead shard cannot promise: the others stop, and start again when Redis is back.
+    assert!(lost > 20, "{lost}");
+}
+
+#[test]
+fn a_shard_that_is_removed_while_it_serves_and_then_loses_the_directory_is_not_doubled() {
+    for seed in 0..40 {
+        let mut params = Params::quiet(seed, Engine::Redis, 1, 3);
+        params.first_shards = 2;
+        (params.rooms, params.clients, params.stay_ms) = (6, 12, 30_000);
+        params.plan = vec![
+            (15_000, Fault::RemoveShard { shard: 0 }),
+            (15_000 + seed * 100, cut(Link::ShardDirectory(0), 20_000)),
+            (15_000 + seed * 100, cut(Link::ShardDirectory(1), 20_000)),
+            (19_000, Fault::AddShard { shard: 2 }),
+        ];
+        run(params);
+    }
+}
+
+#[test]
+fn a_shard_that_is_alone_goes_on_and_nobody_who_comes_later_takes_its_rooms() {
+    for seed in 0..20 {
+        let mut params = Params::quiet(seed, Engine::Redis, 1, 3);
+        params.first_shards = 1;
+        (params.rooms, params.clients, params.stay_ms) = (6, 12, 30_000);
+        params.keeps_all = true;
+        params.plan = vec![
+            (15_000, cut(Link::ShardDirectory(0), 20_000)),
+            (19_000, Fault::AddShard { shard: 1 }),
+            (20_000, Fault::AddShard { shard: 2 }),
+        ];
+        // When the cut ends its lease is gone, and with it the rooms: until then they are not.
+        params.chaos_ms = 34_000;
+        assert!(run(params).counts.held > 0);
+    }
+}
