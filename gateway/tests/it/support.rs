@@ -1,8 +1,8 @@
 //! Fake shards, a running gateway, and clients.
 
 use affinity::directory::{
-    Directory, DirectoryFuture, DirectoryIncarnation, DirectoryLimits, DirectoryUnreachable, Epoch,
-    Holder, Incarnation, MemoryDirectory, Renewal, Reply, Request as Call,
+    Directory, DirectoryFuture, DirectoryIncarnation, DirectoryLimits, DirectoryState,
+    DirectoryUnreachable, Epoch, Holder, Incarnation, Renewal, Reply, Request as Call,
 };
 use affinity::{RoomCase, RoomKey, ShardId};
 use axum::Router;
@@ -264,24 +264,24 @@ async fn echo(mut socket: WebSocket, id: String) {
     }
 }
 
-/// A directory outside of all gateways, as Redis is.
+/// A directory outside of all gateways, without a clock of its own, as Redis is.
 pub(crate) struct SharedDirectory {
-    memory: Mutex<MemoryDirectory>,
+    state: Mutex<DirectoryState>,
     silent: AtomicBool,
 }
 
 impl SharedDirectory {
     pub(crate) fn start() -> Arc<Self> {
         Arc::new(Self {
-            memory: Mutex::new(Self::life(1, false)),
+            state: Mutex::new(Self::life(1, false)),
             silent: AtomicBool::new(false),
         })
     }
 
-    fn life(number: u64, grace: bool) -> MemoryDirectory {
+    fn life(number: u64, grace: bool) -> DirectoryState {
         let limits = DirectoryLimits::default();
         let life = DirectoryIncarnation(number);
-        MemoryDirectory::new(life, Epoch(number << 32), grace, limits, Instant::now())
+        DirectoryState::new(life, Epoch(number << 32), grace, 0, limits)
     }
 
     /// From now on nobody gets an answer, or everybody again.
@@ -291,20 +291,17 @@ impl SharedDirectory {
 
     /// All data is lost.
     pub(crate) fn lose_everything(&self) {
-        *self.memory.lock().unwrap() = Self::life(2, true);
+        *self.state.lock().unwrap() = Self::life(2, true);
     }
 
     /// The shards that are to be emptied.
     pub(crate) fn drains(&self) -> Vec<String> {
-        let drains = self.memory.lock().unwrap().view().drains;
+        let drains = self.state.lock().unwrap().view().drains;
         drains.iter().map(|(shard, _)| shard.to_string()).collect()
     }
 
     pub(crate) fn ask(&self, request: Call) -> Reply {
-        self.memory
-            .lock()
-            .unwrap()
-            .handle_request(request, Instant::now())
+        self.state.lock().unwrap().handle(request)
     }
 }
 
