@@ -43,9 +43,9 @@ pub struct RedisConfig {
     /// digits, `.`, `_` and `-`.
     pub prefix: String,
     /// How many replicas must have a write before it counts; at most 8. With Sentinel or Cluster
-    /// set it to half of the replicas, rounded up: then a master that was cut off can grant
-    /// nothing any more. 0: a fail-over that loses writes costs a pause of one lease, and a master
-    /// that is cut off together with shards keeps granting to them.
+    /// set it to the number of replicas: then a master can grant nothing any more from the moment
+    /// when one of them takes its place. Fewer let a dead replica pass, and a master that is cut off
+    /// together with shards and that many replicas keeps granting to them; so does 0.
     pub replicas: u32,
     /// How long a write waits for its replicas, milliseconds; less than `call_timeout_ms`.
     pub replicas_timeout_ms: u64,

@@ -99,6 +99,7 @@ fn leased(fields: &mut Fields) -> Result<Reply, Malformed> {
         directory: directory(fields)?,
         ttl_ms: LEASE_MS,
         hold_ms: fields.number()?,
+        shards: fields.number()?,
         generation: fields.number()?,
         grace: fields.flag()?,
         drain: fields.optional_text()?.as_deref().map(drain).transpose()?,

@@ -75,7 +75,7 @@ pub enum ConfigError {
         max: u64,
     },
     /// Too many replicas.
-    #[error("`replicas` is {value}: at most {max}; half of the replicas you have, rounded up")]
+    #[error("`replicas` is {value}: at most {max}; the number of replicas you have")]
     Replicas {
         /// What it is.
         value: u32,

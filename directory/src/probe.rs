@@ -50,7 +50,7 @@ pub(crate) async fn check(
         tracing::warn!(
             address,
             "redis: it has replicas, and `redis.replicas` is 0: after a fail-over a master that was \
-             cut off can go on granting; set it to half of the replicas, rounded up"
+             cut off can go on granting; set it to their number"
         );
     }
     Ok(ServerInfo {

@@ -268,6 +268,9 @@ pub enum Reply {
         /// How long the shard may go on without a lease if all others promise to claim nothing,
         /// milliseconds; 0: not at all.
         hold_ms: u64,
+        /// Shards in the topology. More than half of them must be there before any goes on without a
+        /// lease.
+        shards: u32,
         /// Number of the topology.
         generation: u64,
         /// No claim succeeds at the moment.

@@ -7,7 +7,8 @@
 //!   *orphan*: it keeps the room's options, and says who may take the room over.
 //! - Without hold an orphan is anybody's. With hold, the owner may still go on without a lease, with
 //!   the promises of all lives that it knew: only those (and a new life of the same shard) may take
-//!   its rooms, until a witness has waited for as long as hold lasts, or the shard was removed.
+//!   its rooms, until a witness has waited for as long as hold lasts, or the shard is removed from the
+//!   topology after its lease has ended. One that is removed before does not go on without a lease.
 //! - After its data was lost the directory is in *grace*: only re-assertions make bindings.
 
 mod ended;

@@ -39,8 +39,9 @@ pub struct Witness {
     /// As many as the directory has leases.
     leases: BTreeMap<ShardId, Sighting>,
     orphaned: BTreeMap<(ShardId, Incarnation), Instant>,
-    /// Shards of the topology that had no lease yet in this life of the directory.
-    awaited: BTreeSet<ShardId>,
+    /// Since when shards were seen with a lease, first, in this life of the directory.
+    arrived: BTreeMap<ShardId, Instant>,
+    topology: BTreeSet<ShardId>,
 }
 
 impl Witness {
@@ -48,11 +49,9 @@ impl Witness {
     pub fn handle_view(&mut self, view: &View, now: Instant) {
         let gap = self.looked.is_none_or(|looked| now > looked + GAP);
         if gap || self.directory != Some(view.directory) {
-            let awaited = view.topology.iter().map(|shard| shard.id.clone());
             *self = Self {
                 directory: Some(view.directory),
                 since: Some(now),
-                awaited: awaited.collect(),
                 ..Self::default()
             };
         }
@@ -71,28 +70,14 @@ impl Witness {
             let seen = before.get(&lease.shard).filter(same).copied();
             self.leases
                 .insert(lease.shard.clone(), seen.unwrap_or(fresh));
-            self.awaited.remove(&lease.shard);
+            self.arrived.entry(lease.shard.clone()).or_insert(now);
         }
-        self.await_others(view);
+        let shards = view.topology.iter().map(|shard| shard.id.clone());
+        self.topology = shards.collect();
         let before = std::mem::take(&mut self.orphaned);
         for life in &view.orphaned {
             let since = before.get(life).copied().unwrap_or(now);
             self.orphaned.insert(life.clone(), since);
-        }
-    }
-
-    /// A topology that comes or changes during grace names further shards to wait for; those that it
-    /// does not name are not waited for.
-    fn await_others(&mut self, view: &View) {
-        let named = |id: &ShardId| view.topology.iter().any(|shard| shard.id == *id);
-        self.awaited.retain(named);
-        if view.grace {
-            let absent = view
-                .topology
-                .iter()
-                .filter(|shard| !self.leases.contains_key(&shard.id));
-            self.awaited
-                .extend(absent.map(|shard| shard.id.clone()).collect::<Vec<_>>());
         }
     }
 
@@ -127,12 +112,22 @@ impl Witness {
         requests
     }
 
-    /// Every owner from the life before has either re-asserted its rooms or stopped them: without
-    /// hold after one lease; with hold a shard that has not shown up may go on for longer.
+    /// Every owner from the life before has either re-asserted its rooms or stopped them. Without hold
+    /// after one lease. With hold a shard that has not shown up may go on for longer, if more than half
+    /// of all promise to each other; half of all that have been here for a promise's length, and
+    /// promise nothing to those who have not, are in the way of that.
     fn ends_grace(&self, now: Instant) -> bool {
         let over = |wait: Duration| self.since.is_some_and(|since| now >= since + wait);
-        let all_here = !self.hold || self.awaited.is_empty();
-        self.grace && (over(HOLD + LEASE) || all_here && over(LEASE))
+        self.grace && (over(HOLD + LEASE) || self.has_quorum(now) && over(LEASE))
+    }
+
+    fn has_quorum(&self, now: Instant) -> bool {
+        let long = |shard: &&ShardId| {
+            let since = self.arrived.get(*shard);
+            since.is_some_and(|since| now >= *since + LEASE)
+        };
+        let here = self.topology.iter().filter(long).count();
+        !self.hold || (here > 0 && here.saturating_mul(2) >= self.topology.len())
     }
 
     /// What is left, by this clock, of the shard's lease; `None` if it has none.
@@ -150,10 +145,11 @@ impl Witness {
         })
     }
 
-    /// During grace: the shards that are waited for.
+    /// During grace: the shards of which half must come before it ends.
     pub fn awaited(&self) -> impl Iterator<Item = &ShardId> {
         let waits = self.grace && self.hold;
-        self.awaited.iter().filter(move |_| waits)
+        let shards = self.topology.iter().filter(move |_| waits);
+        shards.filter(|shard| !self.arrived.contains_key(*shard))
     }
 }
 

@@ -8,11 +8,16 @@
 //! *keep* it. One that reaches the directory relays the renewal. One that does not promises to claim
 //! nothing for a while; with promises of all, the shard goes on for that long, counted from asking,
 //! less [`MARGIN_MS`]. Whoever does not answer ends it.
+//!
+//! A new life of the directory does not know who knew whom. It lets nobody claim before half of all
+//! shards have a lease in it, and those who go on without one must be more than half: so one is among
+//! both, and its promise says that it has met the new life.
 
 use super::{Duration, Instant, Ownership, RequestId, Topic};
 use crate::ShardId;
 use crate::directory::{
-    DirectoryUnreachable, Incarnation, Life, MARGIN_MS, RENEW_MS, Reply, Request, Roster,
+    DirectoryIncarnation, DirectoryUnreachable, Incarnation, Life, MARGIN_MS, RENEW_MS, Reply,
+    Request, Roster,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -25,7 +30,7 @@ pub const PROMISE_MS: u64 = 3_000;
 /// before the deadline, late enough for one slow answer.
 const PATIENCE_MS: u64 = RENEW_MS + RENEW_MS / 2;
 
-/// Earlier lives of this process that are remembered, to say of them that they are over.
+/// Earlier lives of this process that are remembered, to speak for them.
 const PAST_MAX: usize = 16;
 
 const PROMISE: Duration = Duration::from_millis(PROMISE_MS);
@@ -36,7 +41,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(RENEW_MS);
 /// One shard asks another one to keep it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Keep {
-    /// The asked life; another life of that shard cannot speak for it.
+    /// The asked life; a later life of the same process can speak for it, another process cannot.
     pub life: Incarnation,
     /// The asking shard's renewal, to be relayed if possible.
     pub renewal: Request,
@@ -51,9 +56,9 @@ pub enum Kept {
     Promised {
         /// Milliseconds.
         for_ms: u64,
+        /// The directory life it knows. It promises nothing to those who know another one.
+        directory: Option<DirectoryIncarnation>,
     },
-    /// It is not that life any more, and that life claims nothing ever again.
-    LifeOver,
     /// It cannot say.
     No,
 }
@@ -99,6 +104,8 @@ pub(super) struct Hold {
     renewed: Option<Instant>,
     /// The last renewal has failed.
     failed: bool,
+    /// In the topology.
+    shards: u32,
     /// No hold beyond.
     limit: Option<Instant>,
     /// Our promise: no claims until then.
@@ -107,10 +114,12 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    pub(super) fn renewed(&mut self, sent_at: Instant, limit: Option<Instant>) {
+    pub(super) fn renewed(&mut self, sent_at: Instant, limit: Option<Instant>, shards: u32) {
+        self.shards = shards;
         self.renewed = self.renewed.max(Some(sent_at));
         self.failed = false;
-        self.limit = self.limit.max(limit);
+        // No limit is a ban: the directory waits for us no longer.
+        self.limit = limit.map(|limit| self.limit.map_or(limit, |before| before.max(limit)));
     }
 
     pub(super) fn renewal_failed(&mut self) {
@@ -165,6 +174,10 @@ impl Hold {
     /// Until when all others have promised to claim nothing. Without others: as long as may be.
     pub(super) fn until(&self) -> Option<Instant> {
         let limit = self.limit?;
+        let here = self.peers.len().saturating_add(1);
+        if here.saturating_mul(2) <= usize::try_from(self.shards).unwrap_or(usize::MAX) {
+            return None;
+        }
         let mut until = limit;
         for peer in self.peers.values() {
             until = until.min(peer.promised?);
@@ -250,18 +263,13 @@ impl Ownership {
             return;
         }
         match kept {
-            Kept::Promised { for_ms } => {
+            Kept::Promised { directory, .. } if directory != self.directory => {}
+            Kept::Promised { for_ms, .. } => {
                 let length = Duration::from_millis(for_ms.min(PROMISE_MS)).saturating_sub(MARGIN);
                 if let Some(peer) = self.hold.peers.get_mut(shard)
                     && peer.life.incarnation == *life
                 {
                     peer.promised = peer.promised.max(Some(sent.sent_at + length));
-                }
-            }
-            Kept::LifeOver => {
-                let same = |peer: &Peer| peer.life.incarnation == *life;
-                if self.hold.peers.get(shard).is_some_and(same) {
-                    self.hold.peers.remove(shard);
                 }
             }
             Kept::Relayed(_) | Kept::No => {}
@@ -270,18 +278,16 @@ impl Ownership {
 
     /// Another shard asks to be kept.
     pub fn handle_keep(&mut self, keep: Keep, now: Instant) -> KeepDuty {
-        if self.hold.past.contains(&keep.life) {
-            return KeepDuty::Answer(Kept::LifeOver);
-        }
+        let is_ours = keep.life == self.incarnation || self.hold.past.contains(&keep.life);
         let is_renewal = matches!(keep.renewal, Request::Renew { .. });
-        if keep.life != self.incarnation || !is_renewal || self.resigned() {
+        if !is_ours || !is_renewal || self.resigned() {
+            return KeepDuty::Answer(Kept::No);
+        }
+        if self.outlived(&keep.renewal) {
             return KeepDuty::Answer(Kept::No);
         }
         if self.leased && !self.past_end(now) && !self.hold.in_trouble(now) {
             return KeepDuty::Relay(keep.renewal);
-        }
-        if self.outlived(&keep.renewal) {
-            return KeepDuty::Answer(Kept::No);
         }
         KeepDuty::Answer(self.promise(now))
     }
@@ -306,7 +312,10 @@ impl Ownership {
 
     fn promise(&mut self, now: Instant) -> Kept {
         self.hold.promised = self.hold.promised.max(Some(now + PROMISE));
-        Kept::Promised { for_ms: PROMISE_MS }
+        Kept::Promised {
+            for_ms: PROMISE_MS,
+            directory: self.directory,
+        }
     }
 
     /// We have promised to claim nothing: not even what was granted meanwhile is taken.

@@ -15,6 +15,12 @@ use crate::directory::{
 /// that is cut off must end within a minute.
 const TTL_MS_MAX: u64 = 60_000;
 
+/// How far the shard may go without a lease.
+struct Allowed {
+    hold_ms: u64,
+    shards: u32,
+}
+
 pub(super) type Outcome = Result<Reply, DirectoryUnreachable>;
 
 impl Ownership {
@@ -70,6 +76,7 @@ impl Ownership {
                 directory,
                 ttl_ms,
                 hold_ms,
+                shards,
                 drain,
                 roster,
                 ..
@@ -78,7 +85,8 @@ impl Ownership {
                 if self.directory.is_none_or(|known| known == directory)
                     && self.take_lease(directory, ttl_ms, sent.sent_at, now)
                 {
-                    self.take_news(sent.sent_at, hold_ms, roster, drain, now);
+                    let allowed = Allowed { hold_ms, shards };
+                    self.take_news(sent.sent_at, allowed, roster, drain, now);
                 }
             }
             // `adopt` has made the next renewal due.
@@ -152,14 +160,14 @@ impl Ownership {
     fn take_news(
         &mut self,
         sent_at: Instant,
-        hold_ms: u64,
+        Allowed { hold_ms, shards }: Allowed,
         roster: Option<Roster>,
         drain: Option<Drain>,
         now: Instant,
     ) {
         let length = Duration::from_millis(hold_ms.min(HOLD_MS));
         let limit = (hold_ms > 0).then(|| sent_at + length);
-        self.hold.renewed(sent_at, limit);
+        self.hold.renewed(sent_at, limit, shards);
         // Until the directory knows that we know them, those who came cannot take over from us.
         if roster.is_some_and(|roster| self.hold.learn(roster, now)) && hold_ms > 0 {
             self.renew_at = self.renew_at.min(now);

@@ -44,6 +44,7 @@ fn leased(directory: DirectoryIncarnation) -> Reply {
         // A deadline of 4500.
         ttl_ms: 5_250,
         hold_ms: 0,
+        shards: 1,
         generation: 1,
         grace: false,
         drain: None,
@@ -748,6 +749,7 @@ fn leased_with_others(version: u64, lives: &[(&str, Incarnation)]) -> Reply {
         directory: D1,
         ttl_ms: 3_000,
         hold_ms: 60_000,
+        shards: 1,
         generation: 1,
         grace: false,
         drain: None,
@@ -756,7 +758,10 @@ fn leased_with_others(version: u64, lives: &[(&str, Incarnation)]) -> Reply {
 }
 
 fn promised() -> Result<Kept, DirectoryUnreachable> {
-    Ok(Kept::Promised { for_ms: PROMISE_MS })
+    Ok(Kept::Promised {
+        for_ms: PROMISE_MS,
+        directory: Some(D1),
+    })
 }
 
 impl Script {
@@ -835,13 +840,67 @@ fn a_hold_needs_the_promise_of_everybody_and_ends_when_one_is_silent() {
 }
 
 #[test]
-fn a_life_that_is_over_need_not_promise() {
+fn the_promise_of_one_that_knows_another_directory_life_is_none() {
     let mut script = Script::beside_another();
     let id = script.at(1_000).renewal();
     script.fail(id);
     let question = script.question();
-    script.kept(&question, Ok(Kept::LifeOver));
-    assert_eq!(script.deadline_ms(), Some(60_000), "nobody is left");
+    let other = Kept::Promised {
+        for_ms: PROMISE_MS,
+        directory: Some(D2),
+    };
+    script.kept(&question, Ok(other));
+    assert_eq!(script.deadline_ms(), Some(2_250));
+}
+
+#[test]
+fn half_of_all_shards_do_not_go_on_without_the_directory() {
+    let mut script = Script::new();
+    let id = script.renewal();
+    let Reply::Leased { ttl_ms, roster, .. } = leased_with_others(3, &[("b", OTHER)]) else {
+        panic!("no lease");
+    };
+    script.reply(
+        id,
+        Reply::Leased {
+            directory: D1,
+            ttl_ms,
+            hold_ms: 60_000,
+            shards: 4,
+            generation: 1,
+            grace: false,
+            drain: None,
+            roster,
+        },
+    );
+    let id = script.renewal();
+    script.fail(id);
+    let question = script.question();
+    script.kept(&question, promised());
+    assert_eq!(script.deadline_ms(), Some(2_250));
+}
+
+#[test]
+fn a_later_life_of_the_same_process_speaks_for_an_earlier_one() {
+    let mut script = Script::beside_another();
+    script.at(2_250).timeout();
+    let keep = Keep {
+        life: FIRST,
+        renewal: Request::Renew {
+            holder: Holder {
+                shard: "b".into(),
+                incarnation: OTHER,
+                directory: Some(D1),
+            },
+            renewal: Renewal::default(),
+        },
+    };
+    let promise = Kept::Promised {
+        for_ms: PROMISE_MS,
+        directory: Some(D1),
+    };
+    let duty = script.machine.handle_keep(keep, script.now);
+    assert_eq!(duty, KeepDuty::Answer(promise));
 }
 
 #[test]
@@ -898,7 +957,10 @@ fn who_reaches_the_directory_relays_and_who_does_not_promises_and_keeps_the_prom
     assert_eq!(script.machine.handle_keep(keep(FIRST), script.now), relay);
     let unknown = script.machine.handle_keep(keep(OTHER), script.now);
     assert_eq!(unknown, KeepDuty::Answer(Kept::No));
-    let promise = Kept::Promised { for_ms: 3_000 };
+    let promise = Kept::Promised {
+        for_ms: 3_000,
+        directory: Some(D1),
+    };
     assert_eq!(script.machine.relay_failed(script.now), promise);
     // It claims nothing until then.
     script.machine.acquire(room("retro"), script.now);
@@ -943,6 +1005,21 @@ fn a_claim_on_its_way_is_not_sent_again_because_of_a_promise() {
 }
 
 #[test]
+fn a_shard_that_is_told_not_to_go_on_without_a_lease_does_not() {
+    let mut script = Script::new();
+    let id = script.renewal();
+    script.reply(id, leased_with_others(3, &[]));
+    assert_eq!(
+        script.deadline_ms(),
+        Some(60_000),
+        "alone: as long as may be"
+    );
+    let id = script.renewal();
+    script.reply(id, leased(D1));
+    assert_eq!(script.deadline_ms(), Some(4_500));
+}
+
+#[test]
 fn who_slept_while_its_lease_ended_gets_no_promise() {
     let mut script = Script::beside_another();
     let keep = |shard: &str, incarnation| Keep {
@@ -960,7 +1037,10 @@ fn who_slept_while_its_lease_ended_gets_no_promise() {
     script.fail(id);
     let now = script.now;
     let mut answer = |keep| script.machine.handle_keep(keep, now);
-    let promise = KeepDuty::Answer(Kept::Promised { for_ms: PROMISE_MS });
+    let promise = KeepDuty::Answer(Kept::Promised {
+        for_ms: PROMISE_MS,
+        directory: Some(D1),
+    });
     assert_eq!(answer(keep("b", OTHER)), promise);
     let no = KeepDuty::Answer(Kept::No);
     assert_eq!(answer(keep("b", Incarnation(501))), no);
@@ -1053,6 +1133,7 @@ fn an_order_to_drain_is_told_once() {
         directory: D1,
         ttl_ms: 3_000,
         hold_ms: 0,
+        shards: 1,
         generation: 1,
         grace: false,
         drain: drain.clone(),

@@ -17,9 +17,14 @@ if not same then
     for _, shard in ipairs(call('HKEYS', DRAINS)) do
         if not listed[shard] then call('HDEL', DRAINS, shard) end
     end
-    -- The operator says that they do not exist any more.
+    -- The operator says that they do not exist any more. One that had its lease when it was removed is
+    -- not meant: it may have gone on without one since.
+    local removed = {}
+    for i = 1, #before, 2 do
+        if not listed[before[i]] then removed[before[i]] = true end
+    end
     for _, orphan in ipairs(call('HKEYS', ORPHANS)) do
-        if not listed[string.match(orphan, '^%d+ (.*)$')] then
+        if removed[string.match(orphan, '^%d+ (.*)$')] then
             call('HSET', ORPHANS, orphan, ANYBODY)
         end
     end

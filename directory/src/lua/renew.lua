@@ -1,7 +1,9 @@
 local shard, incarnation, directory, seq, knows, leaving, rooms, replaces =
     unpack(ARGV, FIRST, FIRST + 7)
 if directory ~= '' and directory ~= life then return { 'stale', life } end
-if has_ended(shard, incarnation) then return { 'no_lease' } end
+if has_ended(shard, incarnation) or call('HEXISTS', ORPHANS, incarnation .. ' ' .. shard) == 1 then
+    return { 'no_lease' }
+end
 if replaces ~= '' and replaces ~= incarnation then end_life(shard, replaces, ANYBODY) end
 
 -- Versions count within one directory life, and none is known that was not there yet.
@@ -41,8 +43,12 @@ version = call('HGET', DIR, 'version')
 local listed = call('HGET', TOPOLOGY, shard)
 local drain = call('HGET', DRAINS, shard)
 if not drain and listed and string.sub(listed, 1, 1) == 'd' then drain = '-' end
+-- Nobody waits for a shard that was removed: it must not go on without a lease.
+local hold = HOLD_MS
+if not listed and call('HLEN', TOPOLOGY) > 0 then hold = '0' end
 local reply = {
-    'leased', life, HOLD_MS, call('HGET', DIR, 'generation') or '0', grace and '1' or '0', drain,
+    'leased', life, hold, tostring(call('HLEN', TOPOLOGY)),
+    call('HGET', DIR, 'generation') or '0', grace and '1' or '0', drain,
 }
 if known_of(version) == version then return reply end
 
@@ -58,5 +64,5 @@ for i = 1, #all, 2 do
         }
     end
 end
-reply[7], reply[8] = version, lives
+reply[8], reply[9] = version, lives
 return reply

@@ -191,12 +191,13 @@ async fn many_lives_of_a_shard_are_remembered_not_all() {
         pair.ask(lapse(&holder("a", life), 1)).await;
     }
     assert_eq!(pair.ask(renew(&holder("a", 5), 2)).await, Reply::NoLease);
+    pair.ask(forget(&holder("a", 4))).await;
     let forgotten = pair.ask(renew(&holder("a", 4), 2)).await;
     assert!(matches!(forgotten, Reply::Leased { .. }));
 }
 
 #[tokio::test]
-async fn a_life_whose_end_was_forgotten_loses_what_it_had_with_the_rest() {
+async fn a_life_whose_rooms_are_remembered_gets_no_lease_however_many_have_ended_since() {
     let mut pair = Pair::new(0, small());
     pair.ask(announce(&["a", "b", "c", "d"])).await;
     pair.ask(Request::EndGrace { directory: LIFE }).await;
@@ -207,10 +208,12 @@ async fn a_life_whose_end_was_forgotten_loses_what_it_had_with_the_rest() {
         pair.ask(renew(&one, 1)).await;
         pair.ask(lapse(&one, 1)).await;
     }
-    // Three shards are remembered.
-    pair.ask(renew(&a, 2)).await;
+    // Three shards are remembered among the ended ones.
+    assert_eq!(pair.ask(renew(&a, 2)).await, Reply::NoLease);
     pair.compare(&[room("room")]).await;
     pair.ask(forget(&a)).await;
+    let again = pair.ask(renew(&a, 3)).await;
+    assert!(matches!(again, Reply::Leased { .. }));
     pair.compare(&[room("room")]).await;
 }
 

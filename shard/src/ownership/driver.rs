@@ -80,7 +80,6 @@ impl OwnershipDriver {
                 let label = match &kept {
                     Ok(Kept::Relayed(_)) => "relayed",
                     Ok(Kept::Promised { .. }) => "promised",
-                    Ok(Kept::LifeOver) => "over",
                     Ok(Kept::No) => "refused",
                     Err(_) => "silent",
                 };

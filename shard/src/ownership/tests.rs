@@ -73,6 +73,7 @@ fn leased(directory: DirectoryIncarnation) -> Reply {
         // 4.5 s less the margin.
         ttl_ms: 5_250,
         hold_ms: 0,
+        shards: 1,
         generation: 1,
         grace: false,
         drain: None,

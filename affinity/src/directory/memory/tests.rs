@@ -164,6 +164,7 @@ fn a_lease_says_its_length_the_topology_and_the_grace() {
         directory: D1,
         ttl_ms: 3_000,
         hold_ms: 0,
+        shards: 3,
         generation: 1,
         grace: true,
         drain: None,

@@ -12,7 +12,8 @@ impl DirectoryState {
         }
         // Its bindings are gone, whatever it believes; and a renewal that was overtaken by its
         // resignation must not keep the next life waiting.
-        if self.ended.contains(&holder.shard, holder.incarnation) {
+        let life = (holder.shard.clone(), holder.incarnation);
+        if self.ended.contains(&life.0, life.1) || self.orphaned.contains_key(&life) {
             return Reply::NoLease;
         }
         if let Some(before) = renewal.replaces
@@ -91,7 +92,8 @@ impl DirectoryState {
         Reply::Leased {
             directory: self.incarnation,
             ttl_ms: LEASE_MS,
-            hold_ms: self.hold_ms,
+            hold_ms: self.hold_of(&holder.shard),
+            shards: u32::try_from(self.topology.len()).unwrap_or(u32::MAX),
             generation: self.generation,
             grace: self.grace,
             drain: self.drain_of(&holder.shard),
@@ -125,9 +127,7 @@ impl DirectoryState {
         if lease.incarnation != incarnation || lease.seq != seq {
             return;
         }
-        // One that the operator has removed is not waited for.
-        let removed = !self.topology.is_empty() && !self.topology.contains_key(shard);
-        let heirs = if self.hold_ms == 0 || removed {
+        let heirs = if self.hold_ms == 0 {
             Heirs::Anybody
         } else {
             Heirs::KnownUpTo(lease.knows)

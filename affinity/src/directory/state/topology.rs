@@ -15,14 +15,17 @@ impl DirectoryState {
             };
         }
         if topology != self.topology {
-            self.topology = topology;
+            let before = std::mem::replace(&mut self.topology, topology);
             self.generation += 1;
             self.version += 1;
             self.drains
                 .retain(|shard, _| self.topology.contains_key(shard));
-            // The operator says that they do not exist any more.
+            // The operator says that they do not exist any more. One that had its lease when it was
+            // removed is not meant: it may have gone on without one since.
+            let removed =
+                |shard: &ShardId| before.contains_key(shard) && !self.topology.contains_key(shard);
             for ((shard, _), heirs) in &mut self.orphaned {
-                if !self.topology.contains_key(shard) {
+                if removed(shard) {
                     *heirs = Heirs::Anybody;
                 }
             }
@@ -56,6 +59,13 @@ impl DirectoryState {
             deadline_unix_ms: None,
         });
         self.drains.get(shard).cloned().or(by_config)
+    }
+
+    /// What the shard may do without a lease. Nothing once the topology does not name it: nobody waits
+    /// for it any more.
+    pub(super) fn hold_of(&self, shard: &ShardId) -> u64 {
+        let removed = !self.topology.is_empty() && !self.topology.contains_key(shard);
+        if removed { 0 } else { self.hold_ms }
     }
 
     /// Whether the shard may get new rooms. One that the topology does not name gets none.

@@ -1,1 +1,146 @@
+use super::*;
+use crate::directory::LeaseView;
+use crate::{Shard, ShardState};
 
+const D1: DirectoryIncarnation = DirectoryIncarnation(1);
+const D2: DirectoryIncarnation = DirectoryIncarnation(2);
+
+fn view(directory: DirectoryIncarnation, leases: &[(&str, u64)]) -> View {
+    let shard = |id: &str| Shard {
+        id: id.into(),
+        url: String::new(),
+        weight: 1,
+        state: ShardState::Active,
+    };
+    let lease = |(id, seq): &(&str, u64)| LeaseView {
+        shard: (*id).into(),
+        incarnation: Incarnation(7),
+        seq: *seq,
+        leaving: false,
+        rooms: 0,
+    };
+    View {
+        directory,
+        grace: false,
+        hold: true,
+        generation: 1,
+        topology: ["a", "b", "c"].map(shard).to_vec(),
+        drains: Vec::new(),
+        leases: leases.iter().map(lease).collect(),
+        orphaned: Vec::new(),
+    }
+}
+
+struct Script {
+    witness: Witness,
+    start: Instant,
+}
+
+impl Script {
+    fn new() -> Self {
+        Self {
+            witness: Witness::default(),
+            start: Instant::now(),
+        }
+    }
+
+    /// Sees `view` four times a second from `from` to `to`; what is said then.
+    fn sees(&mut self, view: &View, from: u64, to: u64) -> Vec<Request> {
+        for ms in (from..=to).step_by(250) {
+            let now = self.start + Duration::from_millis(ms);
+            self.witness.handle_view(view, now);
+        }
+        self.requests(to)
+    }
+
+    fn requests(&self, ms: u64) -> Vec<Request> {
+        self.witness
+            .requests(self.start + Duration::from_millis(ms))
+    }
+}
+
+fn lapse(shard: &str, seq: u64) -> Request {
+    Request::Lapse {
+        directory: D1,
+        shard: shard.into(),
+        incarnation: Incarnation(7),
+        seq,
+    }
+}
+
+#[test]
+fn a_renewal_that_is_seen_for_a_whole_lease_is_the_last_one() {
+    let mut script = Script::new();
+    assert_eq!(script.sees(&view(D1, &[("a", 1)]), 0, 2_750), []);
+    assert_eq!(script.requests(2_999), []);
+    assert_eq!(script.requests(3_000), [lapse("a", 1)]);
+    // Another one came since: it counts from when it was seen.
+    assert_eq!(script.sees(&view(D1, &[("a", 2)]), 3_000, 5_750), []);
+    assert_eq!(script.requests(6_000), [lapse("a", 2)]);
+}
+
+#[test]
+fn time_in_which_nobody_looked_does_not_count() {
+    let mut script = Script::new();
+    let same = view(D1, &[("a", 1)]);
+    script.sees(&same, 0, 2_500);
+    // Slept.
+    assert_eq!(script.sees(&same, 3_750, 6_500), []);
+    assert_eq!(script.requests(6_750), [lapse("a", 1)]);
+}
+
+#[test]
+fn what_was_seen_in_an_earlier_life_of_the_directory_does_not_count() {
+    let mut script = Script::new();
+    script.sees(&view(D1, &[("a", 1)]), 0, 2_750);
+    assert_eq!(script.sees(&view(D2, &[("a", 1)]), 2_750, 5_500), []);
+}
+
+fn grace(leases: &[(&str, u64)]) -> View {
+    View {
+        grace: true,
+        ..view(D1, leases)
+    }
+}
+
+#[test]
+fn grace_ends_when_half_of_the_shards_have_been_there_for_a_lease() {
+    let end = [Request::EndGrace { directory: D1 }];
+    let mut script = Script::new();
+    let one: Vec<View> = (0..60).map(|seq| grace(&[("a", seq)])).collect();
+    for (n, view) in one.iter().enumerate() {
+        let ms = n as u64 * 250;
+        assert_eq!(script.sees(view, ms, ms), [], "one of three, {ms} ms");
+    }
+    let missing: Vec<&ShardId> = script.witness.awaited().collect();
+    assert_eq!(missing, [&ShardId::from("b"), &ShardId::from("c")]);
+    let mut said = Vec::new();
+    for n in 60_u64..=72 {
+        said = script.sees(&grace(&[("a", n), ("b", n)]), n * 250, n * 250);
+        assert!(said.is_empty() || n == 72, "at {n}");
+    }
+    assert_eq!(said, end);
+}
+
+#[test]
+fn without_hold_grace_ends_after_a_lease_whoever_is_there() {
+    let mut script = Script::new();
+    let view = View {
+        hold: false,
+        ..grace(&[])
+    };
+    assert_eq!(script.sees(&view, 0, 2_750), []);
+    assert_eq!(
+        script.requests(3_000),
+        [Request::EndGrace { directory: D1 }]
+    );
+}
+
+#[test]
+fn who_never_comes_is_waited_for_as_long_as_a_hold_can_last() {
+    let mut script = Script::new();
+    let all = HOLD_MS + LEASE_MS;
+    assert_eq!(script.sees(&grace(&[]), 0, all - 250), []);
+    let end = [Request::EndGrace { directory: D1 }];
+    assert_eq!(script.sees(&grace(&[]), all, all), end);
+}
