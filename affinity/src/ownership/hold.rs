@@ -228,6 +228,11 @@ impl Ownership {
         })
     }
 
+    /// The directory does not answer us.
+    pub(super) fn is_in_trouble(&self, now: Instant) -> bool {
+        self.hold.in_trouble(now)
+    }
+
     /// The other shards, as the directory named them last.
     pub fn others(&self) -> impl Iterator<Item = &Life> {
         self.hold.peers.values().map(|peer| &peer.life)

@@ -1093,6 +1093,19 @@ fn a_room_that_is_handed_over_is_nobodys_until_the_directory_has_spoken() {
 }
 
 #[test]
+fn no_room_is_handed_over_while_the_directory_is_silent() {
+    let mut script = Script::beside_another();
+    let id = script.at(1_000).renewal();
+    script.fail(id);
+    let now = script.now;
+    let gives = script
+        .machine
+        .transfer(&room("standup"), "b".into(), OTHER, now);
+    assert!(!gives);
+    assert_eq!(script.owned("standup"), Some(7));
+}
+
+#[test]
 fn a_room_that_may_have_been_handed_over_is_never_taken_back() {
     let mut script = Script::beside_another();
     let now = script.now;

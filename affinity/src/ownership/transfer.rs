@@ -23,7 +23,7 @@ pub(super) struct Transfer {
 impl Ownership {
     /// Hands a room over. From here on it is not ours; [`Event::Moved`], [`Event::Stays`] or
     /// [`Event::Lost`] follows. False: it is not ours to give, or the directory's present life has
-    /// not confirmed it yet.
+    /// not confirmed it yet, or is silent: the room would stand still until it speaks.
     pub fn transfer(
         &mut self,
         room: &RoomKey,
@@ -31,7 +31,7 @@ impl Ownership {
         to_incarnation: Incarnation,
         now: Instant,
     ) -> bool {
-        if self.owned(room, now).is_none() || !self.leased {
+        if self.owned(room, now).is_none() || !self.leased || self.is_in_trouble(now) {
             return false;
         }
         let Some(entry) = self.rooms.get_mut(room) else {
