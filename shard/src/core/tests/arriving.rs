@@ -239,6 +239,17 @@ fn a_room_is_not_taken_where_it_cannot_live() {
     // It had said yes before.
     assert_eq!(core.import_room(state.clone(), Epoch(2), now), Ok(()));
     assert_eq!(refusal(&mut core), ImportRefusal::Here);
+    // Another life of it, with other ids.
+    let mut taken = Core::new(
+        CoreConfig {
+            seed: 9,
+            ..config()
+        },
+        now,
+    );
+    taken.handle_node_attached(NodeId::new("n1"), now);
+    taken.handle_join(request("ada"), now);
+    assert_eq!(refusal(&mut taken), ImportRefusal::Here);
     core.handle_shutdown(now);
     assert_eq!(refusal(&mut core), ImportRefusal::ShuttingDown);
 }
@@ -246,6 +257,11 @@ fn a_room_is_not_taken_where_it_cannot_live() {
 #[test]
 fn a_room_that_contradicts_itself_is_not_taken() {
     let twice = |state: &mut RoomState| state.participants.push(state.participants[0].clone());
+    let same_sid = |state: &mut RoomState| {
+        let sid = state.participants[0].sid.clone();
+        state.participants[1].media.participant = sid.clone();
+        state.participants[1].sid = sid;
+    };
     let same_name = |state: &mut RoomState| {
         let claims = state.participants[0].claims.clone();
         state.participants[1].claims = claims;
@@ -261,7 +277,14 @@ fn a_room_that_contradicts_itself_is_not_taken() {
         state.participants[1].tracks.push(track.clone());
         state.participants[2].tracks.push(track);
     };
-    let harms: [fn(&mut RoomState); 5] = [twice, same_name, nameless, foreign_media, same_track];
+    let harms: [fn(&mut RoomState); 6] = [
+        twice,
+        same_sid,
+        same_name,
+        nameless,
+        foreign_media,
+        same_track,
+    ];
     for harm in harms {
         let mut state = state();
         harm(&mut state);
@@ -299,11 +322,81 @@ fn a_state_of_another_version_or_size_is_refused_with_its_cause() {
 fn a_room_that_moved_without_anybody_ends_like_an_empty_one() {
     let mut state = state();
     state.participants.clear();
+    state.options.empty_timeout_s = 300;
+    state.options.departure_timeout_s = 5;
     let mut script = Script::new();
     assert_eq!(script.core.import_room(state, Epoch(2), script.now), Ok(()));
-    script.pass(Duration::from_secs(19));
+    script.pass(Duration::from_secs(4));
     script.expect(&[]);
     script.pass(Duration::from_secs(1));
     script.expect(&["room standup closed"]);
     assert_eq!(script.core.poll_timeout(), None);
+}
+
+#[test]
+fn what_concerns_tracks_that_are_gone_is_forgotten_and_who_waits_for_room_still_does() {
+    let mut state = state();
+    let gone = TrackSid::new("TR_gone");
+    let p = &mut state.participants[0];
+    let (sid, own) = (
+        p.sid.clone(),
+        p.tracks.first().map(|track| track.sid.clone()),
+    );
+    p.wishes.insert(gone.clone(), Default::default());
+    p.told_allowed.insert(gone.clone(), true);
+    p.subscriptions.insert(gone);
+    p.subscriptions.extend(own);
+    p.is_starved = true;
+    let before = p.subscriptions.len();
+    let mut script = Script::new();
+    assert_eq!(script.core.import_room(state, Epoch(2), script.now), Ok(()));
+    let p = &script.core.rooms[&room("standup")].participants[&sid];
+    assert!(p.wishes.is_empty() && p.told_allowed.is_empty() && p.is_starved);
+    assert!(p.subscriptions.len() < before);
+    let subscribed = &p.subscriptions;
+    assert!(p.tracks.keys().all(|own| !subscribed.contains(own)));
+    script.outputs();
+    // It gets what is free by now.
+    script.pass(Duration::from_millis(100));
+    assert!(!script.core.rooms[&room("standup")].participants[&sid].is_starved);
+}
+
+#[test]
+fn a_track_whose_section_was_found_on_the_way_is_shown_to_the_room() {
+    let mut state = state();
+    let owner = state.participants.iter_mut().find(|p| p.tracks.len() == 1);
+    let owner = owner.unwrap();
+    owner.tracks[0].info.mid.clear();
+    let bound = LateSignal::Bound {
+        participant: owner.sid.clone(),
+        track: owner.tracks[0].sid.clone(),
+        mid: "3".into(),
+        mime: "audio/opus".into(),
+    };
+    let mut script = Script::new();
+    assert_eq!(script.core.import_room(state, Epoch(2), script.now), Ok(()));
+    assert_eq!(script.core.rooms()[0].tracks, 2);
+    let key = room("standup");
+    script
+        .core
+        .handle_late(&key, vec![bound.clone(), bound], script.now);
+    assert_eq!(script.core.rooms()[0].tracks, 3);
+}
+
+#[test]
+fn the_media_of_somebody_else_is_no_answer() {
+    let (mut script, peers) = arrived();
+    script.outputs();
+    script.attempt(back("p0", &peers[0].sid));
+    script.expect(&["pull p0"]);
+    let media = state().participants[0].media.clone();
+    let media = proto::media::CarriedMedia {
+        participant: peers[1].sid.clone(),
+        ..media
+    };
+    let (key, now) = (room("standup"), script.now);
+    script
+        .core
+        .handle_pulled(&key, &peers[0].sid, Some((media, Vec::new())), now);
+    script.expect(&["n1 < prepare p0"]);
 }

@@ -49,6 +49,21 @@ fn a_room_of_thirty_moves() {
 }
 
 #[test]
+fn a_room_that_comes_back_at_once_finds_no_traces_of_its_earlier_stay() {
+    let mut story = Story::meeting(4);
+    let before = story.sids();
+    for _ in 0..4 {
+        story.begin();
+        story.complete();
+        story.everybody_comes_back();
+        story.assert_nobody_left();
+    }
+    assert_eq!(story.sids(), before);
+    story.pass(Duration::from_secs(40));
+    story.assert_nobody_left();
+}
+
+#[test]
 fn media_goes_on_for_five_seconds_at_most_if_somebody_does_not_come() {
     let mut story = Story::meeting(3);
     story.begin();
@@ -334,8 +349,10 @@ fn snapshot(story: &Story) -> String {
         info.tracks
             .iter_mut()
             .for_each(|track| track.version = None);
+        let heard = p.tracks.values().map(|track| track.has_had_subscriber);
+        let heard: Vec<bool> = heard.collect();
         format!(
-            "{info:?} {:?} {:?} {:?} {:?} {:?} {} {}",
+            "{info:?} {heard:?} {:?} {:?} {:?} {:?} {:?} {} {}",
             p.claims,
             p.wishes,
             p.told_allowed,

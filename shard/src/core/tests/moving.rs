@@ -345,3 +345,85 @@ fn a_drain_waits_for_a_room_that_may_still_stay() {
     script.pass(Duration::ZERO);
     script.expect(&["room standup closed"]);
 }
+
+#[test]
+fn a_drain_leaves_an_idle_room_alone_until_it_is_known_that_it_stays() {
+    let (mut script, [ada]) = Script::meeting(["ada"]);
+    script.ask(&ada, Ask::Leave(lk::LeaveRequest::default()));
+    script.outputs();
+    let key = room("standup");
+    assert_eq!(script.core.begin_move(&key, script.now), Ok(()));
+    script.expect(&["n1 < export"]);
+    script.core.set_draining(true, script.now);
+    script.expect(&[]);
+    script.core.cancel_move(&key, script.now);
+    script.pass(Duration::ZERO);
+    script.expect(&["room standup closed"]);
+}
+
+#[test]
+fn a_room_that_is_lost_after_its_node_asks_nothing_of_that_node() {
+    let (mut script, mut node, _ada, _bo) = frozen();
+    export(&mut script, &mut node);
+    assert!(script.core.seal_move(&room("standup")));
+    script.core.handle_node_lost(&NodeId::new("n1"), script.now);
+    script.core.handle_room_lost(&room("standup"), script.now);
+    let lines = script.outputs();
+    assert_eq!(lines[0], "move failed: RoomLost");
+    assert!(
+        lines.iter().all(|line| !line.starts_with("n1 <")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn whoever_cannot_resume_elsewhere_does_not_move_whatever_its_node_exports() {
+    let (mut script, [ada]) = Script::meeting(["ada"]);
+    let connecting = script.join(request("bo"));
+    let mut dual = request("cy");
+    dual.mode = PeerMode::Dual;
+    let dual = script.join(dual);
+    script.event(NodeEvent::Connected {
+        participant: dual.sid.clone(),
+    });
+    script.outputs();
+    let mut node = FakeNode::default();
+    for peer in [&ada, &connecting, &dual] {
+        let holds = super::node::Holds::Transport(PeerMode::Single);
+        node.participants.insert(peer.sid.clone(), holds);
+    }
+    let key = room("standup");
+    assert_eq!(script.core.begin_move(&key, script.now), Ok(()));
+    node.exports.push(script.core.rooms()[0].sid.clone());
+    script.event(node.answer_export().unwrap());
+    script.expect(&["n1 < export", "exported [ada]"]);
+    // Nor does what they ask for.
+    for peer in [&connecting, &dual] {
+        script.ask(peer, Ask::AddTrack(track("cam")));
+        script.bind(peer, &TrackSid::new("TR_x"), "cam");
+    }
+    assert!(script.core.complete_move(&key, script.now));
+    let mut lines = script.outputs();
+    assert_eq!(lines.remove(0), "moved, 0 late");
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "ada x the room has moved",
+            "bo < leave RECONNECT MIGRATION",
+            "bo x the room has moved",
+            "cy < leave RECONNECT MIGRATION",
+            "cy x the room has moved",
+        ]
+    );
+}
+
+#[test]
+fn a_section_that_is_found_while_the_room_stands_still_is_known_at_the_new_shard() {
+    let (mut script, mut node, ada, _bo) = frozen();
+    export(&mut script, &mut node);
+    let mic = script.names.track("mic");
+    script.bind(&ada, &mic, "mic");
+    assert!(script.core.complete_move(&room("standup"), script.now));
+    assert_eq!(script.outputs()[0], "moved, 1 late");
+}

@@ -84,13 +84,15 @@ fn what_was_kept_of_an_earlier_life_of_the_room_wins() {
         ..RoomOptions::default()
     });
     script.attempt(join);
+    // It is kept already.
+    script.expect(&["ada < join []", "n1 < add ada Single"]);
+    script.attempt(request("bo"));
     let room = shown(&mut script);
     assert_eq!(
         (room.metadata.as_str(), room.max_participants),
         ("minutes", 0)
     );
     assert_eq!((room.empty_timeout, room.departure_timeout), (20, 7));
-    script.expect(&["n1 < add ada Single"]);
 }
 
 #[test]
