@@ -9,7 +9,7 @@
 use crate::admit::{Admission, Target, Upgrade, admit, target_of, upgrade_of};
 use crate::answer::Answer;
 use crate::config::UpstreamConfig;
-use crate::directory::Lookout;
+use crate::directory::{Lookout, Picture};
 use crate::hold::{Ending, HOLD_MAX, Held, Holds, KNOCK_EVERY};
 use crate::roll_call::unix_ms;
 use crate::routing::{is_cross_origin, is_page, split};
@@ -140,6 +140,21 @@ impl Shared {
         if journey.held.take().is_some() {
             Ending::Reached.count();
         }
+    }
+
+    /// Resolves when the life that the shard has now is over, as far as the directory knows. What was
+    /// asked of it gets no answer that counts: its rooms are somebody else's, or will be.
+    pub(crate) async fn life_is_over(&self, shard: &ShardId) {
+        let life = |picture: &Picture| picture.lease(shard).map(|lease| lease.incarnation);
+        let mut news = self.lookout.subscribe();
+        let asked = life(&self.lookout.picture());
+        while asked.is_some() && news.changed().await.is_ok() {
+            let picture = self.lookout.picture();
+            if !picture.is_stale() && !picture.is_in_grace() && life(&picture) != asked {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Waits for news of any kind, in a place that the request keeps until it is through. False if

@@ -126,10 +126,17 @@ async fn ask_once(
         read_head(&mut stream).await
     };
     let limit = Duration::from_millis(journey.settings.timeouts.answer_timeout_ms);
-    match timeout(limit, exchange).await {
-        Ok(Ok((head, rest))) => Ok(ShardAnswer { head, rest, stream }),
-        Ok(Err(error)) => Err(error.into_up()),
-        Err(_) => Err(Error::new_up(ErrorType::ReadTimedout)),
+    // A shard that stands still keeps its connections. The client is sent away as soon as its next
+    // try has somewhere to go; what became of this one is unknown.
+    let answer = tokio::select! {
+        biased;
+        answer = timeout(limit, exchange) => answer.ok(),
+        () = shared.life_is_over(shard) => None,
+    };
+    match answer {
+        Some(Ok((head, rest))) => Ok(ShardAnswer { head, rest, stream }),
+        Some(Err(error)) => Err(error.into_up()),
+        None => Err(Error::new_up(ErrorType::ReadTimedout)),
     }
 }
 

@@ -41,7 +41,8 @@ async fn a_room_that_two_shards_serve_is_counted_and_so_is_what_the_directory_do
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_that_moves_between_two_questions_is_no_ghost() {
     let (one, two) = (FakeShard::start("s1").await, FakeShard::start("s2").await);
-    one.tell_rooms(&[r#"[{"room":"mover","epoch":1}]"#, "[]"]);
+    let before = r#"[{"room":"mover","epoch":1}]"#;
+    one.tell_rooms(&[before, before, "[]"]);
     two.tell_rooms(&[r#"[{"room":"mover","epoch":2}]"#]);
     let gateway = TestGateway::start(config(vec![one.config(), two.config()]));
     gateway.claim("s2", "mover").await;

@@ -62,12 +62,16 @@ impl RawShard {
     }
 
     fn gateway(&self) -> TestGateway {
+        self.gateway_waiting(1_000)
+    }
+
+    fn gateway_waiting(&self, answer_timeout_ms: u64) -> TestGateway {
         let mut config = config(vec![shard_config(
             "s1",
             &format!("http://{}", self.address),
         )]);
         config.threads = 2;
-        config.upstream.answer_timeout_ms = 1_000;
+        config.upstream.answer_timeout_ms = answer_timeout_ms;
         TestGateway::start(config)
     }
 }
@@ -264,6 +268,21 @@ async fn a_shard_that_stalls_or_hangs_up_is_a_503_in_time() {
             begun.elapsed()
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_stands_still_is_a_503_as_soon_as_its_lease_has_ended() {
+    let shard = RawShard::start(Manner::Stall).await;
+    let gateway = shard.gateway_waiting(30_000);
+    gateway.renew("s1").await;
+    let begun = Instant::now();
+    // The gateway has seen the lease.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let answer = refused(&gateway, &handshake("standup")).await;
+    assert_eq!((answer.status, answer.shard()), (503, "s1"), "{answer:?}");
+    let took = begun.elapsed();
+    let expected = Duration::from_secs(3)..Duration::from_secs(6);
+    assert!(expected.contains(&took), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
