@@ -38,6 +38,7 @@ mod snapshot;
 mod tls;
 mod tunnel;
 mod watch;
+mod way;
 
 pub use config::{
     CertificateConfig, Config, ListenConfig, ShardConfig, ShardStateConfig, TlsConfig,

@@ -6,7 +6,8 @@
 
 use crate::admit::{Admission, Upgrade};
 use crate::forward::{prepare_answer, prepare_request};
-use crate::journey::{Journey, OpenWebSocket, REDIRECT, Shared};
+use crate::journey::{Journey, OpenWebSocket, REDIRECT};
+use crate::way::Shared;
 use affinity::ShardId;
 use async_trait::async_trait;
 use http::{Method, StatusCode};

@@ -5,7 +5,7 @@
 //! one join in some hundreds under load ends with its handshake. Here the 101 comes first, always.
 //!
 //! Owns: the exchange with the shard, the relay, and the connection of the client from its head on.
-//! Must not: route, refuse, sign or log in its own way; that is `journey.rs`.
+//! Must not: route, refuse, sign or log in its own way; that is `way.rs` and `journey.rs`.
 
 mod exchange;
 mod handshake;
@@ -17,7 +17,8 @@ use crate::admit::Admission;
 use crate::answer::head_to_wire;
 use crate::farewell;
 use crate::forward::prepare_answer;
-use crate::journey::{Journey, OpenWebSocket, Shared};
+use crate::journey::{Journey, OpenWebSocket};
+use crate::way::Shared;
 use affinity::{Refusal, ShardId};
 use bytes::BytesMut;
 use exchange::{Origin, ShardAnswer};
