@@ -288,7 +288,7 @@ impl Driver {
                 epoch,
                 late,
                 answer,
-            } => self.handle_handed(*pin, epoch, late, answer, now),
+            } => self.handle_handed(&pin, epoch, late, answer, now),
             Input::Answered(answered) => self.handle_answered(*answered, now),
             Input::Leave => self.begin_leaving(now),
             Input::Shutdown => self.begin_shutdown(now),

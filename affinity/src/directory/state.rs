@@ -176,7 +176,7 @@ impl DirectoryState {
                 shard,
                 incarnation,
             } => self.witnessed(directory, |state| state.forget(&shard, incarnation)),
-            Request::SetDrain { shard, drain } => self.set_drain(shard, drain),
+            Request::SetDrain { shard, drain } => self.set_drain(&shard, drain),
         }
     }
 

@@ -51,7 +51,7 @@ impl Ownership {
             Topic::Claim(room) => self.claim_answered(id, room, &sent, reply, fresh, now),
             Topic::Reassert(room) => self.reassert_answered(id, room, &sent, reply, fresh, now),
             Topic::Release(room) => self.release_answered(id, room, &reply, now),
-            Topic::Transfer(room) => self.transfer_answered(id, room, &sent, reply, fresh, now),
+            Topic::Transfer(room) => self.transfer_answered(id, room, &sent, &reply, fresh, now),
             Topic::Stray => {}
             Topic::Resign => self.resign_answered(&sent, &reply, now),
         }

@@ -63,7 +63,7 @@ impl Ownership {
         id: RequestId,
         room: RoomKey,
         sent: &InFlight,
-        reply: Outcome,
+        reply: &Outcome,
         fresh: Incarnation,
         now: Instant,
     ) {
@@ -82,7 +82,7 @@ impl Ownership {
         let (epoch, unsettled) = (*epoch, transfer.unsettled);
         match reply {
             Ok(Reply::Transferred { epoch: next }) => {
-                let to = transfer.to.clone();
+                let (to, next) = (transfer.to.clone(), *next);
                 self.rooms.remove(&room);
                 self.events.push_back(Event::Moved {
                     room,

@@ -413,18 +413,18 @@ impl Driver {
     /// The other shard says that the room is ours, and the directory has said so, too.
     pub(super) fn handle_handed(
         &mut self,
-        pin: Pin,
+        pin: &Pin,
         epoch: Epoch,
         late: Vec<LateSignal>,
         answer: oneshot::Sender<PeerReply>,
         now: Instant,
     ) {
         let mut reply = PeerReply::Yes;
-        if self.stopping || !self.take_up(&pin, now) {
+        if self.stopping || !self.take_up(pin, now) {
             reply = no("the room is not this shard's");
         } else {
             if !self.core.is_live(&pin.room) {
-                self.inherit(&pin, now);
+                self.inherit(pin, now);
             }
             if self.core.is_live(&pin.room) {
                 self.core.handle_late(&pin.room, late, now);

@@ -36,17 +36,17 @@ impl DirectoryState {
         }
     }
 
-    pub(super) fn set_drain(&mut self, shard: ShardId, drain: Option<Drain>) -> Reply {
-        if !self.topology.contains_key(&shard) {
+    pub(super) fn set_drain(&mut self, shard: &ShardId, drain: Option<Drain>) -> Reply {
+        if !self.topology.contains_key(shard) {
             return Reply::Refused {
                 reason: format!("there is no shard `{shard}`: `anteroom shards ls` lists them"),
             };
         }
         let before = match drain {
             Some(drain) => self.drains.insert(shard.clone(), drain),
-            None => self.drains.remove(&shard),
+            None => self.drains.remove(shard),
         };
-        if before != self.drains.get(&shard).cloned() {
+        if before.as_ref() != self.drains.get(shard) {
             self.version += 1;
         }
         Reply::Done
