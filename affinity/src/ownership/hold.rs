@@ -100,6 +100,8 @@ pub(super) struct Hold {
     /// Version of the roster at the present directory life; 0: none yet.
     pub(super) knows: u64,
     peers: BTreeMap<ShardId, Peer>,
+    /// Who had a lease by the last news of the present directory life; kept when our own lease ends.
+    met: Option<BTreeMap<ShardId, Incarnation>>,
     /// Send time of the last renewal that succeeded.
     renewed: Option<Instant>,
     /// The last renewal has failed.
@@ -132,6 +134,12 @@ impl Hold {
             return false;
         }
         self.knows = roster.version;
+        let lives = roster.lives.iter();
+        self.met = Some(
+            lives
+                .map(|life| (life.shard.clone(), life.incarnation))
+                .collect(),
+        );
         let mut before = std::mem::take(&mut self.peers);
         for life in roster.lives {
             let known = before
@@ -152,12 +160,18 @@ impl Hold {
     /// A new directory life, or no lease at all: nothing of this can extend anything any more. What
     /// we have promised stays promised.
     pub(super) fn reset(&mut self) {
-        let (promised, past) = (self.promised, std::mem::take(&mut self.past));
         *self = Self {
-            promised,
-            past,
+            promised: self.promised,
+            past: std::mem::take(&mut self.past),
+            met: self.met.take(),
             ..Self::default()
         };
+    }
+
+    /// The directory has a new life: whom we have met in the one before says nothing any more.
+    pub(super) fn reset_all(&mut self) {
+        self.reset();
+        self.met = None;
     }
 
     pub(super) fn life_over(&mut self, life: Incarnation) {
@@ -303,9 +317,10 @@ impl Ownership {
         let Request::Renew { holder, .. } = renewal else {
             return true;
         };
-        let known = self.hold.peers.get(&holder.shard);
-        let leased = known.is_some_and(|peer| peer.life.incarnation == holder.incarnation);
-        self.hold.knows > 0 && holder.directory == self.directory && !leased
+        let Some(met) = self.hold.met.as_ref() else {
+            return false;
+        };
+        holder.directory == self.directory && met.get(&holder.shard) != Some(&holder.incarnation)
     }
 
     /// The relayed renewal got no answer: then the directory is out of our reach, too.

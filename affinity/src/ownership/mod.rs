@@ -518,7 +518,7 @@ impl Ownership {
         self.deadline = self.end();
         self.directory = Some(current);
         self.leased = false;
-        self.hold.reset();
+        self.hold.reset_all();
         self.renew_at = now;
         self.interrupt_transfers();
         let Some(deadline) = self.deadline else {

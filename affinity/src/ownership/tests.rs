@@ -1045,6 +1045,13 @@ fn who_slept_while_its_lease_ended_gets_no_promise() {
     let no = KeepDuty::Answer(Kept::No);
     assert_eq!(answer(keep("b", Incarnation(501))), no);
     assert_eq!(answer(keep("c", OTHER)), no, "its rooms may be ours by now");
+    // Nor when our own lease has ended.
+    script.at(4_000).timeout();
+    assert_ne!(script.machine.incarnation(), FIRST);
+    let now = script.now;
+    let mut answer = |keep| script.machine.handle_keep(keep, now);
+    assert_eq!(answer(keep("c", OTHER)), no);
+    assert_ne!(answer(keep("b", OTHER)), no);
 }
 
 #[test]
