@@ -256,8 +256,9 @@ impl Ownership {
         let Some(entry) = self.rooms.get_mut(&room) else {
             return;
         };
+        // What was handed over is wanted, even if nobody waits for it any more.
         let wanted = entry.wanted.is_some();
-        if wanted && !promised {
+        if (wanted || from.is_some()) && !promised {
             *entry = Room::owned(epoch);
             self.events.push_back(Event::Granted {
                 room,

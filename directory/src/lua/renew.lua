@@ -43,9 +43,9 @@ version = call('HGET', DIR, 'version')
 local listed = call('HGET', TOPOLOGY, shard)
 local drain = call('HGET', DRAINS, shard)
 if not drain and listed and string.sub(listed, 1, 1) == 'd' then drain = '-' end
--- Nobody waits for a shard that was removed: it must not go on without a lease.
+-- Nobody waits for a shard that the topology does not name: it must not go on without a lease.
 local hold = HOLD_MS
-if not listed and call('HLEN', TOPOLOGY) > 0 then hold = '0' end
+if not listed then hold = '0' end
 local reply = {
     'leased', life, hold, tostring(call('HLEN', TOPOLOGY)),
     call('HGET', DIR, 'generation') or '0', grace and '1' or '0', drain,

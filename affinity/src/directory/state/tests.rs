@@ -123,6 +123,11 @@ fn a_shard_that_is_removed_while_it_serves_is_told_not_to_go_on_and_is_waited_fo
     let mut script = Script::new(&["a", "b"]);
     script.announce(&["b"]);
     assert_eq!(script.renew("a", 0).0, 0);
+
+    // Nor does anybody while the topology is lost.
+    let limits = DirectoryLimits::default();
+    script.state = DirectoryState::new(D, Epoch(0), true, HOLD_MS, limits);
+    assert_eq!(script.renew("a", 0).0, 0);
 }
 
 #[test]

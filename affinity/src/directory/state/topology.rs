@@ -61,11 +61,14 @@ impl DirectoryState {
         self.drains.get(shard).cloned().or(by_config)
     }
 
-    /// What the shard may do without a lease. Nothing once the topology does not name it: nobody waits
-    /// for it any more.
+    /// What the shard may do without a lease. Nothing if the topology does not name it: then nobody waits
+    /// for it, and as long as there is none, nobody knows how many more than half are.
     pub(super) fn hold_of(&self, shard: &ShardId) -> u64 {
-        let removed = !self.topology.is_empty() && !self.topology.contains_key(shard);
-        if removed { 0 } else { self.hold_ms }
+        if self.topology.contains_key(shard) {
+            self.hold_ms
+        } else {
+            0
+        }
     }
 
     /// Whether the shard may get new rooms. One that the topology does not name gets none.
