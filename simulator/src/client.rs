@@ -173,7 +173,7 @@ impl World {
                     return;
                 }
                 match answer {
-                    Answer::Accepted { .. } => self.inside(client, gateway),
+                    Answer::Accepted => self.inside(client, gateway),
                     _ => self.failed(client),
                 }
             }

@@ -245,9 +245,7 @@ impl DirectoryNode {
                     holder.directory = Some(present);
                 }
             }
-            (Variant::UnknownLifeInherits, Request::Renew { renewal, .. }) => {
-                renewal.knows = u64::MAX;
-            }
+            (Variant::UnknownLifeInherits, Request::Claim { .. }) => self.forget_all(from, now),
             (Variant::NoGrace, Request::Claim { .. }) => {
                 self.raw(from, Request::EndGrace { directory: present }, now);
             }
@@ -267,6 +265,21 @@ impl DirectoryNode {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Whatever ended lives had is anybody's.
+    fn forget_all(&mut self, from: Node, now: Instant) {
+        if let Reply::View(view) = self.raw(from, Request::Watch, now) {
+            for (shard, incarnation) in view.orphaned {
+                let directory = view.directory;
+                let forget = Request::Forget {
+                    directory,
+                    shard,
+                    incarnation,
+                };
+                self.raw(from, forget, now);
+            }
         }
     }
 

@@ -25,7 +25,7 @@ const VIEW_US: u64 = 1_000_000;
 
 #[derive(Clone, Debug)]
 enum Stage {
-    LookedUp,
+    New,
     Asked {
         shard: usize,
         redirected: bool,
@@ -101,6 +101,11 @@ impl GatewayNode {
             .leases
             .iter()
             .find(|lease| lease.shard == *shard)
+    }
+
+    fn is_drained(&self, shard: &ShardId) -> bool {
+        let view = self.view.as_ref();
+        view.is_some_and(|view| view.drains.iter().any(|(drained, _)| drained == shard))
     }
 
     pub(crate) fn knows(&self, attempt: &Attempt) -> bool {
@@ -201,7 +206,6 @@ impl World {
         let patience = self.params.patience_ms * 1_000;
         let in_us = match what {
             GatewayCall::Watch => 900_000,
-            GatewayCall::Lookup { .. } => 500_000,
             GatewayCall::Said | GatewayCall::Join { .. } => patience,
         };
         self.timer(Node::Gateway(gateway), in_us, Timer::CallOver { call });
@@ -227,11 +231,12 @@ impl World {
     pub(crate) fn gateway_timer(&mut self, gateway: usize, timer: Timer) {
         match timer {
             Timer::Poll => self.poll(gateway),
-            Timer::CallOver { call } => match self.gateways[gateway].calls.remove(&call) {
-                Some(GatewayCall::Watch) => self.poll(gateway),
-                Some(GatewayCall::Lookup { conn }) => self.place_join(gateway, conn),
-                _ => {}
-            },
+            Timer::CallOver { call } => {
+                let over = self.gateways[gateway].calls.remove(&call);
+                if matches!(over, Some(GatewayCall::Watch)) {
+                    self.poll(gateway);
+                }
+            }
             Timer::JoinOver { conn } => {
                 let asked = self.gateways[gateway].conns.get(&conn);
                 if asked.is_some_and(|conn| matches!(conn.stage, Stage::Asked { .. })) {
@@ -276,15 +281,6 @@ impl World {
             (GatewayCall::Watch, Reply::View(view)) => self.see(gateway, view),
             (GatewayCall::Watch, _) => {}
             (_, Reply::Announced { .. }) => self.gateways[gateway].to_announce = false,
-            (GatewayCall::Lookup { conn }, Reply::Bindings(bindings)) => {
-                if let Some(Some(binding)) = bindings.into_iter().next()
-                    && let Some(conn) = self.gateways[gateway].conns.get(&conn)
-                {
-                    let room = conn.attempt.room;
-                    self.gateways[gateway].hints.insert(room, binding.shard);
-                }
-                self.place_join(gateway, conn);
-            }
             _ => {}
         }
     }
@@ -339,41 +335,21 @@ impl World {
     fn connect(&mut self, gateway: usize, attempt: Attempt) {
         self.gateways[gateway].next += 1;
         let number = self.gateways[gateway].next;
-        let stage = Stage::LookedUp;
+        let stage = Stage::New;
         self.gateways[gateway]
             .conns
             .insert(number, Conn { attempt, stage });
-        if let Some(memory) = &self.directory.memory {
-            let bound = memory
-                .owner(&self.rooms[attempt.room])
-                .map(|bound| bound.shard.clone());
-            let hints = &mut self.gateways[gateway].hints;
-            match bound {
-                Some(shard) => hints.insert(attempt.room, shard),
-                None => hints.remove(&attempt.room),
-            };
-            return self.place_join(gateway, number);
-        }
-        if self.hint(gateway, attempt.room).is_some() {
-            return self.place_join(gateway, number);
-        }
-        let rooms = vec![self.rooms[attempt.room].clone()];
-        self.gateway_asks(
-            gateway,
-            GatewayCall::Lookup { conn: number },
-            Request::Lookup { rooms },
-        );
+        self.place_join(gateway, number);
     }
 
-    /// A hint counts while its shard has a lease, as far as is known.
+    /// A hint counts while its shard has a lease and takes rooms, as far as is known. One that takes
+    /// none is named by whoever is asked for a room that it still has.
     fn hint(&self, gateway: usize, room: usize) -> Option<usize> {
         let node = &self.gateways[gateway];
         let shard = node.hints.get(&room)?;
-        let is_old = node.clock.now(self.now) > node.seen_us + VIEW_US;
-        if !is_old && node.lease(shard).is_none() {
-            return None;
-        }
-        self.shard_number(shard)
+        let trusted = !self.is_fresh(gateway)
+            || node.lease(shard).is_some_and(|lease| !lease.leaving) && !node.is_drained(shard);
+        self.shard_number(shard).filter(|_| trusted)
     }
 
     fn place_join(&mut self, gateway: usize, number: u64) {
@@ -451,7 +427,7 @@ impl World {
             return;
         }
         match answer {
-            Answer::Accepted { .. } => {
+            Answer::Accepted => {
                 let since_us = self.gateways[gateway].clock.now(self.now);
                 let shard_life = self.shards[shard].life;
                 let id = self.shards[shard].id.clone();
@@ -486,7 +462,9 @@ impl World {
             }
             Answer::Unavailable { why } => {
                 // It may be idle, and its last owner may take no rooms any more.
-                self.gateways[gateway].hints.remove(&attempt.room);
+                if self.is_fresh(gateway) {
+                    self.gateways[gateway].hints.remove(&attempt.room);
+                }
                 self.unavailable(gateway, number, &why);
             }
             Answer::Refused => self.wait_for(gateway, number, shard),

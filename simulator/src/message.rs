@@ -25,9 +25,7 @@ pub(crate) struct Attempt {
 /// What a shard says to a join.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    Accepted {
-        epoch: Epoch,
-    },
+    Accepted,
     NotOwner {
         owner: ShardId,
     },
@@ -46,7 +44,7 @@ pub(crate) enum Body {
     // Between shards.
     Keep { call: u64, keep: Keep },
     Kept { call: u64, kept: Kept },
-    Offer { call: u64, room: usize },
+    Offer { call: u64 },
     Offered { call: u64, yes: bool },
     Commit { room: usize },
     // Between gateways and shards.
@@ -99,7 +97,6 @@ pub(crate) enum ShardCall {
 pub(crate) enum GatewayCall {
     Watch,
     Said,
-    Lookup { conn: u64 },
     Join { conn: u64 },
 }
 
@@ -113,7 +110,6 @@ pub(crate) enum Timer {
     Waited { room: usize, attempt: Attempt },
     Empty { room: usize, epoch: Epoch },
     StopLost { room: usize, epoch: Epoch },
-    Depart { attempt: Attempt },
     Move,
     LastWords,
     // Gateways.

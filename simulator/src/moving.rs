@@ -113,7 +113,6 @@ impl World {
         let what = ShardCall::Offer { room, to };
         self.call(shard, Node::Shard(number), what, |call| Body::Offer {
             call,
-            room,
         });
     }
 

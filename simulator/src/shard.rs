@@ -181,9 +181,8 @@ impl World {
     pub(crate) fn shard_timer(&mut self, shard: usize, timer: Timer) {
         match timer {
             Timer::Wake { local_us } => {
-                if self.shards[shard].wake_us == Some(local_us) {
-                    self.shards[shard].wake_us = None;
-                }
+                let wake = &mut self.shards[shard].wake_us;
+                *wake = wake.filter(|at_us| *at_us != local_us);
             }
             Timer::CallOver { call } => self.call_over(shard, call),
             Timer::Retry { room } => self.ask_again(shard, room),
@@ -214,7 +213,7 @@ impl World {
                 self.keep(shard, message.from, message.from_life, call, keep)
             }
             Body::Kept { call, kept } => self.kept(shard, call, kept),
-            Body::Offer { call, .. } => {
+            Body::Offer { call } => {
                 let node = &self.shards[shard];
                 let yes = node.stopping.is_none() && node.drain_since_us.is_none();
                 let body = Body::Offered { call, yes };
@@ -328,7 +327,7 @@ impl World {
             self.now,
         );
         self.checker = checker;
-        self.answer(shard, waiter, Answer::Accepted { epoch: owner.epoch });
+        self.answer(shard, waiter, Answer::Accepted);
     }
 
     /// The machine's answer to all who wait for the room.

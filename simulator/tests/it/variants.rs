@@ -127,21 +127,21 @@ fn a_lease_that_comes_back_after_its_end() {
 
 #[test]
 fn a_room_released_before_it_is_stopped() {
-    any(Variant::ReleaseBeforeStop, &SPLIT);
+    let kinds = [Kind::Overlap, Kind::EpochNotNew, Kind::Disagreement];
+    any(Variant::ReleaseBeforeStop, &kinds);
 }
 
 #[test]
 fn hold_without_promises() {
     catches(Variant::HoldWithoutPromises, &SPLIT, |seed| {
         let mut params = busy(seed, Engine::Redis);
-        for other in [1, 2] {
-            params
-                .plan
-                .push((15_000, cut(Link::Shards(0, other), Way::Both, 20_000)));
+        for other in [0, 2] {
+            let link = Link::Shards(1, other);
+            params.plan.push((15_000, cut(link, Way::Both, 20_000)));
         }
         params
             .plan
-            .push((15_000, cut(Link::ShardDirectory(0), Way::Both, 20_000)));
+            .push((15_000, cut(Link::ShardDirectory(1), Way::Both, 20_000)));
         params
     });
 }
@@ -151,7 +151,6 @@ fn a_promise_that_is_broken() {
     catches(Variant::PromiseBroken, &SPLIT, |seed| {
         let mut params = busy(seed, Engine::Redis);
         (params.shards, params.first_shards) = (2, 2);
-        params.patience_ms = 400;
         for round in 0..4 {
             let at = 10_000 + round * 12_000 + seed * 13 % 1_000;
             params
@@ -231,18 +230,16 @@ fn an_old_master_that_still_gives_rooms_away() {
 
 #[test]
 fn a_reassertion_that_replaces() {
-    let kinds = [
-        Kind::Overlap,
-        Kind::EpochNotNew,
-        Kind::Disagreement,
-        Kind::LostWithoutCause,
-    ];
-    any(Variant::ReassertReplaces, &kinds);
+    // It takes much to go wrong: a shard that slept, and a directory that lost everything.
+    catches(Variant::ReassertReplaces, &SPLIT, |seed| {
+        Params::from_seed(1_300 + seed)
+    });
 }
 
 #[test]
 fn requests_without_the_directorys_life() {
-    any(Variant::Untagged, &SPLIT);
+    let kinds = [Kind::Overlap, Kind::EpochNotNew, Kind::Disagreement];
+    any(Variant::Untagged, &kinds);
 }
 
 #[test]
@@ -273,28 +270,38 @@ fn a_witness_that_ignores_renewals() {
 
 #[test]
 fn a_lapse_that_does_not_compare() {
-    let kinds = [Kind::Overlap, Kind::EpochNotNew, Kind::LostWithoutCause];
-    catches(Variant::LapseWithoutCompare, &kinds, |seed| {
-        let mut params = busy(seed, Engine::Redis);
-        (params.gateways, params.late, params.slow) = (2, 50, 100);
-        params.clocks.push(1_000);
-        mute(&mut params, 3_500);
-        params
-    });
+    catches(
+        Variant::LapseWithoutCompare,
+        &[Kind::LostWithoutCause],
+        |seed| {
+            let mut params = busy(seed, Engine::Redis);
+            params.keeps_all = true;
+            params.gateways = 3;
+            params.clocks = vec![1_000; 6];
+            (params.late, params.delay_ms) = (30, 40);
+            let kill = |round: u64| {
+                let shard = usize::try_from(round % 3).unwrap();
+                let down_ms = 2_000;
+                (round * 6_000, Fault::KillShard { shard, down_ms })
+            };
+            params.plan = (2..9).map(kill).collect();
+            params
+        },
+    );
 }
 
+/// Rooms with many joins are always on their way somewhere, and nobody is sure about anything.
 fn moving(seed: u64) -> Params {
     let mut params = busy(seed, Engine::Redis);
-    (params.stay_ms, params.slow, params.loss) = (30_000, 200, 60);
-    for round in 0..12_u64 {
+    (params.rooms, params.clients) = (3, 24);
+    (params.stay_ms, params.loss, params.delay_ms) = (3_000, 60, 300);
+    for round in 0..9_u64 {
         let shard = usize::try_from(round % 3).unwrap();
-        let on = round % 2 == 0;
+        let at = 6_000 + round * 6_000;
+        params.plan.push((at, Fault::Drain { shard, on: true }));
         params
             .plan
-            .push((6_000 + round * 4_000, Fault::Drain { shard, on }));
-        params
-            .plan
-            .push((8_000 + round * 4_000, Fault::Drain { shard, on: false }));
+            .push((at + 5_000, Fault::Drain { shard, on: false }));
     }
     params
 }
