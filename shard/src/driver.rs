@@ -314,17 +314,13 @@ impl Driver {
             overflow,
             pin,
         } = arrival;
-        if self.stopping {
-            turn_away(&outbound);
-            return;
-        }
-        if !self.take_up(&pin, now) {
-            turn_away(&outbound);
+        if self.stopping || !self.take_up(&pin.room, pin.epoch, now) {
+            turn_away(&outbound, join.resume.is_some() && !self.stopping);
             return;
         }
         let mut join = join;
         if !self.core.is_live(&pin.room) {
-            join.stored_options = self.inherit(&pin, now);
+            join.stored_options = self.inherit(&pin.room, pin.epoch, now);
         }
         self.sessions
             .insert(join.session, SessionEntry { outbound, overflow });
@@ -338,13 +334,13 @@ impl Driver {
     }
 
     /// Tells the ownership that the core has the room from now on. False: it is not ours any more.
-    fn take_up(&mut self, pin: &Pin, now: Instant) -> bool {
-        let mut hosting = self.owner.host(&pin.room, pin.epoch, now);
+    fn take_up(&mut self, room: &RoomKey, epoch: Epoch, now: Instant) -> bool {
+        let mut hosting = self.owner.host(room, epoch, now);
         if hosting == Hosting::HeldEarlier {
-            self.core.handle_room_lost(&pin.room, now);
+            self.core.handle_room_lost(room, now);
             // Draining may tell the owner that the room is stopped: say again that it is held.
             self.drain(now);
-            hosting = self.owner.host(&pin.room, pin.epoch, now);
+            hosting = self.owner.host(room, epoch, now);
         }
         hosting != Hosting::NotOurs
     }
@@ -358,6 +354,7 @@ impl Driver {
                         self.core.handle_room_lost(&room, now);
                     }
                 }
+                News::Came { room, epoch } => self.came(&room, epoch, now),
                 News::Moved { room, epoch, to } => self.moved(&room, epoch, &to, now),
                 News::Stays { room } => self.move_refused(&room, now),
                 News::Drain(order) => self.handle_order(order, now),
@@ -555,8 +552,9 @@ fn refusal_text(refusal: JoinRefusal) -> &'static str {
 }
 
 /// The room is not ours any more, or the shard is ending: the client shall come back through the
-/// gateway, which knows who takes it.
-fn turn_away(outbound: &mpsc::Sender<Outbound>) {
+/// gateway, which knows who takes it. One that resumes shall find its session there: a `Leave` would
+/// end it.
+fn turn_away(outbound: &mpsc::Sender<Outbound>, resumes: bool) {
     let leave = LeaveRequest {
         can_reconnect: true,
         reason: DisconnectReason::ServerShutdown.into(),
@@ -565,7 +563,9 @@ fn turn_away(outbound: &mpsc::Sender<Outbound>) {
     };
     let message = Outbound::Message(Box::new(signal_response::Message::Leave(leave)));
     // A fresh queue has room for both; if the session is gone already, nobody is there to tell.
-    let _ = outbound.try_send(message);
+    if !resumes {
+        let _ = outbound.try_send(message);
+    }
     let _ = outbound.try_send(Outbound::Close("the room moved: join again"));
 }
 

@@ -13,7 +13,7 @@ pub(crate) use news::News;
 pub(crate) use pin::{Legacy, Pin};
 
 use affinity::directory::{
-    Directory, DirectoryIncarnation, Epoch, Holder, Incarnation, Life, Reply, Request,
+    Binding, Directory, DirectoryIncarnation, Epoch, Holder, Incarnation, Life, Reply, Request,
 };
 use affinity::ownership::{Keep, KeepDuty, Kept, NoLeaseWhy, Ownership, RefusedWhy};
 use affinity::{RoomKey, ShardId};
@@ -157,11 +157,20 @@ impl Owner {
         let lookup = self.directory.call(Request::Lookup { rooms });
         match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
             Ok(Ok(Reply::Bindings(mut bindings))) => match bindings.pop().flatten() {
+                // Handed over to us a moment ago.
+                Some(owner) if self.is_ours(&owner) => {
+                    self.acquire(pin.room.clone()).await.map(Some)
+                }
                 Some(owner) => Err(RefusedWhy::Owned { shard: owner.shard }),
                 None => Ok(None),
             },
             _ => Err(RefusedWhy::Unknown),
         }
+    }
+
+    fn is_ours(&self, owner: &Binding) -> bool {
+        let holder = self.lock().ownership.holder();
+        holder.shard == owner.shard && holder.incarnation == owner.incarnation
     }
 
     /// The core is about to hold `room`, claimed under `epoch`.

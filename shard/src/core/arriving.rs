@@ -13,6 +13,7 @@ use super::permission::{self, Permission};
 use super::resume::ResumePhase;
 use super::room::Room;
 use super::state::{LateSignal, ParticipantState, RoomState, TrackState};
+use super::tail::TAIL_MAX;
 use super::tracks::Track;
 use super::turn::{Due, Subject, Turn};
 use affinity::RoomKey;
@@ -196,6 +197,7 @@ impl Room {
             turn.node(&room.node, NodeCommand::Deliver { room: sid, data });
         }
         room.take_speakers(state.speakers, turn);
+        room.await_others(turn);
         room.presence_changed(turn);
         room
     }
@@ -271,9 +273,17 @@ impl Room {
         turn.arm(at, Due::Speakers, Subject::Room(self.sid.clone()));
     }
 
-    /// Not everybody who moved with the room is here with its media.
+    fn await_others(&mut self, turn: &mut Turn<'_>) {
+        let at = turn.now + TAIL_MAX;
+        self.awaited_until = Some(at);
+        turn.arm(at, Due::Arrivals, Subject::Room(self.sid.clone()));
+    }
+
+    /// Not everybody who moved with the room is here with its media. Who has not come when the old
+    /// shard's tail is over may take the time of a lost connection: there is nothing left to ask for.
     pub(super) fn is_arriving(&self) -> bool {
-        self.participants.values().any(|p| p.arrival.is_some())
+        let mut arrivals = self.participants.values().filter_map(|p| p.arrival);
+        arrivals.any(|arrival| arrival != Arrival::Awaited || self.awaited_until.is_some())
     }
 
     /// It has no transport at its node yet.

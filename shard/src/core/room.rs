@@ -46,6 +46,8 @@ pub(super) struct Room {
     pub(super) update_at: Option<Instant>,
     pub(super) refill_at: Option<Instant>,
     pub(super) speakers_at: Option<Instant>,
+    /// Until then the old shard can still be asked for those who have not come.
+    pub(super) awaited_until: Option<Instant>,
     /// It is about to go to another shard: nothing changes.
     pub(super) frozen: Option<Box<Frozen>>,
     /// Exports that the node has not answered.
@@ -93,6 +95,7 @@ impl Room {
             update_at: None,
             refill_at: None,
             speakers_at: None,
+            awaited_until: None,
             frozen: None,
             exports_due: 0,
             ended: false,
@@ -186,6 +189,7 @@ impl Room {
                 self.refill_at = None;
                 self.refill(turn);
             }
+            Due::Arrivals if is_due(self.awaited_until, turn.now) => self.awaited_until = None,
             Due::Speakers if is_due(self.speakers_at, turn.now) => {
                 self.speakers_at = None;
                 self.silence_carried(turn);

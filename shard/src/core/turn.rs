@@ -71,6 +71,8 @@ pub(super) enum Due {
     Refill,
     /// Those who spoke before a move must be heard again.
     Speakers,
+    /// Those who have not come with their room can be asked for no longer.
+    Arrivals,
     /// The old shard must have said what it still has of a participant.
     Pull,
     /// A frozen room must have moved.
@@ -89,6 +91,7 @@ impl Due {
             Self::RoomEmpty => "empty room",
             Self::RoomUpdate => "room update",
             Self::Refill => "free subscriptions",
+            Self::Arrivals => "arrivals",
             Self::Speakers => "carried speakers",
             Self::Pull => "pull",
             Self::Thaw => "frozen room",

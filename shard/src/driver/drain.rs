@@ -5,7 +5,9 @@
 
 use super::{Driver, gauge};
 use crate::clock;
-use affinity::directory;
+use crate::core::TAIL_MAX;
+use affinity::directory::{self, Life};
+use affinity::{RoomKey, Topology};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -18,6 +20,10 @@ const LOOK: Duration = Duration::from_millis(200);
 /// told to join again. With the clients' goodbye this stays below the 30 s after which orchestrators
 /// kill.
 const HANDOVER_MAX: Duration = Duration::from_secs(15);
+
+/// How long a shard that ends looks for another one that takes its rooms. A lone shard must not keep its
+/// clients waiting for nothing.
+const HEIRLESS_MAX: Duration = Duration::from_secs(2);
 
 /// Deadlines of a shard that nobody gave another one.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +48,8 @@ pub(crate) struct Drain {
     settings: DrainSettings,
     order: Option<(Cause, Instant)>,
     look_at: Option<Instant>,
+    /// Since when no other shard takes rooms.
+    heirless_since: Option<Instant>,
     /// Told when a shard that ends is empty, or has done what it could.
     empty: Arc<Notify>,
 }
@@ -52,12 +60,30 @@ impl Drain {
             settings,
             order: None,
             look_at: None,
+            heirless_since: None,
             empty,
         }
     }
 
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         self.look_at
+    }
+
+    /// A room has gone, or not: the next one can go.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if self.order.is_some() && self.look_at.is_some() {
+            self.look_at = Some(now);
+        }
+    }
+
+    /// Whether nobody has taken rooms for too long.
+    fn is_alone(&mut self, heirs: bool, now: Instant) -> bool {
+        if heirs {
+            self.heirless_since = None;
+            return false;
+        }
+        let since = *self.heirless_since.get_or_insert(now);
+        now >= since + HEIRLESS_MAX
     }
 
     fn set(&mut self, order: Option<(Cause, Instant)>, now: Instant) {
@@ -109,12 +135,18 @@ impl Driver {
         };
         let left = self.core.rooms().len();
         gauge("anteroom_shard_drain_rooms_left", &self.shard, left);
-        let ended = left == 0 && !self.core.has_tails();
-        if cause == Cause::End && (ended || now >= deadline + HANDOVER_MAX) {
+        let expecting = self.moves.is_expecting(now);
+        let ended = left == 0 && !self.core.has_tails() && !expecting;
+        let due = now >= deadline;
+        let alone = due && self.drain.is_alone(!self.owner.heirs().is_empty(), now);
+        let nobody_takes = alone && self.moves.going() == 0;
+        if cause == Cause::End && (ended || nobody_takes || now >= deadline + HANDOVER_MAX) {
             self.drain.look_at = None;
             self.drain.empty.notify_one();
         }
-        if now >= deadline {
+        // What starts later would be cut off in its tail.
+        let in_time = cause == Cause::Order || now < deadline + HANDOVER_MAX - TAIL_MAX;
+        if due && in_time {
             self.move_some(now);
         }
         self.drain(now);
@@ -127,19 +159,36 @@ impl Driver {
             return;
         }
         let heirs = self.owner.heirs();
-        let Some(ring) = super::moves::ring_of(&heirs) else {
-            return;
-        };
         let rooms = self.core.rooms();
         let ready = rooms
             .iter()
             .filter(|room| !room.moving && self.moves.may_start(&room.room, now));
-        let next: Vec<_> = ready.take(free).map(|room| room.room.clone()).collect();
-        for room in next {
-            let heir = ring.place(&room);
-            if let Some(heir) = heirs.iter().find(|life| Some(&life.shard) == heir) {
-                self.start_move(&room, heir.clone(), now);
+        let mut ready: Vec<RoomKey> = ready.map(|room| room.room.clone()).collect();
+        ready.sort_by_key(|room| self.moves.failed_at(room));
+        let mut rings = Rings::default();
+        for room in ready.into_iter().take(free) {
+            let willing = |life: &&Life| !self.moves.is_refused(&room, &life.shard);
+            let willing: Vec<Life> = heirs.iter().filter(willing).cloned().collect();
+            match rings.place(&room, willing) {
+                Some(heir) => self.start_move(&room, heir, now),
+                None => self.moves.forgive(&room),
             }
         }
+    }
+}
+
+/// Rings over some of the shards. Nearly all rooms ask for the same one.
+#[derive(Default)]
+struct Rings(Vec<(Vec<Life>, Topology)>);
+
+impl Rings {
+    fn place(&mut self, room: &RoomKey, heirs: Vec<Life>) -> Option<Life> {
+        if !self.0.iter().any(|(known, _)| *known == heirs) {
+            let ring = super::moves::ring_of(&heirs)?;
+            self.0.push((heirs.clone(), ring));
+        }
+        let (_, ring) = self.0.iter().find(|(known, _)| *known == heirs)?;
+        let heir = ring.place(room)?;
+        heirs.iter().find(|life| life.shard == *heir).cloned()
     }
 }

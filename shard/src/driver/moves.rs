@@ -13,16 +13,20 @@ use affinity::directory::{Epoch, Life};
 use affinity::{RoomKey, Shard, ShardId, ShardState, Topology};
 use proto::id::ParticipantSid;
 use proto::media::{CarriedData, CarriedMedia};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// How long a room that another shard has said yes to is kept for it.
-const PREPARED_FOR: Duration = Duration::from_secs(10);
+/// How long a room that may come is kept. The other shard waits for the directory as long as its clients
+/// do, and says so if it changes its mind.
+const PREPARED_FOR: Duration = Duration::from_secs(60);
 /// Rooms that may be prepared at one time. Further ones are refused, and tried again.
 const PREPARED_MAX: usize = 64;
-/// How long a room whose move has failed is left in peace.
+/// How long a room whose move has failed is left in peace: it stands still for each try. Doubled each
+/// time.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// At most so long.
+const TRY_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// Rooms whose failed move is remembered; beyond, the memory is thrown away.
 const FAILED_MAX: usize = 20_000;
 /// Where rooms came from, for pulls. As many as may arrive while one is on its way, and more.
@@ -30,7 +34,9 @@ const ORIGINS_MAX: usize = 20_000;
 /// How long clients may come back with media at the old shard.
 const ORIGIN_FOR: Duration = Duration::from_secs(30);
 /// Tries to tell the new shard that a room is its own.
-const COMMIT_TRIES: u32 = 3;
+const COMMIT_TRIES: u32 = 4;
+/// Pause between them.
+const COMMIT_PAUSE: Duration = Duration::from_millis(300);
 
 /// How far a room is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +67,27 @@ struct Prepared {
 
 struct Origin {
     from: Life,
+    /// The other one's claim.
+    epoch: Epoch,
+    /// What was said meanwhile has been taken: once is enough.
+    has_late: bool,
     until: Instant,
+}
+
+/// A room that could not be handed over.
+#[derive(Default)]
+struct Failed {
+    at: Option<Instant>,
+    tries: u32,
+    /// By whom.
+    refused_by: BTreeSet<ShardId>,
+}
+
+impl Failed {
+    fn rests_until(&self) -> Option<Instant> {
+        let doubled = TRY_AGAIN.saturating_mul(1 << self.tries.saturating_sub(1).min(10));
+        Some(self.at? + doubled.min(TRY_AGAIN_MAX))
+    }
 }
 
 /// What another shard said.
@@ -83,7 +109,7 @@ pub(super) struct Moves {
     peers: Peers,
     inputs: mpsc::WeakSender<Input>,
     going: BTreeMap<RoomKey, Going>,
-    failed: BTreeMap<RoomKey, Instant>,
+    failed: BTreeMap<RoomKey, Failed>,
     prepared: BTreeMap<RoomKey, Prepared>,
     origins: BTreeMap<RoomKey, Origin>,
     /// Shards that wait for a participant's last state. They give up after half a second.
@@ -111,15 +137,42 @@ impl Moves {
     }
 
     pub(super) fn may_start(&self, room: &RoomKey, now: Instant) -> bool {
-        let rests = |at: &Instant| now < *at + TRY_AGAIN;
+        let rests = |failed: &Failed| failed.rests_until().is_some_and(|until| now < until);
         !self.going.contains_key(room) && !self.failed.get(room).is_some_and(rests)
     }
 
-    fn fail(&mut self, room: &RoomKey, now: Instant) {
+    /// Rooms with the lower number go first: those that have not failed yet, then the oldest failure.
+    pub(super) fn failed_at(&self, room: &RoomKey) -> Option<Instant> {
+        self.failed.get(room)?.at
+    }
+
+    /// Whether the shard has refused the room since somebody else could be asked.
+    pub(super) fn is_refused(&self, room: &RoomKey, shard: &ShardId) -> bool {
+        let failed = self.failed.get(room);
+        failed.is_some_and(|failed| failed.refused_by.contains(shard))
+    }
+
+    /// All have refused it: they are asked again.
+    pub(super) fn forgive(&mut self, room: &RoomKey) {
+        if let Some(failed) = self.failed.get_mut(room) {
+            failed.refused_by.clear();
+        }
+    }
+
+    /// Whether another shard has been promised that its room will be taken.
+    pub(super) fn is_expecting(&mut self, now: Instant) -> bool {
+        self.forget_old(now);
+        !self.prepared.is_empty()
+    }
+
+    fn fail(&mut self, room: &RoomKey, by: Option<ShardId>, now: Instant) {
         if self.failed.len() >= FAILED_MAX {
             self.failed.clear();
         }
-        self.failed.insert(room.clone(), now);
+        let failed = self.failed.entry(room.clone()).or_default();
+        failed.at = Some(now);
+        failed.tries = failed.tries.saturating_add(1);
+        failed.refused_by.extend(by);
         count("failed");
     }
 
@@ -149,18 +202,18 @@ impl Moves {
                 match peers.tell(&life, &request).await {
                     Ok(PeerReply::Yes) => return,
                     Ok(other) => {
-                        tracing::warn!(?other, shard = %life.shard, "the other shard objects");
-                        return;
+                        tracing::info!(?other, shard = %life.shard, "the other shard objects");
                     }
-                    Err(error) => tracing::debug!(%error, "another shard was not told"),
+                    Err(error) => tracing::info!(%error, "another shard was not told"),
                 }
+                tokio::time::sleep(COMMIT_PAUSE).await;
             }
         });
     }
 
     fn take_prepared(&mut self, room: &RoomKey, from: Epoch) -> Option<Prepared> {
         let fits = self.prepared.get(room)?.epoch == from;
-        self.prepared.remove(room).filter(|_| fits)
+        fits.then(|| self.prepared.remove(room)).flatten()
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -204,7 +257,7 @@ impl Driver {
         };
         if let Err(why) = self.core.begin_move(room, now) {
             tracing::debug!(room = room.as_str(), %why, "the room does not move yet");
-            return self.moves.fail(room, now);
+            return self.moves.fail(room, None, now);
         }
         tracing::info!(room = room.as_str(), to = %to.shard, "the room moves");
         self.owner.set_moving(room, true);
@@ -278,20 +331,16 @@ impl Driver {
         if going.epoch != epoch || going.phase != Phase::Offering {
             return;
         }
-        match answer {
-            Ok(PeerReply::Yes) => {}
-            Ok(other) => {
-                tracing::info!(
-                    room = room.as_str(),
-                    ?other,
-                    "the other shard does not take it"
-                );
-                return self.move_refused(room, now);
-            }
-            Err(error) => {
-                tracing::info!(room = room.as_str(), %error, "the other shard is silent");
-                return self.move_refused(room, now);
-            }
+        let refusal = match answer {
+            Ok(PeerReply::Yes) => None,
+            Ok(other) => Some(format!("{other:?}")),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(refusal) = refusal {
+            let shard = going.to.shard.clone();
+            tracing::info!(room = room.as_str(), %shard, refusal, "the shard does not take it");
+            self.end_move(room, Some(shard), now);
+            return self.core.cancel_move(room, now);
         }
         going.phase = Phase::Transferring;
         let to = going.to.clone();
@@ -302,27 +351,28 @@ impl Driver {
 
     /// The room stays here.
     pub(super) fn move_refused(&mut self, room: &RoomKey, now: Instant) {
-        self.end_move(room, now);
+        self.end_move(room, None, now);
         self.core.cancel_move(room, now);
     }
 
     /// The core has given up by itself.
     pub(super) fn move_failed(&mut self, room: &RoomKey, why: MoveFailure) {
         tracing::info!(room = room.as_str(), %why, "the room does not move");
-        self.end_move(room, Instant::now());
+        self.end_move(room, None, Instant::now());
     }
 
     /// The room is not ours any more, and nobody's that we know.
     pub(super) fn move_lost(&mut self, room: &RoomKey) {
-        self.end_move(room, Instant::now());
+        self.end_move(room, None, Instant::now());
     }
 
-    fn end_move(&mut self, room: &RoomKey, now: Instant) {
+    fn end_move(&mut self, room: &RoomKey, by: Option<ShardId>, now: Instant) {
         let Some(going) = self.moves.going.remove(room) else {
             return;
         };
         self.owner.set_moving(room, false);
-        self.moves.fail(room, now);
+        self.moves.fail(room, by, now);
+        self.drain.hurry(now);
         if going.phase != Phase::Exporting {
             let (room, epoch) = (room.clone(), going.epoch);
             let withdraw = PeerRequest::Withdraw { room, epoch };
@@ -338,6 +388,8 @@ impl Driver {
             tracing::info!(room = room.as_str(), %to, ms, "the room has moved");
             let heir = (going.to, going.epoch);
             self.moves.heirs.insert(room.clone(), heir);
+            self.moves.failed.remove(room);
+            self.drain.hurry(now);
             count("moved");
         }
         if !self.core.complete_move(room, now) {
@@ -419,57 +471,87 @@ impl Driver {
         answer: oneshot::Sender<PeerReply>,
         now: Instant,
     ) {
-        let mut reply = PeerReply::Yes;
-        if self.stopping || !self.take_up(pin, now) {
-            reply = no("the room is not this shard's");
+        // The news that it came is handled before any input: it is here, if its state was kept.
+        let reply = if self.stopping || !self.core.is_live(&pin.room) {
+            no("the room, or its state, is not here")
         } else {
-            if !self.core.is_live(&pin.room) {
-                self.inherit(pin, now);
-            }
-            if self.core.is_live(&pin.room) {
-                self.core.handle_late(&pin.room, late, now);
-            } else {
-                tracing::warn!(
-                    room = pin.room.as_str(),
-                    epoch = epoch.0,
-                    "a room came without its state: its clients join again"
-                );
-                self.owner.stopped(&pin.room);
-                reply = no("the room's state was not kept");
-            }
-        }
+            self.take_late(&pin.room, epoch, late, now);
+            PeerReply::Yes
+        };
         // Whoever asked may have given up.
         let _ = answer.send(reply);
     }
 
+    /// The directory has said that another shard's room is ours. Its clients will come, whoever asked.
+    pub(super) fn came(&mut self, room: &RoomKey, epoch: Epoch, now: Instant) {
+        if self.stopping || self.core.is_live(room) || !self.take_up(room, epoch, now) {
+            return;
+        }
+        self.inherit(room, epoch, now);
+        if !self.core.is_live(room) {
+            tracing::warn!(
+                room = room.as_str(),
+                epoch = epoch.0,
+                "a room came without its state: its clients join again"
+            );
+            self.owner.stopped(room);
+        }
+    }
+
+    /// What clients said to the old shard while the room was on its way; once, and only for the room's
+    /// present life.
+    fn take_late(&mut self, room: &RoomKey, epoch: Epoch, late: Vec<LateSignal>, now: Instant) {
+        let origin = self.moves.origins.get_mut(room);
+        let fits = origin.filter(|origin| origin.epoch == epoch && !origin.has_late);
+        if let Some(origin) = fits {
+            origin.has_late = true;
+            self.core.handle_late(room, late, now);
+        }
+    }
+
     /// Takes what the last owner of a room has left: all of it, if it was handed over. Returns its
     /// options otherwise.
-    pub(super) fn inherit(&mut self, pin: &Pin, now: Instant) -> Option<RoomOptions> {
-        let legacy = self.owner.take_legacy(&pin.room, pin.epoch)?;
+    pub(super) fn inherit(
+        &mut self,
+        room: &RoomKey,
+        epoch: Epoch,
+        now: Instant,
+    ) -> Option<RoomOptions> {
+        let legacy = self.owner.take_legacy(room, epoch)?;
         let prepared = legacy
             .from
-            .and_then(|from| self.moves.take_prepared(&pin.room, from));
-        if let Some(Prepared { state, from, .. }) = prepared {
-            match self.core.import_room(state, pin.epoch, now) {
+            .and_then(|from| self.moves.take_prepared(room, from));
+        if let Some(Prepared {
+            state,
+            from,
+            epoch: theirs,
+            ..
+        }) = prepared
+        {
+            match self.core.import_room(state, epoch, now) {
                 Ok(()) => {
-                    tracing::info!(room = pin.room.as_str(), from = %from.shard, "a room has come");
-                    self.remember_origin(&pin.room, from, now);
+                    tracing::info!(room = room.as_str(), from = %from.shard, "a room has come");
+                    self.remember_origin(room, from, theirs, now);
                     count("came");
                     return None;
                 }
                 Err(error) => {
-                    tracing::warn!(room = pin.room.as_str(), %error, "a room cannot go on here");
+                    tracing::warn!(room = room.as_str(), %error, "a room cannot go on here");
                 }
             }
         }
         serde_json::from_str(&legacy.options?).ok()
     }
 
-    fn remember_origin(&mut self, room: &RoomKey, from: Life, now: Instant) {
+    fn remember_origin(&mut self, room: &RoomKey, from: Life, epoch: Epoch, now: Instant) {
         self.moves.forget_old(now);
         if self.moves.origins.len() < ORIGINS_MAX {
-            let until = now + ORIGIN_FOR;
-            let origin = Origin { from, until };
+            let origin = Origin {
+                from,
+                epoch,
+                has_late: false,
+                until: now + ORIGIN_FOR,
+            };
             self.moves.origins.insert(room.clone(), origin);
         }
     }

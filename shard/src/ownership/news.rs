@@ -14,6 +14,8 @@ use std::time::Instant;
 pub(crate) enum News {
     /// The room is not ours any more: stop it.
     Lost { room: RoomKey, epoch: Epoch },
+    /// Another shard has handed the room over.
+    Came { room: RoomKey, epoch: Epoch },
     /// The room is another shard's now.
     Moved {
         room: RoomKey,
@@ -62,7 +64,12 @@ impl Owner {
                         shared.legacies.insert(room.clone(), (epoch, legacy));
                     }
                     shared.answer(&room, &Ok(epoch));
-                    shared.release_unneeded(&room, now);
+                    if from.is_some() {
+                        // Its clients are on their way: it is taken up whoever asked for it.
+                        shared.news.push_back(News::Came { room, epoch });
+                    } else {
+                        shared.release_unneeded(&room, now);
+                    }
                 }
                 Event::Refused { room, why } => shared.answer(&room, &Err(why)),
                 Event::Lost { room, epoch, why } => {

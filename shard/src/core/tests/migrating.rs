@@ -90,7 +90,8 @@ fn whoever_never_arrives_leaves_after_the_resume_window() {
     }
     story.pass(Duration::from_millis(29_999));
     story.assert_nobody_left();
-    assert!(story.shards[1].core.rooms()[0].moving);
+    // Long before that it may move on.
+    assert!(!story.shards[1].core.rooms()[0].moving);
     story.pass(Duration::from_millis(1));
     assert_eq!(story.people["p0"].view.gone, ["p2"]);
     assert_eq!(story.people["p1"].view.gone, ["p2"]);
