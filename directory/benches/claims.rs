@@ -127,7 +127,11 @@ async fn claims_per_second(
         let name = format!("round {round} room {number:>8}");
         let room = RoomKey::from_claim(name.trim_end(), RoomCase::Sensitive).unwrap();
         let holder = holder.clone();
-        engine.call(Request::Claim { holder, room })
+        engine.call(Request::Claim {
+            holder,
+            room,
+            knows: 0,
+        })
     });
     let granted = |reply| matches!(reply, Ok(Reply::Granted { .. }));
     let mut running = claims.buffer_unordered(IN_FLIGHT);

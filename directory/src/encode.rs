@@ -13,7 +13,15 @@ const NO_DEADLINE: &str = "-";
 pub(crate) fn arguments(request: Request) -> Vec<String> {
     match request {
         Request::Renew { holder, renewal } => renew(&holder, &renewal),
-        Request::Claim { holder, room } => with_room(&holder, room.as_str()),
+        Request::Claim {
+            holder,
+            room,
+            knows,
+        } => {
+            let mut all = with_room(&holder, room.as_str());
+            all.push(knows.to_string());
+            all
+        }
         Request::Reassert {
             holder,
             room,

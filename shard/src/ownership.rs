@@ -116,8 +116,9 @@ impl Owner {
                     pin.epoch = epoch;
                     return Ok(pin);
                 }
-                // Both pass by themselves: right after a start, and after the directory's.
-                Err(why @ (RefusedWhy::NoLease | RefusedWhy::Grace))
+                // They pass by themselves: right after a start, after the directory's, and before we
+                // know that another shard has ended.
+                Err(why @ (RefusedWhy::NoLease | RefusedWhy::Grace | RefusedWhy::Held { .. }))
                     if tokio::time::Instant::now() < deadline =>
                 {
                     late = why;
@@ -339,9 +340,9 @@ impl Shared {
             return;
         }
         self.legacies.remove(room);
-        if self.ownership.owned(room, now).is_some() {
-            self.ownership.release(room, now);
-        }
+        // A wish, too, that nobody has any more.
+        self.waiters.remove(room);
+        self.ownership.release(room, now);
     }
 
     fn answer(&mut self, room: &RoomKey, answer: &Answer) {

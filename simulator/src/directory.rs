@@ -198,9 +198,25 @@ impl DirectoryNode {
                 drain,
                 roster,
             },
-            (Variant::ClaimOverwrites, Request::Claim { holder, room }, Reply::Owned { .. }) => {
+            (
+                Variant::ClaimOverwrites,
+                Request::Claim {
+                    holder,
+                    room,
+                    knows,
+                },
+                Reply::Owned { .. },
+            ) => {
                 self.unbind(from, &room, now);
-                self.raw(from, Request::Claim { holder, room }, now)
+                self.raw(
+                    from,
+                    Request::Claim {
+                        holder,
+                        room,
+                        knows,
+                    },
+                    now,
+                )
             }
             (
                 Variant::ReassertReplaces,
@@ -208,7 +224,15 @@ impl DirectoryNode {
                 Reply::Owned { .. } | Reply::Released,
             ) => {
                 self.unbind(from, &room, now);
-                match self.raw(from, Request::Claim { holder, room }, now) {
+                match self.raw(
+                    from,
+                    Request::Claim {
+                        holder,
+                        room,
+                        knows: u64::MAX,
+                    },
+                    now,
+                ) {
                     Reply::Granted { .. } => Reply::Reasserted,
                     other => other,
                 }

@@ -18,6 +18,7 @@ mod driver;
 mod fault;
 mod gateway;
 mod message;
+pub mod model;
 mod moving;
 mod network;
 mod params;

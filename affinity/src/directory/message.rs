@@ -147,6 +147,9 @@ pub enum Request {
         holder: Holder,
         /// What.
         room: RoomKey,
+        /// Version of the roster that the sender knew: what it knew nothing of it had not promised
+        /// about. A late claim must not take what was left since.
+        knows: u64,
     },
     /// A shard holds this room now, after the directory lost its data. Answers: `Reasserted`,
     /// `Owned`, `Released` (too late: grace is over, or this claim was released), `NoLease`,

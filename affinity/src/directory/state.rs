@@ -67,8 +67,12 @@ struct Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Heirs {
     Anybody,
-    /// Lives born up to this version, and any life of the same shard.
-    KnownUpTo(u64),
+    Known {
+        /// Lives born up to this version, and any life of the same shard;
+        up_to: u64,
+        /// with a claim sent after its sender knew this version, in which the life was gone.
+        since: u64,
+    },
 }
 
 /// The directory without a clock. See the module's first lines.
@@ -136,7 +140,11 @@ impl DirectoryState {
     pub fn handle(&mut self, request: Request) -> Reply {
         match request {
             Request::Renew { holder, renewal } => self.renew(&holder, &renewal),
-            Request::Claim { holder, room } => self.claim(&holder, room),
+            Request::Claim {
+                holder,
+                room,
+                knows,
+            } => self.claim(&holder, room, knows),
             Request::Reassert {
                 holder,
                 room,

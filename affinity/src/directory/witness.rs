@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// A witness that has not looked for this long, milliseconds, starts to count again: the shards could
 /// not reach the directory either, perhaps, and get a whole lease to come back.
-const GAP_MS: u64 = 1_000;
+const GAP_MS: u64 = 1_500;
 
 const LEASE: Duration = Duration::from_millis(LEASE_MS);
 const GAP: Duration = Duration::from_millis(GAP_MS);
@@ -31,7 +31,9 @@ struct Sighting {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Witness {
     directory: Option<DirectoryIncarnation>,
-    /// Since when this life of the directory is looked at without a gap.
+    /// Since when this life of the directory is known.
+    met: Option<Instant>,
+    /// Since when it is looked at without a gap.
     since: Option<Instant>,
     looked: Option<Instant>,
     grace: bool,
@@ -48,12 +50,18 @@ impl Witness {
     /// The directory's answer to a look at it, received at `now`.
     pub fn handle_view(&mut self, view: &View, now: Instant) {
         let gap = self.looked.is_none_or(|looked| now > looked + GAP);
-        if gap || self.directory != Some(view.directory) {
+        if self.directory != Some(view.directory) {
             *self = Self {
                 directory: Some(view.directory),
+                met: Some(now),
                 since: Some(now),
                 ..Self::default()
             };
+        } else if gap {
+            // Lives that have ended do not come back, whoever looks: their time goes on.
+            self.since = Some(now);
+            self.leases.clear();
+            self.arrived.clear();
         }
         self.looked = Some(now);
         self.grace = view.grace;
@@ -117,8 +125,9 @@ impl Witness {
     /// of all promise to each other; half of all that have been here for a promise's length, and
     /// promise nothing to those who have not, are in the way of that.
     fn ends_grace(&self, now: Instant) -> bool {
-        let over = |wait: Duration| self.since.is_some_and(|since| now >= since + wait);
-        self.grace && (over(HOLD + LEASE) || self.has_quorum(now) && over(LEASE))
+        let over = |since: Option<Instant>, wait| since.is_some_and(|since| now >= since + wait);
+        let long = over(self.met, HOLD + LEASE);
+        self.grace && (long || self.has_quorum(now) && over(self.since, LEASE))
     }
 
     fn has_quorum(&self, now: Instant) -> bool {

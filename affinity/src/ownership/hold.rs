@@ -188,8 +188,12 @@ impl Hold {
     /// Until when all others have promised to claim nothing. Without others: as long as may be.
     pub(super) fn until(&self) -> Option<Instant> {
         let limit = self.limit?;
-        let here = self.peers.len().saturating_add(1);
-        if here.saturating_mul(2) <= usize::try_from(self.shards).unwrap_or(usize::MAX) {
+        // Those that the topology does not name do not count: the other side does not count them.
+        let named = self.peers.values().filter(|peer| !peer.life.url.is_empty());
+        let here = named.count().saturating_add(1);
+        if self.shards == 0
+            || here.saturating_mul(2) <= usize::try_from(self.shards).unwrap_or(usize::MAX)
+        {
             return None;
         }
         let mut until = limit;

@@ -165,7 +165,8 @@ impl Ownership {
         drain: Option<Drain>,
         now: Instant,
     ) {
-        let length = Duration::from_millis(hold_ms.min(HOLD_MS));
+        // Less than the directory waits, by what both clocks may be wrong over that time.
+        let length = Duration::from_millis(hold_ms.min(HOLD_MS) / 5 * 4);
         let limit = (hold_ms > 0).then(|| sent_at + length);
         self.hold.renewed(sent_at, limit, shards);
         // Until the directory knows that we know them, those who came cannot take over from us.
@@ -211,7 +212,11 @@ impl Ownership {
                 from,
                 options,
             } => self.granted(room, epoch, from, options, now),
-            Reply::Held { shard } => self.not_granted(room, RefusedWhy::Held { shard }),
+            Reply::Held { shard } => {
+                // Perhaps only because we do not know the latest roster.
+                self.renew_at = self.renew_at.min(now);
+                self.not_granted(room, RefusedWhy::Held { shard });
+            }
             Reply::Owned { shard, .. } => self.not_granted(room, RefusedWhy::Owned { shard }),
             Reply::Grace => self.not_granted(room, RefusedWhy::Grace),
             Reply::Draining => self.not_granted(room, RefusedWhy::Draining),

@@ -146,6 +146,7 @@ impl Ownership {
                 let request = Request::Claim {
                     holder,
                     room: room.clone(),
+                    knows: self.hold.knows,
                 };
                 (claim, Topic::Claim(room), request)
             }

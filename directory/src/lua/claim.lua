@@ -1,4 +1,4 @@
-local shard, incarnation, directory, room = unpack(ARGV, FIRST, FIRST + 3)
+local shard, incarnation, directory, room, knows = unpack(ARGV, FIRST, FIRST + 4)
 if directory ~= life then return { 'stale', life } end
 local mine = lease_of(shard)
 if not mine or mine.incarnation ~= incarnation then return { 'no_lease' } end
@@ -15,8 +15,13 @@ end
 -- Why the shard may not take the room of somebody else; nil if it may.
 local function objection(found)
     if not found.heirs then return { 'owned', found.shard, found.epoch } end
-    if found.heirs == ANYBODY then return nil end
-    if shard == found.shard or not less(found.heirs, mine.born) then return nil end
+    if found.heirs == ANYBODY or shard == found.shard then return nil end
+    local up_to, since = string.match(found.heirs, '^(%d+) (%d+)$')
+    if not less(up_to, mine.born) then
+        -- A late claim: its sender may have promised to leave the room alone after it asked for it.
+        if less(knows, since) then return { 'held', found.shard } end
+        return nil
+    end
     -- One that may is named, so that the gateway's one redirect gets there.
     if lease_of(found.shard) and accepts(found.shard) then
         return { 'owned', found.shard, found.epoch }
@@ -24,7 +29,7 @@ local function objection(found)
     local heir, all = nil, call('HGETALL', LEASES)
     for i = 1, #all, 2 do
         local born = string.match(all[i + 1], '^%d+ %d+ (%d+)')
-        if not less(found.heirs, born) and (not heir or precedes(all[i], heir)) and accepts(all[i])
+        if not less(up_to, born) and (not heir or precedes(all[i], heir)) and accepts(all[i])
         then
             heir = all[i]
         end

@@ -14,7 +14,8 @@
 --   drains    hash    shard -> deadline or "-"
 --   leases    hash    shard -> "incarnation seq born knows leaving rooms"
 --   ended     hash    shard -> "order incarnation incarnation ..."
---   orphans   hash    "incarnation shard" -> "*" (anybody's) or the version up to which heirs were born
+--   orphans   hash    "incarnation shard" -> "*" (anybody's), or the version up to which heirs were born and
+--                     the one that they must know
 --   rooms     hash    room  -> "incarnation epoch from shard"; from is "-" unless handed over
 --   options   hash    room  -> text
 --   stopped   hash    room  -> epoch, during grace
@@ -126,6 +127,15 @@ local function accepts(shard)
     if call('HEXISTS', DRAINS, shard) == 1 then return false end
     local lease = lease_of(shard)
     return not (lease and lease.leaving == '1')
+end
+
+-- What `new_version` will make it.
+local function next_version()
+    local before = call('HGET', DIR, 'version')
+    call('HINCRBY', DIR, 'version', 1)
+    local next = call('HGET', DIR, 'version')
+    call('HSET', DIR, 'version', before)
+    return next
 end
 
 local function new_version()

@@ -254,3 +254,31 @@ async fn names_of_all_kinds_survive() {
     pair.ask(forget(&odd)).await;
     pair.compare(&[room("-"), room("*")]).await;
 }
+
+#[tokio::test]
+async fn a_claim_from_before_a_life_ended_does_not_take_its_rooms() {
+    let mut pair = Pair::running(HOLD_MS).await;
+    let (a, b) = (holder("a", 1), holder("b", 2));
+    let Reply::Leased {
+        roster: Some(before),
+        ..
+    } = pair.ask(renew(&a, 2)).await
+    else {
+        panic!("no roster");
+    };
+    pair.ask(renew_with(&a, 3, |say| say.knows = before.version))
+        .await;
+    granted(&pair.ask(claim(&a, "room")).await);
+    pair.ask(lapse(&a, 3)).await;
+    let late = pair.ask(claim_knowing(&b, "room", before.version)).await;
+    assert_eq!(late, Reply::Held { shard: "a".into() });
+    let Reply::Leased {
+        roster: Some(after),
+        ..
+    } = pair.ask(renew(&b, 9)).await
+    else {
+        panic!("no news");
+    };
+    granted(&pair.ask(claim_knowing(&b, "room", after.version)).await);
+    pair.compare(&[room("room")]).await;
+}

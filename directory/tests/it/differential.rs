@@ -151,7 +151,10 @@ impl Generator {
         }
         let (one, room) = (self.holder(), self.room());
         match kind {
-            28..52 | 83..87 => claim(&one, room),
+            28..52 | 83..87 => {
+                let knows = self.random.random_range(0..self.versions + 3);
+                claim_knowing(&one, room, knows)
+            }
             52..58 => {
                 let epoch = self.epoch();
                 reassert(&one, room, epoch)
@@ -193,7 +196,7 @@ impl Generator {
                 let entry = &mut self.lives[SHARDS.iter().position(is).unwrap()];
                 *entry = (entry.0 + 1, 0);
             }
-            (Request::Claim { holder, room }, Reply::Granted { epoch, .. }) => {
+            (Request::Claim { holder, room, .. }, Reply::Granted { epoch, .. }) => {
                 let name = ROOMS.iter().find(|name| **name == room.as_str());
                 self.owned.push((name.unwrap(), holder.clone(), *epoch));
             }

@@ -126,9 +126,15 @@ pub(crate) fn renew_with(holder: &Holder, seq: u64, say: impl FnOnce(&mut Renewa
 }
 
 pub(crate) fn claim(holder: &Holder, name: &str) -> Request {
+    claim_knowing(holder, name, u64::MAX)
+}
+
+/// A claim of one that knew this version of the roster.
+pub(crate) fn claim_knowing(holder: &Holder, name: &str, knows: u64) -> Request {
     Request::Claim {
         holder: holder.clone(),
         room: room(name),
+        knows,
     }
 }
 

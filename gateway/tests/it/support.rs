@@ -536,7 +536,14 @@ impl TestGateway {
     pub(crate) async fn claim(&self, shard: &str, room: &str) {
         let holder = self.renew(shard).await;
         let room = RoomKey::from_claim(room, RoomCase::Sensitive).unwrap();
-        let reply = self.directory.call(Call::Claim { holder, room }).await;
+        let reply = self
+            .directory
+            .call(Call::Claim {
+                holder,
+                room,
+                knows: 0,
+            })
+            .await;
         assert!(matches!(reply, Ok(Reply::Granted { .. })), "{reply:?}");
         let rooms = {
             let mut claimed = self.claimed.lock().unwrap();

@@ -135,7 +135,14 @@ impl TestDirectory {
             },
         };
         memory.handle_request(renew, Instant::now());
-        memory.handle_request(Request::Claim { holder, room }, Instant::now());
+        memory.handle_request(
+            Request::Claim {
+                holder,
+                room,
+                knows: 0,
+            },
+            Instant::now(),
+        );
     }
 }
 

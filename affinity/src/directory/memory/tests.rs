@@ -112,6 +112,7 @@ impl Script {
         self.send(Request::Claim {
             holder: holder.clone(),
             room: room(name),
+            knows: 0,
         })
     }
 

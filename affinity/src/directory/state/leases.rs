@@ -130,7 +130,11 @@ impl DirectoryState {
         let heirs = if self.hold_ms == 0 {
             Heirs::Anybody
         } else {
-            Heirs::KnownUpTo(lease.knows)
+            Heirs::Known {
+                up_to: lease.knows,
+                // The version that this makes.
+                since: self.version + 1,
+            }
         };
         self.end_life(shard, incarnation, heirs);
     }

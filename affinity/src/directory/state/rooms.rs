@@ -12,7 +12,7 @@ enum Claimable {
 }
 
 impl DirectoryState {
-    pub(super) fn claim(&mut self, holder: &Holder, room: RoomKey) -> Reply {
+    pub(super) fn claim(&mut self, holder: &Holder, room: RoomKey, knows: u64) -> Reply {
         if self.is_stale(holder) {
             return self.stale();
         }
@@ -21,7 +21,7 @@ impl DirectoryState {
         }
         if let Some(found) = self.rooms.get(&room) {
             if !is_of(&found.binding, holder) {
-                if let Claimable::No(reply) = self.inheritance(found, holder) {
+                if let Claimable::No(reply) = self.inheritance(found, holder, knows) {
                     return reply;
                 }
             } else if !self.grace {
@@ -53,7 +53,7 @@ impl DirectoryState {
     }
 
     /// Whether `holder` may take the room of somebody else.
-    fn inheritance(&self, found: &Room, holder: &Holder) -> Claimable {
+    fn inheritance(&self, found: &Room, holder: &Holder, knows: u64) -> Claimable {
         let Binding {
             shard,
             incarnation,
@@ -69,18 +69,26 @@ impl DirectoryState {
             return owned_by(shard);
         }
         let heirs = self.orphaned.get(&(shard.clone(), *incarnation));
-        let Some(Heirs::KnownUpTo(known)) = heirs else {
+        let Some(Heirs::Known { up_to, since }) = heirs else {
             return Claimable::Yes;
         };
         let born = |shard: &ShardId| self.leases.get(shard).map_or(u64::MAX, |lease| lease.born);
-        if holder.shard == *shard || born(&holder.shard) <= *known {
-            return Claimable::Yes;
+        let may = |heir: &ShardId| heir == shard || born(heir) <= *up_to;
+        if may(&holder.shard) {
+            // Else it may have promised to leave the room alone after it asked for it.
+            let is_late = knows < *since && holder.shard != *shard;
+            return match is_late {
+                false => Claimable::Yes,
+                true => Claimable::No(Reply::Held {
+                    shard: shard.clone(),
+                }),
+            };
         }
         // One that may is named, so that the gateway's one redirect gets there.
         if self.leases.contains_key(shard) && self.accepts(shard) {
             return owned_by(shard);
         }
-        let mut heirs = self.leases.keys().filter(|heir| born(heir) <= *known);
+        let mut heirs = self.leases.keys().filter(|heir| born(heir) <= *up_to);
         match heirs.find(|heir| self.accepts(heir)) {
             Some(heir) => owned_by(heir),
             None => Claimable::No(Reply::Held {

@@ -62,7 +62,11 @@ impl Script {
 
     fn claim(&mut self, shard: &str) -> Reply {
         let (holder, room) = (holder(shard), room("standup"));
-        self.state.handle(Request::Claim { holder, room })
+        self.state.handle(Request::Claim {
+            holder,
+            room,
+            knows: u64::MAX,
+        })
     }
 
     /// The shard's lease ends.

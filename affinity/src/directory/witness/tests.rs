@@ -85,8 +85,8 @@ fn time_in_which_nobody_looked_does_not_count() {
     let same = view(D1, &[("a", 1)]);
     script.sees(&same, 0, 2_500);
     // Slept.
-    assert_eq!(script.sees(&same, 3_750, 6_500), []);
-    assert_eq!(script.requests(6_750), [lapse("a", 1)]);
+    assert_eq!(script.sees(&same, 4_250, 7_000), []);
+    assert_eq!(script.requests(7_250), [lapse("a", 1)]);
 }
 
 #[test]

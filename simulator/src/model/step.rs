@@ -1,0 +1,702 @@
+//! How one state becomes the next.
+
+use super::shard::ShardState;
+use super::state::{
+    Condition, Fault, Kind, Late, ROOMS, SHARDS, SLIP_TICKS, Scope, Slip, State, WITNESSES, Way,
+    WitnessState,
+};
+use crate::variant::Variant;
+use affinity::directory::{
+    DirectoryIncarnation, DirectoryLimits, DirectoryState, DirectoryUnreachable, Epoch,
+    Incarnation, LEASE_MS, MARGIN_MS, Reply, Request, Witness,
+};
+use affinity::ownership::{Event, KeepDuty, Kept, LostWhy, Question};
+use affinity::{RoomCase, RoomKey, Shard, ShardId, ShardState as Configured};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A quarter of a lease, and the margin.
+const TICK_MS: u64 = LEASE_MS / 4;
+const _: () = assert!(TICK_MS == MARGIN_MS, "a tick is the margin");
+/// A call without an answer is given up after so many ticks.
+const PATIENCE: u16 = 3;
+/// Ticks in which everybody takes a lease and the rooms get their first owners.
+const START: u16 = 5;
+/// The clocks of shards begin here, so that one that is slow does not begin before all time.
+const ZERO: u16 = 100;
+
+pub(super) fn instant(tick: u16) -> Instant {
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    *BASE.get_or_init(Instant::now) + Duration::from_millis(TICK_MS) * u32::from(ZERO + tick)
+}
+
+pub(super) fn keys() -> &'static [RoomKey] {
+    static KEYS: OnceLock<Vec<RoomKey>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let key = |n| RoomKey::from_claim(&format!("r{n}"), RoomCase::Sensitive);
+        (0..ROOMS).map(|n| key(n).expect("a good name")).collect()
+    })
+}
+
+fn shard_id(number: usize) -> ShardId {
+    format!("s{number}").into()
+}
+
+fn topology() -> Vec<Shard> {
+    let shard = |number| Shard {
+        id: shard_id(number),
+        url: "http://s:1".to_owned(),
+        weight: 1,
+        state: Configured::Active,
+    };
+    (0..SHARDS).map(shard).collect()
+}
+
+fn announce() -> Request {
+    let (gateway, topology) = (String::new(), topology());
+    Request::Announce { gateway, topology }
+}
+
+impl Scope {
+    pub(super) fn first_tick(&self) -> u16 {
+        START
+    }
+
+    fn directory(&self, life: u16, grace: bool) -> DirectoryState {
+        let (incarnation, floor) = (DirectoryIncarnation(u64::from(life)), u64::from(life) << 16);
+        let limits = DirectoryLimits::default();
+        DirectoryState::new(incarnation, Epoch(floor), grace, self.hold_ms, limits)
+    }
+
+    /// Everybody has a lease and knows the others; the first shard owns both rooms, or each of two
+    /// one.
+    pub(super) fn beginnings(&self) -> Vec<State> {
+        [[0, 0], [0, 1]]
+            .into_iter()
+            .map(|owners| self.beginning(&owners))
+            .collect()
+    }
+
+    fn beginning(&self, owners: &[usize]) -> State {
+        let mut directory = self.directory(1, false);
+        directory.handle(announce());
+        let witness = WitnessState {
+            witness: Witness::default(),
+            way: Way::Open,
+            fast: 0,
+        };
+        let shard = |number: usize| ShardState::new(number, Incarnation(number as u64 + 1), 0);
+        let mut state = State {
+            tick: 0,
+            directory,
+            lives: 1,
+            down_since: None,
+            shards: (0..SHARDS).map(shard).collect(),
+            witnesses: vec![witness; WITNESSES],
+            late: Vec::new(),
+            faults: 0,
+            slipped: None,
+            incarnations: SHARDS as u64,
+            handed_over: false,
+            owners: vec![None; ROOMS],
+            highest: vec![Epoch(0); ROOMS],
+            broken: false,
+        };
+        for tick in 0..START {
+            if tick == 2 {
+                for (room, owner) in owners.iter().enumerate() {
+                    let now = state.shards[*owner].clock(state.tick);
+                    state.shards[*owner]
+                        .machine
+                        .acquire(keys()[room].clone(), now);
+                }
+            }
+            self.tick(&mut state, tick > 3);
+        }
+        state
+    }
+
+    pub(super) fn choices(&self, state: &State, choices: &mut Vec<Fault>) {
+        choices.push(Fault::Tick);
+        choices.extend((0..state.late.len()).map(Fault::Late));
+        self.repairs(state, choices);
+        if state.faults >= self.faults {
+            return;
+        }
+        for kind in self.kinds {
+            self.troubles(*kind, state, choices);
+        }
+    }
+
+    fn repairs(&self, state: &State, choices: &mut Vec<Fault>) {
+        for (number, shard) in state.shards.iter().enumerate() {
+            if shard.way != Way::Open {
+                choices.push(Fault::Link(number, Way::Open));
+            }
+            if shard.lonely {
+                choices.push(Fault::Lonely(number, false));
+            }
+            if shard.paused {
+                choices.push(Fault::Pause(number, false));
+            }
+        }
+        for (number, witness) in state.witnesses.iter().enumerate() {
+            if witness.way != Way::Open {
+                choices.push(Fault::Witness(number, Way::Open));
+            }
+        }
+        if state.down_since.is_some() {
+            choices.push(Fault::Down(false));
+        }
+    }
+
+    fn troubles(&self, kind: Kind, state: &State, choices: &mut Vec<Fault>) {
+        let shards = || state.shards.iter().enumerate();
+        let running = || {
+            shards()
+                .filter(|(_, shard)| !shard.paused)
+                .map(|(number, _)| number)
+        };
+        let mut ways = |way| {
+            let others = shards().filter(|(_, shard)| shard.way != way);
+            choices.extend(others.map(|(number, _)| Fault::Link(number, way)));
+        };
+        match kind {
+            Kind::Cut => ways(Way::Cut),
+            Kind::Late => {
+                ways(Way::LateReplies);
+                ways(Way::LateRequests);
+            }
+            Kind::Slip => {
+                if state.slipped.is_none_or(|at| state.tick >= at + SLIP_TICKS) {
+                    let slips = (0..SHARDS).flat_map(|n| [Slip::SlowShard(n), Slip::FastShard(n)]);
+                    choices.extend(slips.map(Fault::Slip));
+                    choices.extend((0..WITNESSES).map(Slip::FastWitness).map(Fault::Slip));
+                }
+            }
+            Kind::Witness => {
+                // They are alike.
+                if state
+                    .witnesses
+                    .iter()
+                    .all(|witness| witness.way == Way::Open)
+                {
+                    choices.push(Fault::Witness(0, Way::Cut));
+                    choices.push(Fault::Witness(0, Way::LateRequests));
+                }
+            }
+            Kind::Lonely => {
+                let lonely = shards().filter(|(_, shard)| !shard.lonely);
+                choices.extend(lonely.map(|(number, _)| Fault::Lonely(number, true)));
+            }
+            Kind::Crash => choices.extend(running().map(Fault::Crash)),
+            Kind::Pause => choices.extend(running().map(|number| Fault::Pause(number, true))),
+            Kind::Down if state.down_since.is_none() => choices.push(Fault::Down(true)),
+            Kind::Down => {}
+            Kind::FailOver => choices.push(Fault::NewLife { topology: true }),
+            Kind::LoseData => choices.push(Fault::NewLife { topology: false }),
+            Kind::Release | Kind::Transfer => self.goodbyes(kind, state, choices),
+        }
+    }
+
+    fn goodbyes(&self, kind: Kind, state: &State, choices: &mut Vec<Fault>) {
+        for (room, shard, _) in state.live() {
+            if state.shards[shard].paused {
+                continue;
+            }
+            if kind == Kind::Release {
+                choices.push(Fault::Release(shard, room));
+                continue;
+            }
+            let others = (0..SHARDS).filter(|to| *to != shard);
+            choices.extend(others.map(|to| Fault::Transfer(shard, room, to)));
+        }
+    }
+
+    pub(super) fn apply(&self, state: &mut State, fault: Fault) {
+        if costs(fault) {
+            state.faults += 1;
+        }
+        match fault {
+            Fault::Tick => return self.tick(state, true),
+            Fault::Slip(slip) => {
+                state.slipped = Some(state.tick);
+                match slip {
+                    Slip::SlowShard(number) => state.shards[number].slow += 1,
+                    Slip::FastShard(number) => state.shards[number].fast += 1,
+                    Slip::FastWitness(number) => state.witnesses[number].fast += 1,
+                }
+                return self.tick(state, true);
+            }
+            Fault::Link(number, way) => state.shards[number].way = way,
+            Fault::Witness(number, way) => state.witnesses[number].way = way,
+            Fault::Lonely(number, lonely) => state.shards[number].lonely = lonely,
+            Fault::Late(index) => self.come_in(state, index),
+            Fault::Crash(number) => {
+                let incarnation = fresh(state);
+                let before = state.shards[number].clone();
+                let shard = ShardState::new(number, incarnation, 0);
+                let now = before.clock(state.tick);
+                state.shards[number] = ShardState {
+                    machine: affinity::ownership::Ownership::new(
+                        shard_id(number),
+                        incarnation,
+                        now,
+                    ),
+                    life: before.life + 1,
+                    slow: before.slow,
+                    fast: before.fast,
+                    way: before.way,
+                    lonely: before.lonely,
+                    ..shard
+                };
+                settle(state, number);
+            }
+            Fault::Pause(number, paused) => state.shards[number].paused = paused,
+            Fault::Down(true) => state.down_since = Some(state.tick),
+            Fault::Down(false) => state.down_since = None,
+            Fault::NewLife { topology } => {
+                state.lives += 1;
+                state.directory = self.directory(state.lives, true);
+                if topology {
+                    state.directory.handle(announce());
+                }
+            }
+            Fault::Release(number, room) => {
+                let now = state.shards[number].clock(state.tick);
+                let shard = &mut state.shards[number];
+                shard.machine.release(&keys()[room], now);
+                shard.believed.remove(&room);
+                self.drive(state, number);
+            }
+            Fault::Transfer(number, room, to) => self.transfer(state, number, room, to),
+        }
+        state.observe();
+    }
+
+    fn transfer(&self, state: &mut State, number: usize, room: usize, to: usize) {
+        let now = state.shards[number].clock(state.tick);
+        let heir = state.shards[to].machine.incarnation();
+        let before = state.owned(&state.shards[number], room, &keys()[room]);
+        let shard = &mut state.shards[number];
+        if shard
+            .machine
+            .transfer(&keys()[room], shard_id(to), heir, now)
+        {
+            if self.variant == Some(Variant::LiveDuringTransfer)
+                && let Some(epoch) = before
+            {
+                shard.believed.insert(room, epoch);
+            }
+            self.drive(state, number);
+        }
+    }
+
+    /// A tick: whoever is able does what is due, shards before witnesses.
+    fn tick(&self, state: &mut State, eager: bool) {
+        state.tick += 1;
+        for number in 0..SHARDS {
+            self.give_up(state, number);
+            self.drive(state, number);
+        }
+        state.observe();
+        if eager {
+            self.claim_all(state);
+        }
+        for number in 0..WITNESSES {
+            self.look(state, number);
+        }
+        state.observe();
+    }
+
+    /// Everybody wants what he does not have.
+    fn claim_all(&self, state: &mut State) {
+        for number in 0..SHARDS {
+            // The order is another one with every tick.
+            let number = (number + usize::from(state.tick)) % SHARDS;
+            if state.shards[number].paused {
+                continue;
+            }
+            let now = state.shards[number].clock(state.tick);
+            for key in keys() {
+                let machine = &mut state.shards[number].machine;
+                if machine.owned(key, now).is_none() {
+                    machine.acquire(key.clone(), now);
+                }
+            }
+            self.drive(state, number);
+            state.observe();
+        }
+    }
+
+    fn look(&self, state: &mut State, number: usize) {
+        let way = state.witnesses[number].way;
+        if way == Way::Cut || state.down_since.is_some() {
+            return;
+        }
+        let mut view = state.directory.view();
+        if view.topology.is_empty() {
+            state.directory.handle(announce());
+            view = state.directory.view();
+        }
+        if self.variant == Some(Variant::GraceWaitsForNobody) {
+            view.hold = false;
+        }
+        let now = instant(state.tick + state.witnesses[number].fast);
+        let witness = &mut state.witnesses[number].witness;
+        witness.handle_view(&view, now);
+        for request in witness.requests(now) {
+            if way == Way::LateRequests {
+                state.late.push(Late::Said(request));
+            } else {
+                self.ask(state, request);
+            }
+        }
+    }
+
+    fn give_up(&self, state: &mut State, number: usize) {
+        if state.shards[number].paused {
+            return;
+        }
+        let tick = state.tick;
+        let old = state.shards[number].calls.iter();
+        let old: Vec<_> = old
+            .filter(|(_, sent)| tick >= **sent + PATIENCE)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in old {
+            state.shards[number].calls.remove(&id);
+            self.answer(state, number, id, None);
+        }
+    }
+
+    fn answer(
+        &self,
+        state: &mut State,
+        number: usize,
+        id: affinity::ownership::RequestId,
+        reply: Option<Reply>,
+    ) {
+        let fresh = fresh(state);
+        let now = state.shards[number].clock(state.tick);
+        let reply = reply.ok_or_else(|| DirectoryUnreachable("gone".to_owned()));
+        state.shards[number]
+            .machine
+            .handle_reply(id, reply, fresh, now);
+        settle(state, number);
+    }
+
+    /// Timers, events, requests and questions of one shard, until it has nothing to do.
+    fn drive(&self, state: &mut State, number: usize) {
+        if state.shards[number].paused {
+            return;
+        }
+        let now = state.shards[number].clock(state.tick);
+        loop {
+            let fresh = fresh(state);
+            let machine = &mut state.shards[number].machine;
+            if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                machine.handle_timeout(fresh, now);
+                settle(state, number);
+            }
+            while let Some(event) = state.shards[number].machine.poll_event() {
+                self.event(state, number, event);
+            }
+            if let Some((id, request)) = state.shards[number].machine.poll_request(now) {
+                self.request(state, number, id, request);
+            } else if let Some(question) = state.shards[number].machine.poll_question(now) {
+                self.question(state, number, question);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn event(&self, state: &mut State, number: usize, event: Event) {
+        let room_of = |key: &RoomKey| keys().iter().position(|room| room == key).unwrap_or(0);
+        let believed = &mut state.shards[number].believed;
+        match event {
+            Event::Granted { room, epoch, .. } => {
+                if self.variant == Some(Variant::NoSelfFence) {
+                    believed.insert(room_of(&room), epoch);
+                }
+            }
+            Event::Lost { room, why, .. } => {
+                let told = why != LostWhy::LeaseEnded;
+                if told || self.variant != Some(Variant::NoSelfFence) {
+                    believed.remove(&room_of(&room));
+                }
+            }
+            Event::Moved { room, .. } => {
+                believed.remove(&room_of(&room));
+                state.handed_over = true;
+            }
+            Event::Stays { room, .. } => {
+                believed.remove(&room_of(&room));
+            }
+            Event::Leased { .. } => believed.clear(),
+            Event::Refused { .. } | Event::Drain(_) | Event::Fenced | Event::NotLeased { .. } => {}
+        }
+    }
+
+    fn request(
+        &self,
+        state: &mut State,
+        number: usize,
+        id: affinity::ownership::RequestId,
+        request: Request,
+    ) {
+        let (way, life, sent) = (
+            state.shards[number].way,
+            state.shards[number].life,
+            state.tick,
+        );
+        let shard = number;
+        if way == Way::Cut || state.down_since.is_some() {
+            return self.unanswered(state, number, id, &request);
+        }
+        match way {
+            Way::LateRequests => {
+                state.shards[number].calls.insert(id, sent);
+                state.late.push(Late::Request {
+                    shard,
+                    life,
+                    id,
+                    request,
+                });
+            }
+            Way::LateReplies => {
+                state.shards[number].calls.insert(id, sent);
+                let reply = self.ask(state, request);
+                state.late.push(Late::Reply {
+                    shard,
+                    life,
+                    id,
+                    sent,
+                    reply,
+                });
+            }
+            Way::Open | Way::Cut => {
+                let reply = self.ask(state, request);
+                let reply = self.distort(state, sent, reply);
+                self.answer(state, number, id, Some(reply));
+            }
+        }
+    }
+
+    /// The request is lost; its caller learns that at once, or the search would never end.
+    fn unanswered(
+        &self,
+        state: &mut State,
+        number: usize,
+        id: affinity::ownership::RequestId,
+        request: &Request,
+    ) {
+        self.answer(state, number, id, None);
+        if self.variant == Some(Variant::TransferTakenBack)
+            && let Request::Transfer { room, epoch, .. } = request
+        {
+            let room = keys().iter().position(|key| key == room).unwrap_or(0);
+            state.shards[number].believed.insert(room, *epoch);
+        }
+    }
+
+    fn come_in(&self, state: &mut State, index: usize) {
+        match state.late.remove(index) {
+            Late::Said(request) => {
+                if state.down_since.is_none() {
+                    self.ask(state, request);
+                }
+            }
+            Late::Request {
+                shard,
+                life,
+                id,
+                request,
+            } => {
+                let sent = state.tick;
+                let reply = self.ask(state, request);
+                self.comes_back(state, shard, life, id, sent, reply);
+            }
+            Late::Reply {
+                shard,
+                life,
+                id,
+                sent,
+                reply,
+            } => {
+                self.comes_back(state, shard, life, id, sent, reply);
+            }
+        }
+    }
+
+    fn comes_back(
+        &self,
+        state: &mut State,
+        number: usize,
+        life: u16,
+        id: affinity::ownership::RequestId,
+        sent: u16,
+        reply: Reply,
+    ) {
+        let shard = &mut state.shards[number];
+        if shard.life == life && !shard.paused && shard.calls.remove(&id).is_some() {
+            let reply = self.distort(state, sent, reply);
+            self.answer(state, number, id, Some(reply));
+            self.drive(state, number);
+        }
+    }
+
+    fn distort(&self, state: &State, sent: u16, mut reply: Reply) -> Reply {
+        if let Reply::Leased { ttl_ms, .. } = &mut reply {
+            match self.variant {
+                Some(Variant::DeadlineFromReceipt) => {
+                    *ttl_ms += u64::from(state.tick - sent) * TICK_MS;
+                }
+                Some(Variant::NoMargin) => *ttl_ms += MARGIN_MS,
+                _ => {}
+            }
+        }
+        reply
+    }
+
+    fn ask(&self, state: &mut State, request: Request) -> Reply {
+        let directory = state.directory.incarnation();
+        match (self.variant, &request) {
+            (Some(Variant::NoGrace), Request::Claim { .. }) => {
+                state.directory.handle(Request::EndGrace { directory });
+            }
+            (Some(Variant::UnknownLifeInherits), Request::Claim { .. }) => {
+                for (shard, incarnation) in state.directory.view().orphaned {
+                    let forget = Request::Forget {
+                        directory,
+                        shard,
+                        incarnation,
+                    };
+                    state.directory.handle(forget);
+                }
+            }
+            _ => {}
+        }
+        state.directory.handle(request)
+    }
+
+    fn question(&self, state: &mut State, number: usize, question: Question) {
+        let Question {
+            id, shard, keep, ..
+        } = question;
+        let other = (0..SHARDS)
+            .find(|other| shard_id(*other) == shard)
+            .unwrap_or(0);
+        let directory = state.shards[number].machine.directory();
+        let promise = Kept::Promised {
+            for_ms: affinity::ownership::PROMISE_MS,
+            directory,
+        };
+        let reachable = !state.shards[number].lonely
+            && !state.shards[other].lonely
+            && !state.shards[other].paused;
+        let kept = if self.variant == Some(Variant::HoldWithoutPromises) {
+            Ok(promise)
+        } else if reachable {
+            Ok(self.keep(state, other, keep))
+        } else {
+            Err(DirectoryUnreachable("cut off".to_owned()))
+        };
+        let fresh = fresh(state);
+        let now = state.shards[number].clock(state.tick);
+        state.shards[number]
+            .machine
+            .handle_kept(id, kept, fresh, now);
+        settle(state, number);
+    }
+
+    fn keep(&self, state: &mut State, other: usize, keep: affinity::ownership::Keep) -> Kept {
+        let now = state.shards[other].clock(state.tick);
+        let broken = self.variant == Some(Variant::PromiseBroken);
+        let before = state.shards[other].machine.clone();
+        let duty = state.shards[other].machine.handle_keep(keep, now);
+        let kept = match duty {
+            KeepDuty::Answer(kept) => kept,
+            KeepDuty::Relay(request) => {
+                let open = state.shards[other].way == Way::Open && state.down_since.is_none();
+                if open {
+                    return Kept::Relayed(self.ask(state, request));
+                }
+                state.shards[other].machine.relay_failed(now)
+            }
+        };
+        if broken {
+            state.shards[other].machine = before;
+        }
+        kept
+    }
+
+    /// What must be possible within the scope, or it shows nothing.
+    pub(super) fn sometimes(&self) -> Vec<(&'static str, Condition)> {
+        let has = |kind| self.kinds.contains(&kind);
+        let mut all: Vec<(&'static str, Condition)> = Vec::new();
+        if has(Kind::Cut) || has(Kind::Crash) || has(Kind::Pause) {
+            all.push((
+                "a room is taken over when its owner's lease has ended",
+                |_, state| {
+                    !state.handed_over && state.live().iter().any(|(_, shard, _)| *shard == 2)
+                },
+            ));
+        }
+        if has(Kind::FailOver) || has(Kind::LoseData) {
+            all.push(("a room is kept over a loss of data", |_, state| {
+                let kept = |(_, shard, epoch): &(usize, usize, u64)| {
+                    let machine = &state.shards[*shard].machine;
+                    let now = state.shards[*shard].clock(state.tick);
+                    machine.directory() == Some(state.directory.incarnation())
+                        && machine.lease(now).is_ok()
+                        && *epoch < 1 << 17
+                };
+                state.lives > 1 && !state.directory.view().grace && state.live().iter().any(kept)
+            }));
+        }
+        if has(Kind::Down) && self.hold_ms > 0 {
+            all.push((
+                "a room is live through an outage of two leases",
+                |_, state| {
+                    let long = state
+                        .down_since
+                        .is_some_and(|since| state.tick >= since + 8);
+                    long && !state.live().is_empty()
+                },
+            ));
+        }
+        if has(Kind::Transfer) {
+            all.push(("a room is handed over", |_, state| {
+                state.handed_over && state.live().iter().any(|(_, shard, _)| *shard == 2)
+            }));
+        }
+        all
+    }
+}
+
+fn costs(fault: Fault) -> bool {
+    !matches!(
+        fault,
+        Fault::Tick
+            | Fault::Late(_)
+            | Fault::Link(_, Way::Open)
+            | Fault::Witness(_, Way::Open)
+            | Fault::Lonely(_, false)
+            | Fault::Pause(_, false)
+            | Fault::Down(false)
+    )
+}
+
+/// The name of the next life, whoever takes it.
+fn fresh(state: &State) -> Incarnation {
+    Incarnation(state.incarnations + 1)
+}
+
+/// The name is given away.
+fn settle(state: &mut State, number: usize) {
+    if state.shards[number].machine.incarnation() == fresh(state) {
+        state.incarnations += 1;
+    }
+}
