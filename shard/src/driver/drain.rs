@@ -169,7 +169,7 @@ impl Driver {
         for room in ready.into_iter().take(free) {
             let willing = |life: &&Life| !self.moves.is_refused(&room, &life.shard);
             let willing: Vec<Life> = heirs.iter().filter(willing).cloned().collect();
-            match rings.place(&room, willing) {
+            match rings.place(&room, &willing) {
                 Some(heir) => self.start_move(&room, heir, now),
                 None => self.moves.forgive(&room),
             }
@@ -182,10 +182,10 @@ impl Driver {
 struct Rings(Vec<(Vec<Life>, Topology)>);
 
 impl Rings {
-    fn place(&mut self, room: &RoomKey, heirs: Vec<Life>) -> Option<Life> {
+    fn place(&mut self, room: &RoomKey, heirs: &[Life]) -> Option<Life> {
         if !self.0.iter().any(|(known, _)| *known == heirs) {
-            let ring = super::moves::ring_of(&heirs)?;
-            self.0.push((heirs.clone(), ring));
+            let ring = super::moves::ring_of(heirs)?;
+            self.0.push((heirs.to_vec(), ring));
         }
         let (_, ring) = self.0.iter().find(|(known, _)| *known == heirs)?;
         let heir = ring.place(room)?;
