@@ -13,6 +13,7 @@ from .ports import free_port
 from .program import Program, routes
 from .redis import Redis, Sentinels
 from .relay import Relay
+from .relay_process import Link, RelayProcess
 from .tokens import KEY, SECRET
 from .wait import until
 
@@ -54,8 +55,8 @@ class Fleet:
         self.shards: dict[str, Program] = {}
         self.nodes: dict[str, Program] = {}
         self.clocks = {name: Clock(stage.folder, name) for name in clocks}
-        self.redis_links: dict[str, Relay] = {}
-        self.shard_links: dict[str, Relay] = {}
+        self.redis_links: dict[str, Link] = {}
+        self.shard_links: dict[str, Link] = {}
         self.standby = standby
         self._stage = stage
         self._nodes_apart = nodes_apart
@@ -68,8 +69,7 @@ class Fleet:
         self._listen = {name: f"{self._host_of(name)}:{free_port()}" for name in self.names}
         self._binds = {f"g{n}": f"127.0.0.1:{free_port()}" for n in range(1, gateways + 1)}
         self._internal = f"127.0.0.1:{free_port()}"
-        if links:
-            self._make_links()
+        self._links = links
         self.front = Relay(*self._binds.values())
         self.urls = dict.fromkeys(names, 1)
 
@@ -77,13 +77,14 @@ class Fleet:
         space = self._namespaces.get(shard)
         return space.inside if space else self._host
 
-    def _make_links(self) -> None:
+    async def _make_links(self) -> None:
+        process = await self._stage.enter(RelayProcess())
         if isinstance(self.redis, Redis):
             for name in (*self._binds, *self.names):
-                self.redis_links[name] = Relay(self.redis.address, host=self._host)
+                self.redis_links[name] = await process.relay(self.redis.address, host=self._host)
         for name in self.names:
             if name not in self._namespaces:
-                self.shard_links[name] = Relay(self._listen[name], host=self._host)
+                self.shard_links[name] = await process.relay(self._listen[name], host=self._host)
 
     @property
     def ws(self) -> str:
@@ -105,8 +106,9 @@ class Fleet:
 
     async def start(self) -> None:
         """Starts everything and waits until each gateway sees every shard's lease."""
-        for relay in (self.front, *self.redis_links.values(), *self.shard_links.values()):
-            await self._stage.enter(relay)
+        await self._stage.enter(self.front)
+        if self._links:
+            await self._make_links()
         self.prepare()
         for program in (*self.gateways.values(), *self.shards.values(), *self.nodes.values()):
             program.start()

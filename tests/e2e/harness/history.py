@@ -66,6 +66,15 @@ class Cause:
     until: float = float("inf")
     shards: frozenset[str] = frozenset()
 
+    def concerns(self, shard: str) -> bool:
+        """Whether it was done to this shard, among others."""
+        return not self.shards or shard in self.shards
+
+    def explains(self, shard: str, moment: float, settle: float = 5.0) -> bool:
+        """Whether what happens to the shard's rooms at this moment may come from it: a lease ends so
+        long after what ends it, and some more."""
+        return self.concerns(shard) and self.since <= moment <= self.until + settle
+
 
 @dataclass
 class Presence:
@@ -214,7 +223,7 @@ def moves_without_cause(history: History, settle: float) -> list[Violation]:
             moved = stay.accepted
             if last.shard == stay.shard or not _was_held(ordered, last.shard, moved):
                 continue
-            if not any(_explains(cause, last.shard, moved, settle) for cause in history.causes):
+            if not any(cause.explains(last.shard, moved, settle) for cause in history.causes):
                 text = f"{room}: from {last.shard} to {stay.shard} at {moved:.3f}"
                 found.append(Violation(UNCAUSED, text))
     return found
@@ -231,10 +240,6 @@ def _was_held(stays: list[Stay], shard: str, moment: float) -> bool:
         and stay.left >= (moment if stay.polite else moment - _RESUMABLE)
         for stay in stays
     )
-
-
-def _explains(cause: Cause, shard: str, moved: float, settle: float) -> bool:
-    return _concerns(cause, shard) and cause.since <= moved <= cause.until + settle
 
 
 @dataclass
@@ -269,7 +274,7 @@ def _recover(
     struck = [
         stay
         for stay in stays
-        if stay.accepted <= cause.since < stay.left and _concerns(cause, stay.shard)
+        if stay.accepted <= cause.since < stay.left and cause.concerns(stay.shard)
     ]
     broken = [stay.left for stay in struck if not stay.polite and _blamed(causes, stay) is cause]
     if not broken:
@@ -282,22 +287,10 @@ def _recover(
         recovery.lost.append(room)
 
 
-# A lease ends so long after what ends it, and some more.
-_LATE = 5.0
-
-
 def _blamed(causes: list[Cause], stay: Stay) -> Cause | None:
     """The last thing that was done to a connection's shard before it broke."""
-    before = [
-        cause
-        for cause in causes
-        if cause.since <= stay.left <= cause.until + _LATE and _concerns(cause, stay.shard)
-    ]
+    before = [cause for cause in causes if cause.explains(stay.shard, stay.left)]
     return max(before, key=lambda cause: cause.since, default=None)
-
-
-def _concerns(cause: Cause, shard: str) -> bool:
-    return not cause.shards or shard in cause.shards
 
 
 def quantile(values: list[float], share: float) -> float:

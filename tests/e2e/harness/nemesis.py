@@ -31,6 +31,10 @@ class Field:
     def pick(self, names: object) -> str:
         return self.chance.choice(sorted(names))
 
+    def busy_shard(self) -> str:
+        """A shard that somebody is on: trouble for an idle one shows nothing."""
+        return self.pick({stay.shard for stay in self.history.stays if stay.left == float("inf")})
+
     async def lasts(self) -> None:
         await asyncio.sleep(self.chance.uniform(*self.outage))
 
@@ -45,7 +49,7 @@ class Field:
 
 async def kill_shard(field: Field) -> None:
     """SIGKILL of a shard with its node, and a new life of it."""
-    shard = field.pick(field.fleet.shards)
+    shard = field.busy_shard()
     async with field.cause("SIGKILL of a shard", shard):
         field.fleet.shards[shard].kill()
         await field.lasts()
@@ -64,7 +68,7 @@ async def kill_gateway(field: Field) -> None:
 
 async def pause_shard(field: Field) -> None:
     """SIGSTOP of a shard for ten seconds."""
-    shard = field.pick(field.fleet.shards)
+    shard = field.busy_shard()
     async with field.cause("SIGSTOP of a shard, 10 s", shard):
         field.fleet.shards[shard].pause()
         await asyncio.sleep(10)
@@ -122,9 +126,9 @@ async def cut_from_redis(field: Field) -> None:
     shard = field.pick(name for name in field.fleet.redis_links if name in field.fleet.shards)
     relay = field.fleet.redis_links[shard]
     async with field.cause("a shard cut from Redis", shard):
-        field.chance.choice((relay.refuse, relay.silence))()
+        await field.chance.choice((relay.refuse, relay.silence))()
         await field.lasts()
-        relay.heal()
+        await relay.heal()
 
 
 async def cut_gateway_from_redis(field: Field) -> None:
@@ -132,14 +136,14 @@ async def cut_gateway_from_redis(field: Field) -> None:
     gateway = field.pick(name for name in field.fleet.redis_links if name in field.fleet.gateways)
     relay = field.fleet.redis_links[gateway]
     async with field.cause("a gateway cut from Redis"):
-        field.chance.choice((relay.refuse, relay.silence))()
+        await field.chance.choice((relay.refuse, relay.silence))()
         await field.lasts()
-        relay.heal()
+        await relay.heal()
 
 
 async def cut_shard_off(field: Field) -> None:
     """One shard is cut from gateways, other shards and Redis: by its namespace, or its relays."""
-    shard = field.pick(field.fleet.shards)
+    shard = field.busy_shard()
     space = field.namespaces.get(shard)
     relays = [
         links[shard]
@@ -151,12 +155,12 @@ async def cut_shard_off(field: Field) -> None:
             space.cut()
         else:
             for relay in relays:
-                relay.silence()
+                await relay.silence()
         await field.lasts()
         if space is not None:
             space.heal()
         for relay in relays:
-            relay.heal()
+            await relay.heal()
 
 
 async def one_way(field: Field) -> None:
@@ -200,7 +204,7 @@ async def reload_storm(field: Field) -> None:
 
 async def drain(field: Field) -> None:
     """A drain at one gateway that moves every room, taken back at another."""
-    shard = field.pick(field.fleet.shards)
+    shard = field.busy_shard()
     one, other = (field.pick(field.fleet.gateways) for _ in range(2))
     async with field.cause("drain with migration", shard):
         await field.fleet.drain(shard, by=one)

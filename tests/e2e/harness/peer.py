@@ -103,6 +103,10 @@ class Peer:
     def room(self) -> rtc.Room:
         return self._room
 
+    def publications(self) -> int:
+        """How many tracks its client believes to publish."""
+        return len(self._room.local_participant.track_publications)
+
     def connected(self) -> bool:
         """Whether the signalling connection stands."""
         return self._room.connection_state == rtc.ConnectionState.CONN_CONNECTED
