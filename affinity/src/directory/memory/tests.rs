@@ -95,10 +95,9 @@ impl Script {
         self.renew_saying(holder, Renewal::default())
     }
 
-    fn renew_saying(&mut self, holder: Holder, renewal: Renewal) -> Reply {
+    fn renew_saying(&mut self, holder: Holder, mut renewal: Renewal) -> Reply {
         self.seq += 1;
-        let seq = self.seq;
-        let renewal = Renewal { seq, ..renewal };
+        renewal.seq = self.seq;
         self.send(Request::Renew { holder, renewal })
     }
 
