@@ -1,7 +1,6 @@
 //! The same protocol code as a state machine whose every step is explored.
 //!
-//! Three shards, two rooms, two witnesses, one directory. Time goes in ticks of a quarter of a lease,
-//! which is also the margin. Whoever can claim does so at once: at every tick each shard asks for each
+//! Three shards, two rooms, two witnesses, one directory. Time goes in ticks of a sixth of a lease. Whoever can claim does so at once: at every tick each shard asks for each
 //! room that it does not own, so the only choices are faults and what operators do. Each of them is
 //! tried at every moment, up to a budget; healing is free.
 //!
@@ -14,11 +13,11 @@ mod state;
 mod step;
 
 pub use scopes::scopes;
-pub use state::{Fault, Kind, Scope, Slip, State, Way};
+pub use state::{Fault, Kind, Scope, Slip, State, Topic, Way};
 
 use crate::variant::Variant;
-use stateright::{Checker, Model, Property};
-use std::time::Duration;
+use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model, Property};
+use std::time::{Duration, Instant};
 
 /// What a search found.
 #[derive(Clone, Debug)]
@@ -29,6 +28,8 @@ pub struct Report {
     pub depth: usize,
     /// Everything within the scope was looked at.
     pub complete: bool,
+    /// Time taken.
+    pub took: Duration,
     /// A path to a room that is live twice, readable.
     pub violation: Option<String>,
     /// Things that must be possible, and were not seen.
@@ -67,17 +68,27 @@ impl Model for Scope {
 }
 
 impl Scope {
-    /// Explores the scope, at most for so long.
+    /// Explores the scope, at most for so long. What it finds is as short as may be.
     pub fn check(&self, threads: usize, limit: Duration) -> Report {
+        self.search(threads, limit, |builder| builder.spawn_bfs().join())
+    }
+
+    /// Explores a large scope, with less memory.
+    pub fn check_large(&self, threads: usize, limit: Duration) -> Report {
+        self.search(threads, limit, |builder| builder.spawn_dfs().join())
+    }
+
+    fn search<C: Checker<Self>>(
+        &self,
+        threads: usize,
+        limit: Duration,
+        spawn: impl FnOnce(CheckerBuilder<Self>) -> C,
+    ) -> Report {
+        let start = Instant::now();
         let wanted: Vec<&'static str> = self.sometimes().iter().map(|(name, _)| *name).collect();
-        let checker = self
-            .clone()
-            .checker()
-            .threads(threads)
-            .timeout(limit)
-            .finish_when(stateright::HasDiscoveries::AnyOf([SAFE].into()))
-            .spawn_bfs()
-            .join();
+        let builder = self.clone().checker().threads(threads).timeout(limit);
+        let unsafe_found = HasDiscoveries::AnyOf([SAFE].into());
+        let checker = spawn(builder.finish_when(unsafe_found));
         let found = checker.discoveries();
         let violation = found.get(SAFE).map(|path| {
             let steps: Vec<String> = path
@@ -97,7 +108,8 @@ impl Scope {
         Report {
             states: checker.unique_state_count(),
             depth: checker.max_depth(),
-            complete: checker.is_done() && violation.is_none(),
+            complete: violation.is_none() && start.elapsed() < limit,
+            took: start.elapsed(),
             violation,
             never: wanted
                 .into_iter()

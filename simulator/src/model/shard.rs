@@ -18,8 +18,8 @@ pub(super) struct ShardState {
     pub(super) way: Way,
     pub(super) lonely: bool,
     pub(super) paused: bool,
-    /// Calls without an answer: when they were sent, true time.
-    pub(super) calls: BTreeMap<RequestId, u16>,
+    /// Calls without an answer: when they were sent, true time, and which room they hand over.
+    pub(super) calls: BTreeMap<RequestId, (u16, Option<(usize, Epoch)>)>,
     /// What a wrong variant believes beyond the machine.
     pub(super) believed: BTreeMap<usize, Epoch>,
 }

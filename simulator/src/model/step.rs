@@ -2,8 +2,8 @@
 
 use super::shard::ShardState;
 use super::state::{
-    Condition, Fault, Kind, Late, ROOMS, SHARDS, SLIP_TICKS, Scope, Slip, State, WITNESSES, Way,
-    WitnessState,
+    Condition, Fault, Kind, Late, ROOMS, SHARDS, SLIP_TICKS, Scope, Slip, State, Topic, WITNESSES,
+    Way, WitnessState,
 };
 use crate::variant::Variant;
 use affinity::directory::{
@@ -15,13 +15,16 @@ use affinity::{RoomCase, RoomKey, Shard, ShardId, ShardState as Configured};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A quarter of a lease, and the margin.
-const TICK_MS: u64 = LEASE_MS / 4;
-const _: () = assert!(TICK_MS == MARGIN_MS, "a tick is the margin");
+/// The sixth of a lease.
+const TICK_MS: u64 = LEASE_MS / 6;
+const _: () = assert!(
+    TICK_MS <= MARGIN_MS,
+    "the margin is for a clock that goes wrong by a tick"
+);
 /// A call without an answer is given up after so many ticks.
 const PATIENCE: u16 = 3;
 /// Ticks in which everybody takes a lease and the rooms get their first owners.
-const START: u16 = 5;
+const START: u16 = 6;
 /// The clocks of shards begin here, so that one that is slow does not begin before all time.
 const ZERO: u16 = 100;
 
@@ -68,16 +71,18 @@ impl Scope {
         DirectoryState::new(incarnation, Epoch(floor), grace, self.hold_ms, limits)
     }
 
-    /// Everybody has a lease and knows the others; the first shard owns both rooms, or each of two
-    /// one.
+    /// Leases are held and the others are known; the first shard owns both rooms, or each of two one.
+    /// And the same with a third shard that has not come yet.
     pub(super) fn beginnings(&self) -> Vec<State> {
-        [[0, 0], [0, 1]]
-            .into_iter()
-            .map(|owners| self.beginning(&owners))
-            .collect()
+        let begin = |owners, late| self.beginning(owners, late);
+        vec![
+            begin([0, 0], false),
+            begin([0, 1], false),
+            begin([0, 1], true),
+        ]
     }
 
-    fn beginning(&self, owners: &[usize]) -> State {
+    fn beginning(&self, owners: [usize; ROOMS], late: bool) -> State {
         let mut directory = self.directory(1, false);
         directory.handle(announce());
         let witness = WitnessState {
@@ -102,6 +107,7 @@ impl Scope {
             highest: vec![Epoch(0); ROOMS],
             broken: false,
         };
+        state.shards[SHARDS - 1].paused = late;
         for tick in 0..START {
             if tick == 2 {
                 for (room, owner) in owners.iter().enumerate() {
@@ -164,8 +170,10 @@ impl Scope {
         match kind {
             Kind::Cut => ways(Way::Cut),
             Kind::Late => {
-                ways(Way::LateReplies);
-                ways(Way::LateRequests);
+                for topic in [Topic::Renew, Topic::Claim, Topic::Held] {
+                    ways(Way::LateReply(topic));
+                    ways(Way::LateRequest(topic));
+                }
             }
             Kind::Slip => {
                 if state.slipped.is_none_or(|at| state.tick >= at + SLIP_TICKS) {
@@ -182,7 +190,7 @@ impl Scope {
                     .all(|witness| witness.way == Way::Open)
                 {
                     choices.push(Fault::Witness(0, Way::Cut));
-                    choices.push(Fault::Witness(0, Way::LateRequests));
+                    choices.push(Fault::Witness(0, Way::LateRequest(Topic::Said)));
                 }
             }
             Kind::Lonely => {
@@ -292,7 +300,8 @@ impl Scope {
         }
     }
 
-    /// A tick: whoever is able does what is due, shards before witnesses.
+    /// A tick: whoever is able does what is due. Shards before witnesses, which see a renewal as early as
+    /// may be, and claims after them, which come as soon as a lease is ended.
     fn tick(&self, state: &mut State, eager: bool) {
         state.tick += 1;
         for number in 0..SHARDS {
@@ -300,11 +309,11 @@ impl Scope {
             self.drive(state, number);
         }
         state.observe();
-        if eager {
-            self.claim_all(state);
-        }
         for number in 0..WITNESSES {
             self.look(state, number);
+        }
+        if eager {
+            self.claim_all(state);
         }
         state.observe();
     }
@@ -346,8 +355,9 @@ impl Scope {
         let witness = &mut state.witnesses[number].witness;
         witness.handle_view(&view, now);
         for request in witness.requests(now) {
-            if way == Way::LateRequests {
+            if way == Way::LateRequest(Topic::Said) && state.late.is_empty() {
                 state.late.push(Late::Said(request));
+                state.witnesses[number].way = Way::Open;
             } else {
                 self.ask(state, request);
             }
@@ -359,14 +369,18 @@ impl Scope {
             return;
         }
         let tick = state.tick;
-        let old = state.shards[number].calls.iter();
-        let old: Vec<_> = old
-            .filter(|(_, sent)| tick >= **sent + PATIENCE)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in old {
+        let calls = state.shards[number].calls.clone();
+        for (id, (sent, handed)) in calls {
+            if tick < sent + PATIENCE {
+                continue;
+            }
             state.shards[number].calls.remove(&id);
             self.answer(state, number, id, None);
+            if self.variant == Some(Variant::TransferTakenBack)
+                && let Some((room, epoch)) = handed
+            {
+                state.shards[number].believed.insert(room, epoch);
+            }
         }
     }
 
@@ -453,51 +467,38 @@ impl Scope {
         );
         let shard = number;
         if way == Way::Cut || state.down_since.is_some() {
-            return self.unanswered(state, number, id, &request);
+            // Its caller learns that at once, or the search would never end.
+            return self.answer(state, number, id, None);
         }
-        match way {
-            Way::LateRequests => {
-                state.shards[number].calls.insert(id, sent);
-                state.late.push(Late::Request {
-                    shard,
-                    life,
-                    id,
-                    request,
-                });
-            }
-            Way::LateReplies => {
-                state.shards[number].calls.insert(id, sent);
-                let reply = self.ask(state, request);
-                state.late.push(Late::Reply {
-                    shard,
-                    life,
-                    id,
-                    sent,
-                    reply,
-                });
-            }
-            Way::Open | Way::Cut => {
-                let reply = self.ask(state, request);
-                let reply = self.distort(state, sent, reply);
-                self.answer(state, number, id, Some(reply));
-            }
-        }
-    }
-
-    /// The request is lost; its caller learns that at once, or the search would never end.
-    fn unanswered(
-        &self,
-        state: &mut State,
-        number: usize,
-        id: affinity::ownership::RequestId,
-        request: &Request,
-    ) {
-        self.answer(state, number, id, None);
-        if self.variant == Some(Variant::TransferTakenBack)
-            && let Request::Transfer { room, epoch, .. } = request
-        {
-            let room = keys().iter().position(|key| key == room).unwrap_or(0);
-            state.shards[number].believed.insert(room, *epoch);
+        let topic = Topic::of(&request);
+        if way == Way::LateRequest(topic) {
+            state.shards[number].way = Way::Open;
+            state.shards[number]
+                .calls
+                .insert(id, (sent, handed_over(&request)));
+            state.late.push(Late::Request {
+                shard,
+                life,
+                id,
+                request,
+            });
+        } else if way == Way::LateReply(topic) {
+            state.shards[number].way = Way::Open;
+            state.shards[number]
+                .calls
+                .insert(id, (sent, handed_over(&request)));
+            let reply = self.ask(state, request);
+            state.late.push(Late::Reply {
+                shard,
+                life,
+                id,
+                sent,
+                reply,
+            });
+        } else {
+            let reply = self.ask(state, request);
+            let reply = self.distort(state, sent, reply);
+            self.answer(state, number, id, Some(reply));
         }
     }
 
@@ -619,7 +620,7 @@ impl Scope {
         let kept = match duty {
             KeepDuty::Answer(kept) => kept,
             KeepDuty::Relay(request) => {
-                let open = state.shards[other].way == Way::Open && state.down_since.is_none();
+                let open = state.shards[other].way != Way::Cut && state.down_since.is_none();
                 if open {
                     return Kept::Relayed(self.ask(state, request));
                 }
@@ -658,11 +659,9 @@ impl Scope {
         }
         if has(Kind::Down) && self.hold_ms > 0 {
             all.push((
-                "a room is live through an outage of two leases",
+                "a room is live without the directory for longer than a lease",
                 |_, state| {
-                    let long = state
-                        .down_since
-                        .is_some_and(|since| state.tick >= since + 8);
+                    let long = state.down_since.is_some_and(|since| state.tick > since + 6);
                     long && !state.live().is_empty()
                 },
             ));
@@ -674,6 +673,15 @@ impl Scope {
         }
         all
     }
+}
+
+/// The room that is handed over, and the claim under which it was held.
+fn handed_over(request: &Request) -> Option<(usize, Epoch)> {
+    let Request::Transfer { room, epoch, .. } = request else {
+        return None;
+    };
+    let room = keys().iter().position(|key| key == room)?;
+    Some((room, *epoch))
 }
 
 fn costs(fault: Fault) -> bool {
