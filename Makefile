@@ -9,11 +9,12 @@ VENV := .venv/bin
 # The whole workspace is always built at once: its features are then the same for every command, and
 # nothing is built twice.
 CARGO_FLAGS := --workspace --locked
+FROM ?= 0
 E2E_BINARY := target/debug/anteroom
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
 
 .PHONY: help setup setup-build setup-test web build run test quick check check-rust check-web check-python \
-	test-rust test-web e2e e2e-binary bench bench-rehome bench-migration chaos clean
+	test-rust test-web e2e e2e-binary bench bench-rehome bench-migration chaos nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -84,6 +85,10 @@ bench-rehome: setup build ## kill -9 of a shard: how long until media is back
 
 bench-migration: setup build ## drain: how long media stands still in rooms of 2, 8 and 30
 	$(VENV)/python tests/bench_migration.py
+
+nightly: ## 100,000 simulated histories of room ownership, and its model
+	cargo run --release --locked -p simulator -- --seeds 100000 --from $(FROM)
+	cargo run --release --locked -p simulator -- --model 2 9 --minutes 60
 
 chaos: setup-test e2e-binary ## real processes under trouble, 10 minutes (CHAOS='--minutes 60 --seed 1', --help)
 	$(VENV)/python tests/chaos.py $(CHAOS)

@@ -5,15 +5,14 @@
 
 use crate::clock::Clock;
 use crate::message::{Answer, Attempt, Body, GatewayCall, Message, Node, Timer};
-use crate::variant::Variant;
 use crate::world::World;
-use affinity::directory::{Incarnation, LeaseView, Reply, Request, View, Witness};
+use affinity::directory::{Incarnation, LeaseView, Request, View, Witness};
 use affinity::{Shard, ShardId, ShardState, Topology};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 /// A look at the directory, microseconds.
-const POLL_US: u64 = 250_000;
+pub(crate) const POLL_US: u64 = 250_000;
 /// A join gets no answer for this long: its outcome is unknown.
 const JOIN_US: u64 = 4_000_000;
 /// Longest wait for the end of a dead shard's lease.
@@ -54,16 +53,16 @@ pub(crate) struct GatewayNode {
     pub(crate) life: u32,
     pub(crate) clock: Clock,
     pub(crate) halted_until: Option<u64>,
-    witness: Witness,
-    view: Option<View>,
+    pub(crate) witness: Witness,
+    pub(crate) view: Option<View>,
     /// By its own clock.
-    seen_us: u64,
-    hints: BTreeMap<usize, ShardId>,
-    to_announce: bool,
-    orders: Vec<Request>,
-    calls: BTreeMap<u64, GatewayCall>,
+    pub(crate) seen_us: u64,
+    pub(crate) hints: BTreeMap<usize, ShardId>,
+    pub(crate) to_announce: bool,
+    pub(crate) orders: Vec<Request>,
+    pub(crate) calls: BTreeMap<u64, GatewayCall>,
     conns: BTreeMap<u64, Conn>,
-    next: u64,
+    pub(crate) next: u64,
 }
 
 impl GatewayNode {
@@ -170,64 +169,6 @@ impl World {
         }
     }
 
-    /// The configuration file is read again.
-    pub(crate) fn reload(&mut self, gateway: usize) {
-        if self.gateways[gateway].up {
-            self.announce(gateway);
-        }
-    }
-
-    /// An operator's word, to be passed on to the directory.
-    pub(crate) fn order(&mut self, gateway: usize, request: Request) {
-        self.gateways[gateway].orders.push(request);
-    }
-
-    fn announce(&mut self, gateway: usize) {
-        self.gateways[gateway].to_announce = true;
-        let (name, topology) = (format!("g{gateway}"), self.config.clone());
-        let request = Request::Announce {
-            gateway: name,
-            topology,
-        };
-        self.gateway_asks(gateway, GatewayCall::Said, request);
-    }
-
-    fn gateway_asks(&mut self, gateway: usize, what: GatewayCall, request: Request) {
-        let node = &mut self.gateways[gateway];
-        node.next += 1;
-        let call = node.next;
-        node.calls.insert(call, what);
-        self.send(
-            Node::Gateway(gateway),
-            Node::Directory,
-            None,
-            Body::Ask { call, request },
-        );
-        let patience = self.params.patience_ms * 1_000;
-        let in_us = match what {
-            GatewayCall::Watch => 900_000,
-            GatewayCall::Said | GatewayCall::Join { .. } => patience,
-        };
-        self.timer(Node::Gateway(gateway), in_us, Timer::CallOver { call });
-    }
-
-    fn poll(&mut self, gateway: usize) {
-        self.gateway_asks(gateway, GatewayCall::Watch, Request::Watch);
-        let orders = std::mem::take(&mut self.gateways[gateway].orders);
-        for request in orders {
-            self.gateway_asks(gateway, GatewayCall::Said, request);
-        }
-        if self.gateways[gateway].to_announce {
-            self.announce(gateway);
-        }
-        let now = self.local(Node::Gateway(gateway));
-        if let Some(memory) = self.directory.memory.as_mut() {
-            memory.expire(now);
-        }
-        self.try_again(gateway);
-        self.drop_dead(gateway);
-    }
-
     pub(crate) fn gateway_timer(&mut self, gateway: usize, timer: Timer) {
         match timer {
             Timer::Poll => self.poll(gateway),
@@ -274,62 +215,6 @@ impl World {
             }
             _ => {}
         }
-    }
-
-    fn gateway_reply(&mut self, gateway: usize, what: GatewayCall, reply: Reply) {
-        match (what, reply) {
-            (GatewayCall::Watch, Reply::View(view)) => self.see(gateway, view),
-            (GatewayCall::Watch, _) => {}
-            (_, Reply::Announced { .. }) => self.gateways[gateway].to_announce = false,
-            _ => {}
-        }
-    }
-
-    fn see(&mut self, gateway: usize, view: View) {
-        let now = self.local(Node::Gateway(gateway));
-        let now_us = self.micros(now);
-        let variant = self.params.variant;
-        if view.topology.is_empty() {
-            self.gateways[gateway].to_announce = true;
-        }
-        let node = &mut self.gateways[gateway];
-        let mut shown = view.clone();
-        match variant {
-            Some(Variant::WitnessIgnoresRenewals) => {
-                shown.leases.iter_mut().for_each(|lease| lease.seq = 1);
-            }
-            Some(Variant::GraceWaitsForNobody) => shown.hold = false,
-            Some(Variant::WitnessCountsGaps) => {
-                if let Some(before) = node.view.clone() {
-                    let mut at_us = node.seen_us;
-                    while at_us + 900_000 < now_us {
-                        at_us += 900_000;
-                        let at = now - std::time::Duration::from_micros(now_us - at_us);
-                        node.witness.handle_view(&before, at);
-                    }
-                }
-            }
-            _ => {}
-        }
-        node.witness.handle_view(&shown, now);
-        let mut requests = node.witness.requests(now);
-        if variant == Some(Variant::WitnessIgnoresRenewals) {
-            for request in &mut requests {
-                if let Request::Lapse { shard, seq, .. } = request
-                    && let Some(lease) = view.leases.iter().find(|lease| lease.shard == *shard)
-                {
-                    *seq = lease.seq;
-                }
-            }
-        }
-        (node.view, node.seen_us) = (Some(view), now_us);
-        // The directory in memory has a witness of its own.
-        if !self.directory.is_in_gateway() {
-            for request in requests {
-                self.gateway_asks(gateway, GatewayCall::Said, request);
-            }
-        }
-        self.timer(Node::Gateway(gateway), POLL_US, Timer::Poll);
     }
 
     fn connect(&mut self, gateway: usize, attempt: Attempt) {
@@ -404,7 +289,7 @@ impl World {
         );
     }
 
-    fn joined(&mut self, gateway: usize, call: u64, answer: Answer, from: Node) {
+    pub(crate) fn joined(&mut self, gateway: usize, call: u64, answer: Answer, from: Node) {
         let Node::Shard(shard) = from else {
             return;
         };
@@ -488,7 +373,7 @@ impl World {
         }
     }
 
-    fn try_again(&mut self, gateway: usize) {
+    pub(crate) fn try_again(&mut self, gateway: usize) {
         let node = &self.gateways[gateway];
         let now_us = node.clock.now(self.now);
         let waiting: Vec<(u64, usize, Option<Incarnation>, u64)> = node

@@ -27,6 +27,7 @@ mod shard;
 mod shrink;
 mod strike;
 mod variant;
+mod watching;
 mod world;
 
 pub use checker::{Kind, Violation};

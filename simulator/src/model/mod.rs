@@ -1,12 +1,14 @@
 //! The same protocol code as a state machine whose every step is explored.
 //!
-//! Three shards, two rooms, two witnesses, one directory. Time goes in ticks of a sixth of a lease. Whoever can claim does so at once: at every tick each shard asks for each
-//! room that it does not own, so the only choices are faults and what operators do. Each of them is
-//! tried at every moment, up to a budget; healing is free.
+//! Three shards, two rooms, two witnesses, one directory. Time goes in ticks of a sixth of a lease.
+//! Whoever can claim does so at once: at every tick each shard asks for each room that it does not
+//! own, so the only choices are faults and what operators do. Each of them is tried at every moment, up
+//! to a budget; healing is free.
 //!
 //! Owns: the states and what may follow them. Must not: decide what is right: that is in
 //! [`properties`](Scope::check).
 
+mod choices;
 mod scopes;
 mod shard;
 mod state;
