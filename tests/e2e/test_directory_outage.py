@@ -5,6 +5,7 @@ import os
 import time
 
 import httpx
+import pytest
 from harness import history, signalling
 from harness.fleet import Fleet
 from harness.load import Crowd, Watch
@@ -26,6 +27,7 @@ async def new_room(fleet: Fleet, gateway: str, room: str) -> httpx.Response:
         return await client.get(f"{url}{target}")
 
 
+@pytest.mark.timeout(OUTAGE + 200)
 async def test_calls_outlive_redis(stage: Stage) -> None:
     redis = await stage.enter(Redis(stage.folder))
     fleet = await stage.fleet(redis=redis, gateways=2, shards=3)
