@@ -101,6 +101,7 @@ fn leased(fields: &mut Fields) -> Result<Reply, Malformed> {
         hold_ms: fields.number()?,
         shards: fields.number()?,
         generation: fields.number()?,
+        epoch: epoch(fields)?,
         grace: fields.flag()?,
         drain: fields.optional_text()?.as_deref().map(drain).transpose()?,
         roster: match fields.is_empty() {

@@ -120,6 +120,7 @@ fn renew(holder: &Holder, renewal: &Renewal) -> Vec<String> {
     all.extend([
         renewal.seq.to_string(),
         renewal.knows.to_string(),
+        renewal.epoch.0.to_string(),
         u8::from(renewal.leaving).to_string(),
         renewal.rooms.to_string(),
         renewal.replaces.map(life).unwrap_or_default(),

@@ -216,7 +216,8 @@ impl RedisDirectory {
 }
 
 /// A directory life that may begin now. Epochs above the clock in milliseconds are above those of
-/// former lives, whose data may be gone: nobody claims a thousand rooms a second for long.
+/// former lives, whose data may be gone: nobody claims a thousand rooms a second for long. If the
+/// clock is wrong, what the shards remember is above them.
 fn birth() -> (DirectoryIncarnation, Epoch) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let floor = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0));

@@ -27,6 +27,7 @@ struct Kept {
 pub(crate) struct DirectoryNode {
     engine: Engine,
     hold_ms: u64,
+    wrong_clock: bool,
     pub(crate) memory: Option<MemoryDirectory>,
     pub(crate) master: DirectoryState,
     old_master: Option<DirectoryState>,
@@ -41,13 +42,17 @@ fn floor(true_us: u64) -> Epoch {
     Epoch(1_000_000 + true_us / 1_000)
 }
 
+/// The wall clock of a machine that does not know the time.
+const NO_TIME: Epoch = Epoch(1_000);
+
 impl DirectoryNode {
-    pub(crate) fn new(engine: Engine, hold_ms: u64) -> Self {
+    pub(crate) fn new(engine: Engine, hold_ms: u64, wrong_clock: bool) -> Self {
         let incarnation = DirectoryIncarnation(1);
         let limits = DirectoryLimits::default();
         Self {
             engine,
             hold_ms,
+            wrong_clock,
             memory: None,
             master: DirectoryState::new(incarnation, floor(0), true, hold_ms, limits),
             old_master: None,
@@ -67,12 +72,21 @@ impl DirectoryNode {
         self.engine == Engine::Memory
     }
 
+    /// Above which epochs a life has its own.
+    fn floor(&self, true_us: u64) -> Epoch {
+        match self.wrong_clock && self.lives > 1 {
+            true => NO_TIME,
+            false => floor(true_us),
+        }
+    }
+
     /// The gateway with the directory starts.
     pub(crate) fn start_memory(&mut self, true_us: u64, now: Instant) {
         self.lives += 1;
         let incarnation = DirectoryIncarnation(self.lives);
         let limits = DirectoryLimits::default();
-        let memory = MemoryDirectory::new(incarnation, floor(true_us), true, limits, now);
+        let floor = self.floor(true_us);
+        let memory = MemoryDirectory::new(incarnation, floor, true, limits, now);
         self.memory = Some(memory);
     }
 
@@ -104,8 +118,8 @@ impl DirectoryNode {
     fn new_life(&mut self, true_us: u64, kept: Kept) -> DirectoryState {
         self.lives += 1;
         let (incarnation, limits) = (DirectoryIncarnation(self.lives), DirectoryLimits::default());
-        let mut state =
-            DirectoryState::new(incarnation, floor(true_us), true, self.hold_ms, limits);
+        let floor = self.floor(true_us);
+        let mut state = DirectoryState::new(incarnation, floor, true, self.hold_ms, limits);
         if !kept.topology.is_empty() {
             let (gateway, topology) = (String::new(), kept.topology);
             state.handle(Request::Announce { gateway, topology });
@@ -184,6 +198,7 @@ impl DirectoryNode {
                     hold_ms,
                     shards,
                     generation,
+                    epoch,
                     grace,
                     drain,
                     roster,
@@ -194,6 +209,7 @@ impl DirectoryNode {
                 hold_ms,
                 shards,
                 generation,
+                epoch,
                 grace,
                 drain,
                 roster,
@@ -244,6 +260,7 @@ impl DirectoryNode {
                     hold_ms: 0,
                     shards: 0,
                     generation: 0,
+                    epoch: Epoch(0),
                     grace: false,
                     drain: None,
                     roster: None,

@@ -33,6 +33,8 @@ pub struct Params {
     pub clients: usize,
     /// What the directory allows, milliseconds.
     pub hold_ms: u64,
+    /// The wall clock by which later lives of the directory begin is far behind.
+    pub wrong_clock: bool,
     /// Rate of each clock, thousandths: gateways first, then shards.
     pub clocks: Vec<u64>,
     /// Longest usual way of a message, milliseconds.
@@ -82,6 +84,7 @@ impl Params {
             rooms: 4,
             clients: 6,
             hold_ms: if engine == Engine::Redis { HOLD_MS } else { 0 },
+            wrong_clock: false,
             clocks: vec![1_000; gateways + shards],
             delay_ms: 10,
             loss: 0,

@@ -206,7 +206,7 @@ impl World {
         let config = config.map(|shard| entry(&shard.id)).collect();
         Self {
             now: 0,
-            directory: DirectoryNode::new(params.engine, params.hold_ms),
+            directory: DirectoryNode::new(params.engine, params.hold_ms, params.wrong_clock),
             network: Network::default(),
             gateways: gateways.collect(),
             clients: (0..params.clients as u64)

@@ -14,7 +14,8 @@ pub struct Incarnation(pub u64);
 pub struct DirectoryIncarnation(pub u64);
 
 /// Number of a claim, strictly growing over the whole deployment. A new life of the directory starts
-/// above the wall clock in milliseconds, which outruns any rate of claims.
+/// above the wall clock in milliseconds, which outruns any rate of claims, and above all that the
+/// shards remember from the lives before.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
@@ -40,6 +41,9 @@ pub struct Renewal {
     /// Version of the roster that the shard knows, 0 for none: it asks all lives born up to here
     /// before it goes on without a lease.
     pub knows: u64,
+    /// Highest epoch of which the process has ever heard. A directory that has lost its data, and
+    /// whose wall clock is wrong, begins above the highest of all shards.
+    pub epoch: Epoch,
     /// The shard wants no new rooms (it is about to end).
     pub leaving: bool,
     /// Rooms it owns, for people.
@@ -276,6 +280,8 @@ pub enum Reply {
         shards: u32,
         /// Number of the topology.
         generation: u64,
+        /// Highest epoch so far, for the sender to remember.
+        epoch: Epoch,
         /// No claim succeeds at the moment.
         grace: bool,
         /// The order to empty this shard.

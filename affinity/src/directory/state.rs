@@ -94,7 +94,7 @@ pub struct DirectoryState {
     /// rooms there is nothing to remember, but the entry does no harm.
     orphaned: BTreeMap<(ShardId, Incarnation), Heirs>,
     rooms: BTreeMap<RoomKey, Room>,
-    /// Highest epoch issued or re-asserted.
+    /// Highest epoch issued, re-asserted, or remembered by a shard with a lease.
     epoch: Epoch,
     /// Rooms released during grace: a re-assertion of the same claim that was overtaken by its
     /// release must not bring the binding back. Emptied when grace ends; no larger than
@@ -103,8 +103,8 @@ pub struct DirectoryState {
 }
 
 impl DirectoryState {
-    /// A directory without data. Claims get epochs above `epoch_floor`, which must be above every
-    /// epoch of former lives. `grace` is false only if no shard can have lived before. `hold_ms` is
+    /// A directory without data. Claims get epochs above `epoch_floor`, which should be above every
+    /// epoch of former lives: where it is not, what the shards remember is. `grace` is false only if no shard can have lived before. `hold_ms` is
     /// passed on to the shards; 0: they never go on without a lease.
     pub fn new(
         incarnation: DirectoryIncarnation,

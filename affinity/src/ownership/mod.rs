@@ -123,6 +123,8 @@ pub struct Ownership {
     renew_at: Instant,
     /// Number of the last renewal.
     seq: u64,
+    /// Highest epoch ever heard of, for a directory that has forgotten it.
+    highest: Epoch,
     /// The life before this one, if it may still have a lease.
     replaces: Option<Incarnation>,
     /// The shard is about to end.
@@ -157,6 +159,7 @@ impl Ownership {
             deadline: None,
             renew_at: now,
             seq: 0,
+            highest: Epoch::default(),
             replaces: None,
             leaving: false,
             drain: None,

@@ -23,6 +23,18 @@ struct Allowed {
 
 pub(super) type Outcome = Result<Reply, DirectoryUnreachable>;
 
+/// An epoch of which the answer speaks.
+fn epoch_of(reply: &Reply) -> Option<Epoch> {
+    match reply {
+        Reply::Leased { epoch, .. }
+        | Reply::Granted { epoch, .. }
+        | Reply::Mine { epoch, .. }
+        | Reply::Owned { epoch, .. }
+        | Reply::Transferred { epoch } => Some(*epoch),
+        _ => None,
+    }
+}
+
 impl Ownership {
     /// The answer of a request, or that there is none (a timeout included: the outcome is unknown).
     /// Unknown ids are ignored. `fresh` is random, see [`Self::handle_timeout`].
@@ -38,6 +50,9 @@ impl Ownership {
         let Some(sent) = self.in_flight.remove(&id) else {
             return;
         };
+        // Whether the answer counts or not: that epoch has been given away.
+        let epoch = reply.as_ref().ok().and_then(epoch_of);
+        self.highest = self.highest.max(epoch.unwrap_or_default());
         if let Ok(Reply::StaleDirectory { current }) = reply
             && sent.directory == self.directory
         {

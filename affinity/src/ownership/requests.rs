@@ -94,6 +94,7 @@ impl Ownership {
         let renewal = Renewal {
             seq: self.seq,
             knows: self.hold.knows,
+            epoch: self.highest,
             leaving: self.leaving,
             rooms: u32::try_from(self.rooms.len()).unwrap_or(u32::MAX),
             replaces: self.replaces,

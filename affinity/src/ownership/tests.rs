@@ -46,6 +46,7 @@ fn leased(directory: DirectoryIncarnation) -> Reply {
         hold_ms: 0,
         shards: 1,
         generation: 1,
+        epoch: Epoch(0),
         grace: false,
         drain: None,
         roster: None,
@@ -655,6 +656,35 @@ fn a_failed_renewal_is_told_when_the_lease_has_ended_and_not_before() {
 }
 
 #[test]
+fn every_epoch_that_was_ever_heard_of_is_remembered_in_renewals() {
+    let remembered = |script: &mut Script| {
+        let request = script.machine.renewal();
+        let Request::Renew { renewal, .. } = request else {
+            panic!("{request:?}");
+        };
+        renewal.epoch.0
+    };
+    let mut script = Script::owning();
+    assert_eq!(remembered(&mut script), 7);
+    let id = script.claim("retro");
+    let (shard, epoch) = ("b".into(), Epoch(8));
+    script.reply(id, Reply::Owned { shard, epoch });
+    assert_eq!(remembered(&mut script), 8);
+    let id = script.claim("retro");
+    script.reply(id, mine(6));
+    assert_eq!(remembered(&mut script), 8);
+    // Of others, too, and beyond the life that heard of it.
+    let id = script.at(1_000).renewal();
+    let mut renewed = leased(D1);
+    if let Reply::Leased { epoch, .. } = &mut renewed {
+        *epoch = Epoch(900);
+    }
+    script.reply(id, renewed);
+    script.at(60_000).timeout();
+    assert_eq!(remembered(&mut script), 900);
+}
+
+#[test]
 fn a_resigned_shard_owns_nothing_and_says_goodbye_until_it_is_heard() {
     let mut script = Script::owning();
     let pending = script.claim("retro");
@@ -753,6 +783,7 @@ fn leased_with_others(version: u64, lives: &[(&str, Incarnation)]) -> Reply {
         hold_ms: 60_000,
         shards: 1,
         generation: 1,
+        epoch: Epoch(0),
         grace: false,
         drain: None,
         roster: Some(roster(version, lives)),
@@ -870,6 +901,7 @@ fn half_of_all_shards_do_not_go_on_without_the_directory() {
             hold_ms: 60_000,
             shards: 4,
             generation: 1,
+            epoch: Epoch(0),
             grace: false,
             drain: None,
             roster,
@@ -1157,6 +1189,7 @@ fn an_order_to_drain_is_told_once() {
         hold_ms: 0,
         shards: 1,
         generation: 1,
+        epoch: Epoch(0),
         grace: false,
         drain: drain.clone(),
         roster: None,

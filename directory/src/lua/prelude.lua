@@ -5,7 +5,7 @@
 --   dir       hash    life      the directory's incarnation
 --                     server    run_id and master_replid of the server that began this life
 --                     grace     1 during grace, else 0
---                     epoch     highest epoch issued or re-asserted
+--                     epoch     highest epoch issued, re-asserted, or remembered by a shard
 --                     version   of what shards see of each other
 --                     generation of the topology
 --                     ended     counts ended lives, to forget the oldest
@@ -140,6 +140,11 @@ end
 
 local function new_version()
     call('HINCRBY', DIR, 'version', 1)
+end
+
+-- Above this epoch are all that follow.
+local function raise_epoch(epoch)
+    if less(call('HGET', DIR, 'epoch'), epoch) then call('HSET', DIR, 'epoch', epoch) end
 end
 
 -- The next epoch, or nil if they are used up.

@@ -12,6 +12,6 @@ end
 local stopped = call('HGET', STOPPED, room)
 if not grace or (stopped and not less(stopped, epoch)) then return { 'released' } end
 if call('HLEN', ROOMS) >= BINDINGS_MAX then return { 'refused', 'full' } end
-if less(call('HGET', DIR, 'epoch'), epoch) then call('HSET', DIR, 'epoch', epoch) end
+raise_epoch(epoch)
 bind(room, incarnation, epoch, '-', shard)
 return { 'reasserted' }

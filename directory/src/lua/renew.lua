@@ -1,5 +1,5 @@
-local shard, incarnation, directory, seq, knows, leaving, rooms, replaces =
-    unpack(ARGV, FIRST, FIRST + 7)
+local shard, incarnation, directory, seq, knows, epoch, leaving, rooms, replaces =
+    unpack(ARGV, FIRST, FIRST + 8)
 if directory ~= '' and directory ~= life then return { 'stale', life } end
 if has_ended(shard, incarnation) or call('HEXISTS', ORPHANS, incarnation .. ' ' .. shard) == 1 then
     return { 'no_lease' }
@@ -39,6 +39,8 @@ else
     })
 end
 version = call('HGET', DIR, 'version')
+-- In grace this is before the first claim: no epoch of a life before comes again.
+raise_epoch(epoch)
 
 local listed = call('HGET', TOPOLOGY, shard)
 local drain = call('HGET', DRAINS, shard)
@@ -48,7 +50,7 @@ local hold = HOLD_MS
 if not listed then hold = '0' end
 local reply = {
     'leased', life, hold, tostring(call('HLEN', TOPOLOGY)),
-    call('HGET', DIR, 'generation') or '0', grace and '1' or '0', drain,
+    call('HGET', DIR, 'generation') or '0', call('HGET', DIR, 'epoch'), grace and '1' or '0', drain,
 }
 if known_of(version) == version then return reply end
 
@@ -64,5 +66,5 @@ for i = 1, #all, 2 do
         }
     end
 end
-reply[8], reply[9] = version, lives
+reply[9], reply[10] = version, lives
 return reply

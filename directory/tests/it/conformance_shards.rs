@@ -1,7 +1,10 @@
 //! The rules about leases, shards and limits as scripts, on both engines.
 
 use crate::pair::*;
-use affinity::directory::{DirectoryLimits, Drain, Epoch, HOLD_MS, Incarnation, Reply, Request};
+use affinity::directory::{
+    DirectoryIncarnation, DirectoryLimits, Drain, Epoch, HOLD_MS, Incarnation, Renewal, Reply,
+    Request,
+};
 
 #[tokio::test]
 async fn only_the_renewal_that_a_witness_saw_is_ended_and_its_life_for_ever() {
@@ -235,6 +238,35 @@ async fn numbers_beyond_what_lua_can_count_are_exact() {
     pair.ask(release(&a, "room", Epoch(epoch.0 + 1))).await;
     let next = granted(&pair.ask(claim(&a, "next")).await);
     assert_eq!(next, Epoch(epoch.0 + 1));
+    pair.compare(&[room("room"), room("next")]).await;
+}
+
+#[tokio::test]
+async fn no_epoch_that_a_shard_remembers_is_given_again() {
+    // A new life, begun by a wall clock that is far behind.
+    let mut pair = Pair::new(HOLD_MS, DirectoryLimits::default());
+    pair.ask(announce(&["a", "b"])).await;
+    let remembered = |at: u64| move |say: &mut Renewal| say.epoch = Epoch(FLOOR + at);
+    let (a, b) = (holder("a", 1), holder("b", 2));
+    // What is refused raises nothing.
+    let mut stale = holder("b", 2);
+    stale.directory = Some(DirectoryIncarnation(5));
+    pair.ask(renew_with(&stale, 1, remembered(9_000))).await;
+    for (one, at) in [(&a, 1_000), (&b, 990)] {
+        let reply = pair.ask(renew_with(one, 1, remembered(at))).await;
+        // And everybody remembers it from now on.
+        let highest = Epoch(FLOOR + 1_000);
+        assert!(matches!(reply, Reply::Leased { epoch, .. } if epoch == highest));
+    }
+    pair.ask(Request::EndGrace { directory: LIFE }).await;
+    let first = granted(&pair.ask(claim(&b, "room")).await);
+    assert_eq!(first, Epoch(FLOOR + 1_001));
+    // One that was overtaken knows what it knows.
+    pair.ask(renew_with(&a, 0, remembered(2_000))).await;
+    pair.ask(renew_with(&holder("a", 9), 2, remembered(3_000)))
+        .await;
+    let next = granted(&pair.ask(claim(&a, "next")).await);
+    assert_eq!(next, Epoch(FLOOR + 2_001));
     pair.compare(&[room("room"), room("next")]).await;
 }
 

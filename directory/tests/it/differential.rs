@@ -91,10 +91,15 @@ impl Generator {
             self.random.random_range(0..12) == 0,
         );
         let rooms = self.random.random_range(0..4);
+        let epoch = match self.random.random_range(0..4) {
+            0 => self.epoch(),
+            _ => Epoch(0),
+        };
         renew_with(&holder, seq, |say| {
             say.knows = knows;
             say.leaving = leaving;
             say.rooms = rooms;
+            say.epoch = epoch;
             say.replaces = replaces;
         })
     }

@@ -75,6 +75,7 @@ fn leased(directory: DirectoryIncarnation) -> Reply {
         hold_ms: 0,
         shards: 1,
         generation: 1,
+        epoch: Epoch(0),
         grace: false,
         drain: None,
         roster: None,

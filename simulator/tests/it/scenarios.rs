@@ -121,6 +121,33 @@ fn a_redis_that_fails_over_within_the_shards_deadline_costs_no_live_room() {
 }
 
 #[test]
+fn a_directory_that_lost_its_data_and_knows_no_time_gives_no_epoch_twice() {
+    for engine in [Engine::Memory, Engine::Redis] {
+        for seed in 0..20 {
+            let mut params = Params::quiet(seed, engine, 2, 3);
+            params.wrong_clock = true;
+            (params.stay_ms, params.linger_ms) = (3_000, 500);
+            let lose = match engine {
+                Engine::Memory => Fault::KillGateway {
+                    gateway: 0,
+                    down_ms: 200,
+                },
+                Engine::Redis => Fault::LoseData,
+            };
+            // The last one after the shards have ended one by one, and with them what they remembered.
+            params.plan = vec![(15_000, lose), (25_000 + seed * 40, lose), (55_000, lose)];
+            for shard in 0..3 {
+                let at = 32_000 + 6_000 * u64::try_from(shard).unwrap();
+                let down_ms = 2_000;
+                params.plan.push((at, Fault::KillShard { shard, down_ms }));
+            }
+            params.calm_ms = 45_000;
+            run(params);
+        }
+    }
+}
+
+#[test]
 fn a_second_fault_while_redis_is_gone_costs_rooms_and_splits_none() {
     let mut lost = 0;
     for seed in 0..30 {

@@ -166,6 +166,7 @@ fn a_lease_says_its_length_the_topology_and_the_grace() {
         hold_ms: 0,
         shards: 3,
         generation: 1,
+        epoch: Epoch(0),
         grace: true,
         drain: None,
         roster: Some(Roster {

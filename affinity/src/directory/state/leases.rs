@@ -45,6 +45,8 @@ impl DirectoryState {
             }
             None => self.begin(holder, renewal),
         }
+        // In grace this is before the first claim: no epoch of a life before comes again.
+        self.epoch = self.epoch.max(renewal.epoch);
         self.leased(holder, renewal)
     }
 
@@ -95,6 +97,7 @@ impl DirectoryState {
             hold_ms: self.hold_of(&holder.shard),
             shards: u32::try_from(self.topology.len()).unwrap_or(u32::MAX),
             generation: self.generation,
+            epoch: self.epoch,
             grace: self.grace,
             drain: self.drain_of(&holder.shard),
             roster: news.then(|| self.roster(&holder.shard)),
