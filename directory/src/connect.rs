@@ -79,6 +79,12 @@ impl Plan {
         }
     }
 
+    /// The Sentinel or node that answered last may be cut off together with its master: another one is
+    /// asked first next time.
+    pub(crate) fn ask_another(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
     async fn locate(&self) -> Result<Server, StartError> {
         let helpers = match &self.target.route {
             Route::Single => return Ok(self.target.master.clone()),
@@ -88,7 +94,7 @@ impl Plan {
         let first = self.answered.load(Ordering::Relaxed);
         let mut failures = Vec::new();
         for step in 0..helpers.len() {
-            let index = (first + step) % helpers.len();
+            let index = first.wrapping_add(step) % helpers.len();
             let Some(helper) = helpers.get(index) else {
                 break;
             };

@@ -2,11 +2,16 @@
 //!
 //! Owns: that there is at most one connection and at most one attempt, and when the next attempt may
 //! begin. Must not: repeat a request.
+//!
+//! A connection that works may lead to a master that was left behind: it answers, and no replica has
+//! what it writes. Then the master is looked for anew, beside the connection, which stays if that finds
+//! the same server, or none.
 
 use crate::connect::{Facts, Plan};
 use crate::error::StartError;
 use crate::link::Link;
 use crate::probe;
+use crate::replicas::Writes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,10 +40,20 @@ struct State {
     serial: u64,
     is_attempting: bool,
     /// Failures since the last request that succeeded.
-    failures: u32,
-    not_before: Option<Instant>,
+    connecting: Backoff,
     /// Why there is no connection.
     problem: Option<StartError>,
+    /// Searches since the last write that enough replicas had.
+    searching: Backoff,
+    /// How the last one failed.
+    search_problem: Option<StartError>,
+}
+
+/// When to try again.
+#[derive(Default)]
+struct Backoff {
+    failures: u32,
+    not_before: Option<Instant>,
 }
 
 /// The present connection.
@@ -46,6 +61,7 @@ struct State {
 pub(crate) struct Current {
     pub(crate) link: Link,
     pub(crate) facts: Arc<Facts>,
+    pub(crate) writes: Arc<Writes>,
     serial: u64,
 }
 
@@ -98,7 +114,32 @@ impl Connector {
 
     /// A request on this connection was answered.
     pub(crate) fn succeeded(&self) {
-        self.shared.lock().failures = 0;
+        self.shared.lock().connecting.failures = 0;
+    }
+
+    /// Enough replicas have what was written.
+    pub(crate) fn confirmed(&self) {
+        let mut state = self.shared.lock();
+        state.searching.failures = 0;
+        state.search_problem = None;
+    }
+
+    /// Too few replicas have what was written on this connection: its server may be a master no more.
+    /// Looks for the master, unless that was done a moment ago.
+    pub(crate) fn doubt(&self, doubted: &Current) {
+        let mut state = self.shared.lock();
+        let is_present = |current: &Current| current.serial == doubted.serial;
+        if state.is_attempting
+            || !state.current.as_ref().is_some_and(is_present)
+            || !state.searching.is_due()
+        {
+            return;
+        }
+        state.searching.failed();
+        state.is_attempting = true;
+        drop(state);
+        self.shared.plan.ask_another();
+        tokio::spawn(attempt(Attempt(Arc::clone(&self.shared))));
     }
 
     /// A request on this connection failed in a way that a new one may mend. Only the first that says
@@ -121,12 +162,65 @@ impl Shared {
     }
 }
 
-impl State {
-    fn failed(&mut self, problem: StartError) {
+impl Backoff {
+    fn failed(&mut self) {
         let pause = BACKOFF_FIRST * 2_u32.saturating_pow(self.failures.min(8));
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(Instant::now() + pause.min(BACKOFF_MAX));
+    }
+
+    fn is_due(&self) -> bool {
+        self.not_before.is_none_or(|at| at <= Instant::now())
+    }
+}
+
+impl State {
+    fn failed(&mut self, problem: StartError) {
+        self.connecting.failed();
         self.problem = Some(problem);
+    }
+
+    /// The connection to a server, if it is another one than we have.
+    fn connected(&mut self, link: Link, facts: Facts) {
+        if let Some(current) = &self.current {
+            if current.facts.run_id == facts.run_id {
+                return;
+            }
+            tracing::warn!(
+                from = current.link.address(),
+                to = link.address(),
+                "redis: the master is another one now"
+            );
+        }
+        tracing::info!(address = link.address(), "redis: connected");
+        // At start this is a refusal. In the middle of things, after a fail-over, it is not: no
+        // directory is worse than one that may forget.
+        if let Some(problem) = probe::eviction(link.address(), &facts) {
+            tracing::error!(%problem, "redis");
+        }
+        self.serial += 1;
+        self.problem = None;
+        self.current = Some(Current {
+            link,
+            facts: Arc::new(facts),
+            writes: Arc::default(),
+            serial: self.serial,
+        });
+    }
+
+    /// No connection came of it. Said once, not with every attempt.
+    fn not_connected(&mut self, problem: StartError) {
+        if self.current.is_some() {
+            if self.search_problem.as_ref() != Some(&problem) {
+                tracing::warn!(%problem, "redis: too few replicas, and no other master found");
+            }
+            self.search_problem = Some(problem);
+            return;
+        }
+        if self.problem.as_ref() != Some(&problem) {
+            tracing::warn!(%problem, "redis: no connection");
+        }
+        self.failed(problem);
     }
 }
 
@@ -142,34 +236,14 @@ impl Drop for Attempt {
 
 async fn attempt(attempt: Attempt) {
     let shared = &attempt.0;
-    let not_before = shared.lock().not_before;
+    let not_before = shared.lock().connecting.not_before;
     if let Some(not_before) = not_before {
         tokio::time::sleep_until(not_before).await;
     }
     let outcome = shared.plan.establish().await;
     let mut state = shared.lock();
     match outcome {
-        Ok((link, facts)) => {
-            tracing::info!(address = link.address(), "redis: connected");
-            // At start this is a refusal. In the middle of things, after a fail-over, it is not: no
-            // directory is worse than one that may forget.
-            if let Some(problem) = probe::eviction(link.address(), &facts) {
-                tracing::error!(%problem, "redis");
-            }
-            state.serial += 1;
-            state.problem = None;
-            state.current = Some(Current {
-                link,
-                facts: Arc::new(facts),
-                serial: state.serial,
-            });
-        }
-        Err(problem) => {
-            // Said once, not with every attempt.
-            if state.problem.as_ref() != Some(&problem) {
-                tracing::warn!(%problem, "redis: no connection");
-            }
-            state.failed(problem);
-        }
+        Ok((link, facts)) => state.connected(link, facts),
+        Err(problem) => state.not_connected(problem),
     }
 }

@@ -16,6 +16,7 @@ mod error;
 mod link;
 mod probe;
 mod redis_directory;
+mod replicas;
 mod script;
 mod target;
 

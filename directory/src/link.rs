@@ -120,15 +120,6 @@ impl Link {
             .map_err(|error| explain(&self.address, stage, &error))
     }
 
-    /// As [`Self::run_all`], but an error that the server gives to one of them is its answer.
-    pub(crate) async fn try_run_all(&self, commands: &Pipeline) -> Result<Vec<Value>, StartError> {
-        self.connection
-            .clone()
-            .send_packed_commands(commands, 0, commands.len())
-            .await
-            .map_err(|error| explain(&self.address, Stage::Later, &error))
-    }
-
     /// As [`Self::run`], but the server's own error stays apart, by its code.
     pub(crate) async fn try_run(&self, command: &Cmd) -> Result<Value, RedisError> {
         self.connection
@@ -306,9 +297,4 @@ fn text_of(error: &RedisError) -> String {
 /// Whether the script is not there (never loaded, or the server was restarted): it was not run.
 pub(crate) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
-}
-
-/// As [`is_no_script`], of an answer.
-pub(crate) fn is_no_script_answer(answer: &Value) -> bool {
-    matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }

@@ -16,7 +16,7 @@ use affinity::directory::{
     Directory, DirectoryFuture, DirectoryIncarnation, DirectoryLimits, DirectoryUnreachable, Epoch,
     HOLD_MS, Reply, Request,
 };
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -118,6 +118,7 @@ impl RedisDirectory {
         };
         match &outcome {
             Ok(_) => self.connector.succeeded(),
+            Err(problem) if lacks_replicas(problem) => self.connector.doubt(&current),
             Err(problem) if may_be_mended(problem) => self.connector.discard(&current, problem),
             Err(_) => {}
         }
@@ -129,12 +130,12 @@ impl RedisDirectory {
             return Err(refused(current, "no script for this request".to_owned()));
         };
         let subject = Subject::of(&request, self.rules.limits);
-        let must_replicate = self.replicas > 0 && script::is_writing(&request);
+        let must_replicate = self.replicas > 0 && script::needs_replicas(&request);
         let arguments = self.arguments(current, request);
-        let answer = match must_replicate {
-            true => self.evaluate_safely(current, prepared, &arguments).await?,
-            false => self.evaluate(current, prepared, &arguments).await?,
-        };
+        let mut answer = self.evaluate(current, prepared, &arguments).await?;
+        if must_replicate {
+            answer = self.confirm(current, answer).await?;
+        }
         decode::reply(answer, &subject).map_err(|error| refused(current, error.to_string()))
     }
 
@@ -156,40 +157,19 @@ impl RedisDirectory {
         }
     }
 
-    /// As [`Self::evaluate`], and not before enough replicas have what was written. The wait blocks
-    /// the connection: requests pass one after the other.
-    async fn evaluate_safely(
-        &self,
-        current: &Current,
-        prepared: &Prepared,
-        arguments: &[String],
-    ) -> Result<Value, StartError> {
-        let mut wait = redis::cmd("WAIT");
-        wait.arg(self.replicas);
-        wait.arg(u64::try_from(self.replicas_timeout.as_millis()).unwrap_or(u64::MAX));
-        let mut both = Pipeline::with_capacity(2);
-        both.add_command(self.command("EVALSHA", &prepared.hash, arguments));
-        both.add_command(wait.clone());
-        let mut answers = current.link.try_run_all(&both).await?;
-        if answers.first().is_some_and(link::is_no_script_answer) {
-            let mut again = Pipeline::with_capacity(2);
-            again.add_command(self.command("EVAL", &prepared.text, arguments));
-            again.add_command(wait);
-            answers = current.link.try_run_all(&again).await?;
-        }
-        let [answer, waited] = <[Value; 2]>::try_from(answers)
-            .map_err(|_| refused(current, "not one answer for each command".to_owned()))?;
-        let explain = |error| link::explain(current.link.address(), Stage::Later, &error);
-        let answer = answer.extract_error().map_err(explain)?;
-        match waited.extract_error().map_err(explain)? {
-            Value::Int(have) if have >= i64::from(self.replicas) => Ok(answer),
-            Value::Int(have) => Err(StartError::Replicas {
-                address: current.link.address().to_owned(),
-                have: u64::try_from(have).unwrap_or(0),
+    /// The answer, if enough replicas have what was written.
+    async fn confirm(&self, current: &Current, answer: Value) -> Result<Value, StartError> {
+        let (link, timeout) = (&current.link, self.replicas_timeout);
+        let have = current.writes.confirm(link, self.replicas, timeout).await?;
+        if have < u64::from(self.replicas) {
+            return Err(StartError::Replicas {
+                address: link.address().to_owned(),
+                have,
                 want: self.replicas,
-            }),
-            _ => Err(refused(current, "no number from WAIT".to_owned())),
+            });
         }
+        self.connector.confirmed();
+        Ok(answer)
     }
 
     fn command(&self, name: &str, script: &str, arguments: &[String]) -> Cmd {
@@ -238,11 +218,18 @@ fn refused(current: &Current, cause: String) -> StartError {
     }
 }
 
-/// Whether another connection may do better. One that is sound is kept: closing it takes the
-/// requests of others along.
+/// Whether the server may be a master that was left behind. `NOREPLICAS`: `min-replicas-to-write`.
+fn lacks_replicas(problem: &StartError) -> bool {
+    match problem {
+        StartError::Replicas { .. } => true,
+        StartError::Refused { cause, .. } => cause.contains("NOREPLICAS"),
+        _ => false,
+    }
+}
+
+/// Whether another connection may do better. One that is sound is kept.
 fn may_be_mended(problem: &StartError) -> bool {
     match problem {
-        StartError::Replicas { .. } => false,
         StartError::Refused { cause, .. } => {
             ["LOADING", "MASTERDOWN", "MOVED", "ASK", "CLUSTERDOWN"]
                 .iter()

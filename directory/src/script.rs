@@ -83,9 +83,38 @@ fn position(request: &Request) -> usize {
     }
 }
 
-/// Whether the request may change what other requests see. A look sweeps, which nobody sees.
-pub(crate) fn is_writing(request: &Request) -> bool {
-    !matches!(request, Request::Lookup { .. } | Request::Watch)
+/// Whether the answer counts only if the replicas have what was written.
+///
+/// Not so that nothing is lost: after a fail-over a new life of the directory begins, which keeps nothing
+/// but topology and drains; what is held is re-asserted. It is proof that the server is still the
+/// master, or was when it wrote. One that was left behind must not make a shard live, or keep it so:
+///
+/// - A renewal moves the deadline on which all else hangs.
+/// - A claim makes its sender live. At a master that was left behind, a lease whose shard has gone over
+///   to the new one ends unseen, and the room looks free. (It writes even if the room was the sender's:
+///   an earlier claim may be what the replicas do not have.)
+/// - The topology and orders to drain are all that a new life keeps: who gave them is told that they hold.
+///
+/// The others need no proof. After a re-assertion, the room ends with the lease; a release, a resignation
+/// or a transfer make nobody live, and whoever gets the room thereby claims it; what a witness
+/// says, too, has effect by claims only; options are gone with the life.
+pub(crate) fn needs_replicas(request: &Request) -> bool {
+    match request {
+        Request::Renew { .. }
+        | Request::Claim { .. }
+        | Request::Announce { .. }
+        | Request::SetDrain { .. } => true,
+        Request::Reassert { .. }
+        | Request::Release { .. }
+        | Request::Transfer { .. }
+        | Request::PutOptions { .. }
+        | Request::Resign { .. }
+        | Request::Lookup { .. }
+        | Request::Watch
+        | Request::Lapse { .. }
+        | Request::EndGrace { .. }
+        | Request::Forget { .. } => false,
+    }
 }
 
 impl Scripts {

@@ -44,6 +44,8 @@ if found then
         local reply = objection(found)
         if reply then return reply end
     elseif not grace then
+        -- Written again: then to wait for replicas is to wait for this.
+        bind(room, incarnation, found.epoch, found.from, shard)
         return { 'mine', found.epoch, found.from, call('HGET', OPTIONS, room) }
     end
 end
