@@ -364,11 +364,10 @@ fn holder_of(request: &mut Request) -> Option<&mut Holder> {
 }
 
 impl World {
-    /// A master that was replaced has no replicas that would confirm what it writes, so nobody
-    /// believes that it gave a room away, or ended a lease.
-    fn is_in_vain(&self, from: Node, request: &Request) -> bool {
-        let writes = !matches!(request, Request::Watch | Request::Lookup { .. });
-        writes
+    /// A master that was replaced has no replicas that would confirm what it writes. It writes it, and
+    /// nobody hears that it has prolonged a lease or given a room away.
+    fn is_unconfirmed(&self, from: Node, needs_replicas: bool) -> bool {
+        needs_replicas
             && self.directory.is_old_master(from)
             && self.params.variant != Some(Variant::OldMasterGrants)
     }
@@ -388,9 +387,7 @@ impl World {
         if ends {
             self.trace(|_| format!("the directory hears {request:?}"));
         }
-        if self.is_in_vain(message.from, &request) {
-            return;
-        }
+        let leases = matches!(request, Request::Renew { .. } | Request::Claim { .. });
         let reply = self
             .directory
             .ask(message.from, request, self.params.variant, now);
@@ -399,6 +396,9 @@ impl World {
             Reply::Grace => self.counts.graces += 1,
             Reply::Reasserted => self.counts.reasserted += 1,
             _ => {}
+        }
+        if self.is_unconfirmed(message.from, leases || kept) {
+            return;
         }
         if kept && self.params.engine == Engine::Redis {
             self.directory.replicate(self.now);

@@ -147,6 +147,34 @@ fn a_directory_that_lost_its_data_and_knows_no_time_gives_no_epoch_twice() {
     }
 }
 
+/// A shard goes over to the new master just before its lease would end; at the old one, where a gateway
+/// and another shard still are, that end is seen.
+#[test]
+fn a_master_that_was_left_behind_gives_nothing_away_that_its_owner_has_taken_along() {
+    for hold_ms in [0, 900_000] {
+        for seed in 0..60 {
+            let mut params = Params::quiet(seed, Engine::Redis, 1, 3);
+            params.hold_ms = hold_ms;
+            (params.rooms, params.clients) = (6, 24);
+            (params.stay_ms, params.linger_ms) = (1_500, 5_000);
+            for round in 1..5_u64 {
+                let at = round * 12_000 + seed * 23;
+                let shard = usize::try_from(round % 3).unwrap();
+                // The gateway and all shards but this one.
+                let zombie_for = 0b1111 & !(0b10 << shard);
+                let fault = Fault::FailOver {
+                    lag_ms: 0,
+                    zombie_ms: 9_000,
+                    zombie_for,
+                };
+                let alone = cut(Link::ShardDirectory(shard), 1_500);
+                params.plan.extend([(at, alone), (at + 1_500, fault)]);
+            }
+            run(params);
+        }
+    }
+}
+
 #[test]
 fn a_second_fault_while_redis_is_gone_costs_rooms_and_splits_none() {
     let mut lost = 0;
