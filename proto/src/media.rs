@@ -354,11 +354,10 @@ pub enum NodeCommand {
         /// Which.
         room: RoomSid,
     },
-    /// Takes no more data packets from this participant: they are not acknowledged, so that its
-    /// client repeats them to the node that takes over. Media goes on. Answered by
-    /// [`NodeEvent::Detached`] after 100 ms, in which the packets that are on their way are still
-    /// taken: clients keep only those to repeat that they have not sent yet. There is no way back but
-    /// a resume.
+    /// The participant resumes at another node. Answered by [`NodeEvent::Detached`] after 100 ms, in
+    /// which the packets that are on their way arrive: clients keep only those to repeat that they
+    /// have not sent yet. Media and data go on here as long as the client sends any, so that nothing
+    /// is lost that comes later still: ask again for it, which is answered at once.
     Detach {
         /// Who.
         participant: ParticipantSid,
@@ -419,8 +418,8 @@ pub struct NodeReport {
     pub bytes_out: u64,
     /// Datagrams or frames that nobody here expected, since start.
     pub stray_packets: u64,
-    /// RTP packets and data channel datagrams not taken because the shard does not own its rooms, or
-    /// not this participant any more, since start.
+    /// RTP packets and data channel datagrams not taken because the shard does not own its rooms,
+    /// since start.
     #[serde(default)]
     pub fenced_packets: u64,
     /// Load of the node's machine, 0.0 to 1.0 of all cores.
@@ -551,8 +550,8 @@ pub enum NodeEvent {
         participant: ParticipantSid,
         /// Its final state.
         media: Box<CarriedMedia>,
-        /// The reliable data packets taken from this participant since the room was exported, with
-        /// the limits of [`NodeEvent::Exported`].
+        /// The reliable data packets taken from this participant since the room was exported, also
+        /// those that were told before, with the limits of [`NodeEvent::Exported`].
         data: Vec<CarriedData>,
     },
 }

@@ -2,7 +2,7 @@
 
 use super::channels::{Label, Message, Written, write};
 use super::data_packet::{Destinations, MAX_DATA_PACKET, Relayed, Stamp, read, stamp};
-use super::recent::Packet;
+use super::recent::{KEPT_FOR, Packet};
 use super::room::Participant;
 use super::{Engine, ParticipantKey, RoomKey, TransportKey};
 use proto::id::{ParticipantSid, RoomSid};
@@ -104,6 +104,11 @@ impl Engine {
         if relayed.sequence == 0 || relayed.sequence != carried.sequence {
             return None;
         }
+        let age = Duration::from_millis(carried.age_ms.into());
+        if age > KEPT_FOR {
+            // Receivers may have forgotten that they have it.
+            return Some(());
+        }
         let sender = self.participants_by_sid.get(&carried.from).copied();
         let sender = sender.and_then(|sender| self.participants.get_mut(sender));
         if let Some(sender) = sender {
@@ -122,7 +127,6 @@ impl Engine {
                 return Some(());
             }
         }
-        let age = Duration::from_millis(carried.age_ms.into());
         let origin = Origin {
             room,
             from: carried.from,

@@ -4,7 +4,6 @@
 //! acknowledged is sent again, here or at the node that owns the room then.
 
 use super::ownership::ASK_EVERY;
-use super::room::Detaching;
 use super::timers::Timer;
 use super::{Engine, TransportKey};
 use proto::media::NodeEvent;
@@ -36,14 +35,8 @@ impl Engine {
     /// True if the data channels of this transport must stand still. Before it is connected there
     /// are none, and its handshake goes on.
     pub(super) fn withholds_data(&self, key: TransportKey, now: Instant) -> bool {
-        let Some(transport) = self.transports.get(key) else {
-            return false;
-        };
-        let gone = || {
-            let owner = self.participants.get(transport.owner);
-            owner.is_some_and(|owner| owner.detaching == Detaching::Done)
-        };
-        transport.connected && (self.is_fenced(now) || gone())
+        let transport = self.transports.get(key);
+        transport.is_some_and(|transport| transport.connected) && self.is_fenced(now)
     }
 
     fn note_ownership(&mut self, now: Instant) {

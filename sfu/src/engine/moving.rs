@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use str0m::media::{Mid, Rid};
 use str0m::rtp::Ssrc;
 
-/// How long the data that a leaving client has on its way is still taken. Its client stopped
+/// How long the answer waits for the data that a leaving client has on its way. The client stopped
 /// sending when its signalling ended, some round trips ago, and keeps no copy of what has left it.
+/// What is lost on the way and repeated comes later still: it is taken, and asked for once more.
 const DETACH_LINGER: Duration = Duration::from_millis(100);
 /// Most media sections of an exported room: the message must stay below what a link carries
 /// (16 MiB), at some 100 bytes each. Participants that do not fit are left out.

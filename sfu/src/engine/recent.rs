@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// How long a packet is kept: a resume takes a second or two. Clients remember for 30 s what they
 /// have.
-const KEPT_FOR: Duration = Duration::from_secs(10);
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(10);
 /// Most packets kept per room. The oldest are forgotten.
 pub(super) const MAX_PACKETS: usize = 512;
 /// Most bytes kept per room. The oldest packets are forgotten.

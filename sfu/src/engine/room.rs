@@ -76,9 +76,9 @@ pub(super) enum Detaching {
     /// It stays.
     #[default]
     No,
-    /// It leaves; what is on its way is still taken.
+    /// It leaves; the other node is told when what is on its way has arrived.
     Soon,
-    /// No data of it is taken any more.
+    /// The other node has been told. What comes all the same is kept for when it asks again.
     Done,
 }
 
