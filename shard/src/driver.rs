@@ -10,7 +10,7 @@ mod outbox;
 
 use crate::clock;
 use crate::core::{
-    Core, Join, JoinRefusal, LateSignal, Output, RoomOptions, RoomStatus, SessionId,
+    Core, Join, JoinRefusal, LateSignal, Output, RoomOptions, RoomState, RoomStatus, SessionId,
 };
 use crate::ownership::{Hosting, News, Owner, Pin, sleep_until};
 use crate::peers::{PeerReply, PeerRequest, Peers};
@@ -98,9 +98,15 @@ pub(crate) enum Input {
         answer: oneshot::Sender<Result<(), JoinRefusal>>,
     },
     Rooms(oneshot::Sender<Vec<RoomStatus>>),
+    /// Another shard would like to hand a room over.
+    Offered {
+        from: String,
+        epoch: Epoch,
+        state: Box<RoomState>,
+        answer: oneshot::Sender<PeerReply>,
+    },
     /// Another shard asks.
     Peer {
-        from: String,
         request: Box<PeerRequest>,
         answer: oneshot::Sender<PeerReply>,
     },
@@ -278,11 +284,13 @@ impl Driver {
             Input::Rooms(answer) => {
                 let _ = answer.send(self.core.rooms());
             }
-            Input::Peer {
+            Input::Offered {
                 from,
-                request,
+                epoch,
+                state,
                 answer,
-            } => self.handle_peer(&from, *request, answer, now),
+            } => self.handle_offered(&from, epoch, *state, answer, now),
+            Input::Peer { request, answer } => self.handle_peer(*request, answer, now),
             Input::Handed {
                 pin,
                 epoch,
@@ -417,7 +425,7 @@ impl Driver {
                     self.refresh_token(session, claims, now);
                 }
                 Output::RoomOptions { room, options } => self.keep_options(room, &options),
-                Output::RoomExported { room, state } => self.offer(&room, &state, now),
+                Output::RoomExported { room, state } => self.offer(&room, state),
                 Output::MoveFailed { room, why } => self.move_failed(&room, why),
                 Output::Moved { room, late } => self.commit(&room, late),
                 Output::Pull { room, participant } => self.pull(room, participant),
@@ -427,6 +435,7 @@ impl Driver {
                     media,
                     data,
                 } => self.moves.pulled(&room, &participant, media, data),
+                Output::HungUp { room, participant } => self.say_hung_up(room, participant),
             }
         }
     }

@@ -88,9 +88,10 @@ pub fn peer_message(body: &[u8]) -> Result<PeerMessage, String> {
             PeerMessage::Room(Box::new(state.map_err(|error| error.to_string())?))
         }
         PeerRequest::Commit { late, .. } => PeerMessage::Late(late),
-        PeerRequest::Keep(_) | PeerRequest::Withdraw { .. } | PeerRequest::Pull { .. } => {
-            PeerMessage::Other
-        }
+        PeerRequest::Keep(_)
+        | PeerRequest::Withdraw { .. }
+        | PeerRequest::Pull { .. }
+        | PeerRequest::HungUp { .. } => PeerMessage::Other,
     })
 }
 

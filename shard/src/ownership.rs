@@ -32,6 +32,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 const RELAY_TIMEOUT: Duration = Duration::from_millis(400);
 /// How long a question about somebody else's room may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// Shards whose address is remembered; beyond, all are forgotten. As many as a large deployment has.
+const ADDRESSES_MAX: usize = 1024;
 /// Tries to leave a room's options at the directory. They matter after a crash only.
 const PUT_TRIES: usize = 3;
 
@@ -50,6 +52,9 @@ struct Shared {
     legacies: HashMap<RoomKey, (Epoch, Legacy)>,
     /// Rooms that are on their way to another shard.
     moving: HashSet<RoomKey>,
+    /// Where other lives were when the topology named them last: one that is taken out of it gives its
+    /// rooms away, and is asked about them.
+    addresses: HashMap<ShardId, (Incarnation, String)>,
     /// For the core. At most a few per room, taken out before the core does anything else.
     news: VecDeque<News>,
 }
@@ -87,6 +92,7 @@ impl Owner {
             hosted: HashMap::new(),
             legacies: HashMap::new(),
             moving: HashSet::new(),
+            addresses: HashMap::new(),
             news: VecDeque::new(),
         };
         Self {
@@ -266,11 +272,18 @@ impl Owner {
         shared.ownership.others().filter(takes).cloned().collect()
     }
 
-    /// Where another life of the deployment is reached.
+    /// Where another life of the deployment is reached, or was when the topology still named it.
     pub(crate) fn other(&self, shard: &ShardId) -> Option<Life> {
         let shared = self.lock();
-        let found = shared.ownership.others().find(|life| life.shard == *shard);
-        found.cloned()
+        let mut others = shared.ownership.others();
+        let mut life = others.find(|life| life.shard == *shard)?.clone();
+        if life.url.is_empty()
+            && let Some((incarnation, url)) = shared.addresses.get(shard)
+            && *incarnation == life.incarnation
+        {
+            life.url.clone_from(url);
+        }
+        Some(life)
     }
 
     /// Another shard asks to be kept alive.
@@ -343,6 +356,23 @@ impl Shared {
         // A wish, too, that nobody has any more.
         self.waiters.remove(room);
         self.ownership.release(room, now);
+    }
+
+    fn note_addresses(&mut self) {
+        for life in self.ownership.others() {
+            let known = self.addresses.get(&life.shard);
+            let is_known = known.is_some_and(|(incarnation, url)| {
+                *incarnation == life.incarnation && *url == life.url
+            });
+            if is_known || life.url.is_empty() {
+                continue;
+            }
+            if self.addresses.len() >= ADDRESSES_MAX {
+                self.addresses.clear();
+            }
+            let address = (life.incarnation, life.url.clone());
+            self.addresses.insert(life.shard.clone(), address);
+        }
     }
 
     fn answer(&mut self, room: &RoomKey, answer: &Answer) {

@@ -203,8 +203,8 @@ pub enum Output {
         /// For [`super::Core::handle_late`] at the new shard.
         late: Vec<LateSignal>,
     },
-    /// Somebody is here whose media is still at the room's old shard: ask that one
-    /// ([`super::Core::pull`]) and answer with [`super::Core::handle_pulled`].
+    /// Somebody is here whose media is still at the room's old shard, or what that one took from it
+    /// since: ask it ([`super::Core::pull`]) and answer with [`super::Core::handle_pulled`].
     Pull {
         /// Where.
         room: RoomKey,
@@ -221,6 +221,14 @@ pub enum Output {
         media: Option<Box<CarriedMedia>>,
         /// What it sent since.
         data: Vec<CarriedData>,
+    },
+    /// A client of a room that has moved has closed its transport here and will not come to the new
+    /// shard: for [`super::Core::handle_hung_up`] there.
+    HungUp {
+        /// Where.
+        room: RoomKey,
+        /// Who.
+        participant: ParticipantSid,
     },
 }
 

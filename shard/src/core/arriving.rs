@@ -7,6 +7,7 @@
 use super::Core;
 use super::api::Output;
 use super::departed::Departed;
+use super::leave::Farewell;
 use super::offers::Negotiation;
 use super::participant::{Deadlines, Participant};
 use super::permission::{self, Permission};
@@ -19,6 +20,7 @@ use super::turn::{Due, Subject, Turn};
 use affinity::RoomKey;
 use affinity::directory::Epoch;
 use livekit_protocol as lk;
+use lk::DisconnectReason;
 use lk::participant_info::State;
 use proto::id::{Identity, NodeId, ParticipantSid, TrackSid};
 use proto::media::{CarriedData, CarriedMedia, NodeCommand, PeerMode};
@@ -29,6 +31,9 @@ use thiserror::Error;
 /// How long a resuming client waits for what the old shard has to say. The surface gives up earlier;
 /// this is for an answer that was lost.
 pub const PULL_MAX: Duration = Duration::from_secs(2);
+/// After so long the old shard is asked for what it has of all who have not come: it forgets them
+/// soon. It began to count before we did.
+const ASK_ALL_AFTER: Duration = TAIL_MAX.saturating_sub(Duration::from_secs(1));
 /// Who spoke at the old shard counts as speaking for so long: by then clients have resumed and the
 /// node has heard them.
 const SPEAKERS_CARRIED_FOR: Duration = Duration::from_secs(5);
@@ -128,16 +133,28 @@ impl Core {
     }
 
     /// The answer to [`Output::Pull`]; `None` if the old shard has nothing newer or does not answer:
-    /// then what was exported is used.
+    /// then what was exported is used. An answer that comes after that is of use as well: what the
+    /// participant has sent is delivered. True: the participant had waited for it.
     pub fn handle_pulled(
         &mut self,
         room: &RoomKey,
         participant: &ParticipantSid,
         pulled: Option<(CarriedMedia, Vec<CarriedData>)>,
         now: Instant,
-    ) {
+    ) -> bool {
+        let opened = self.open(room, now);
+        opened.is_some_and(|(room, mut turn)| room.pulled(participant, pulled, &mut turn))
+    }
+
+    /// A client has left at the old shard ([`Output::HungUp`]). One that has come here nevertheless
+    /// stays.
+    pub fn handle_hung_up(&mut self, room: &RoomKey, participant: &ParticipantSid, now: Instant) {
         if let Some((room, mut turn)) = self.open(room, now) {
-            room.pulled(participant, pulled, &mut turn);
+            let arrival = room.participants.get(participant).and_then(|p| p.arrival);
+            if arrival == Some(Arrival::Awaited) {
+                let reason = DisconnectReason::SignalClose;
+                room.remove(participant, reason, Farewell::Silent, &mut turn);
+            }
         }
     }
 
@@ -274,9 +291,33 @@ impl Room {
     }
 
     fn await_others(&mut self, turn: &mut Turn<'_>) {
-        let at = turn.now + TAIL_MAX;
+        let at = turn.now + ASK_ALL_AFTER;
         self.awaited_until = Some(at);
         turn.arm(at, Due::Arrivals, Subject::Room(self.sid.clone()));
+    }
+
+    /// The old shard forgets the room soon: whoever has not come may have sent something there.
+    pub(super) fn ask_for_all(&mut self, turn: &mut Turn<'_>) {
+        for (who, participant) in &self.participants {
+            self.ask_for_rest(who, participant.arrival, turn);
+        }
+        self.awaited_until = None;
+    }
+
+    /// Asks for what the old shard has taken from somebody, and not for its media.
+    pub(super) fn ask_for_rest(
+        &self,
+        who: &ParticipantSid,
+        arrival: Option<Arrival>,
+        turn: &mut Turn<'_>,
+    ) {
+        let is_asked = arrival == Some(Arrival::Pulling);
+        if arrival.is_some() && !is_asked && self.awaited_until.is_some() {
+            turn.outputs.push_back(Output::Pull {
+                room: self.key.clone(),
+                participant: who.clone(),
+            });
+        }
     }
 
     /// Not everybody who moved with the room is here with its media. Who has not come when the old
@@ -316,35 +357,42 @@ impl Room {
         }
     }
 
-    /// Everything that could be had from the old shard is here.
+    /// Everything that could be had from the old shard is here. True: the participant waited for it.
     pub(super) fn pulled(
         &mut self,
         who: &ParticipantSid,
         pulled: Option<(CarriedMedia, Vec<CarriedData>)>,
         turn: &mut Turn<'_>,
-    ) {
-        let Some(participant) = self.participants.get_mut(who) else {
-            return;
+    ) -> bool {
+        let (media, data) = pulled
+            .filter(|(media, _)| media.participant == *who)
+            .unzip();
+        let waits = |p: &&mut Participant| p.arrival == Some(Arrival::Pulling);
+        let waits = match self.participants.get_mut(who).filter(waits) {
+            Some(participant) => {
+                participant.arrival = Some(Arrival::Resuming);
+                participant.deadlines.pull = None;
+                true
+            }
+            None => false,
         };
-        // An answer after its time would take the transport from under the client.
-        if participant.arrival != Some(Arrival::Pulling) {
-            return;
-        }
-        participant.arrival = Some(Arrival::Resuming);
-        participant.deadlines.pull = None;
-        let pulled = pulled.filter(|(media, _)| media.participant == *who);
-        if let (Some((media, data)), Some(participant)) = (pulled, self.participants.get(who)) {
+        // After its time it would take the transport from under the client.
+        if let (true, Some(media), Some(participant)) = (waits, media, self.participants.get(who)) {
             let command = NodeCommand::Adopt {
                 participant: self.to_node(participant),
                 media,
             };
             turn.node(&self.node, command);
-            if !data.is_empty() {
-                let room = self.sid.clone();
-                turn.node(&self.node, NodeCommand::Deliver { room, data });
-            }
         }
-        self.prepare_resume(who, turn);
+        // The node knows what it has already.
+        if let Some(data) = data.filter(|data| !data.is_empty()) {
+            let room = self.sid.clone();
+            turn.node(&self.node, NodeCommand::Deliver { room, data });
+        }
+        if waits {
+            self.prepare_resume(who, turn);
+        }
+        waits
     }
 }
 

@@ -7,7 +7,7 @@ use super::limits::{KEPT_BYTES_MAX, KEPT_SIGNALS_MAX};
 use super::turn::{Due, Subject};
 use livekit_protocol::signal_request;
 use proto::id::ParticipantSid;
-use proto::media::{NodeEvent, Speaker};
+use proto::media::{NodeEvent, Speaker, TransportLoss};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
@@ -99,6 +99,18 @@ impl Frozen {
     /// All that was kept but speakers, in order.
     pub(super) fn take_kept(&mut self) -> VecDeque<Kept> {
         std::mem::take(&mut self.kept)
+    }
+
+    /// Whose transports were closed by their clients meanwhile.
+    pub(super) fn hung_up(&self) -> Vec<ParticipantSid> {
+        let closed = self.kept.iter().filter_map(|kept| match kept {
+            Kept::Event(NodeEvent::Disconnected {
+                participant,
+                reason: TransportLoss::PeerClosed,
+            }) => Some(participant.clone()),
+            _ => None,
+        });
+        closed.collect()
     }
 
     /// What became of speakers.

@@ -162,12 +162,14 @@ impl Room {
         participant.deadlines.join = None;
         participant.deadlines.reconnect = None;
         participant.has_hung_up = false;
-        participant.arrival = None;
+        let arrival = participant.arrival.take();
         if participant.state != State::Active {
             participant.state = State::Active;
             self.announce(who, Reach::Everybody, turn);
             self.send_speakers(who, turn);
         }
+        // Its client sends here from now on, and may have sent there until now.
+        self.ask_for_rest(who, arrival, turn);
     }
 }
 

@@ -54,6 +54,8 @@ impl Room {
             self.forget_track(track);
         }
         self.speakers.remove(who);
+        // What it has said at the old shard still counts.
+        self.ask_for_rest(who, gone.arrival, turn);
         dismiss(&gone, reason, farewell, turn);
         let participant = who.clone();
         turn.node(&self.node, NodeCommand::RemoveParticipant { participant });
@@ -149,7 +151,9 @@ impl Room {
                 let reason = DisconnectReason::ConnectionTimeout;
                 self.remove(who, reason, Farewell::Reconnect, turn);
             }
-            Due::Pull if is_due(deadlines.pull, turn.now) => self.pulled(who, None, turn),
+            Due::Pull if is_due(deadlines.pull, turn.now) => {
+                self.pulled(who, None, turn);
+            }
             Due::TokenRefresh if is_due(deadlines.token_refresh, turn.now) => {
                 self.refresh_token(who, turn);
             }

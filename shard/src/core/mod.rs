@@ -32,7 +32,7 @@ mod state;
 mod subscriptions;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod track_info;
 mod tracks;
 mod turn;
@@ -48,13 +48,14 @@ pub use state::{LateSignal, ROOM_STATE_VERSION, RoomState, RoomStateError};
 pub use tail::{TAIL_LINGER, TAIL_MAX};
 
 use affinity::RoomKey;
+use affinity::directory::Epoch;
 use frozen::Kept;
 use leave::{Farewell, refuse_resume};
 use livekit_protocol::DisconnectReason;
 use livekit_protocol::signal_request;
 use node_events::About;
 use proto::id::{Identity, NodeId, RoomSid};
-use proto::media::NodeEvent;
+use proto::media::{NodeEvent, TransportLoss};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use room::Room;
@@ -208,6 +209,13 @@ impl Core {
             self.handle_detached(node, &participant, media, data, now);
             return;
         }
+        if let NodeEvent::Disconnected {
+            participant,
+            reason: TransportLoss::PeerClosed,
+        } = &event
+        {
+            self.handle_tail_hung_up(node, participant);
+        }
         let room = match node_events::about(&event) {
             About::Participant(participant) => self.index.participants.get(participant),
             About::Room(room) => self.index.rooms.get(room),
@@ -335,6 +343,30 @@ impl Core {
             room.admit(join, &mut turn);
         }
         Ok(())
+    }
+
+    /// Opens a room that this shard owns and that nobody is in yet: its participants join again, and
+    /// find it as its last owner left it. False: it cannot live here.
+    #[must_use]
+    pub fn reopen_room(
+        &mut self,
+        room: &RoomKey,
+        epoch: Epoch,
+        options: RoomOptions,
+        now: Instant,
+    ) -> bool {
+        if self.check_join(room).is_err() || self.rooms.contains_key(room) {
+            return false;
+        }
+        let Some(node) = self.choose_node() else {
+            return false;
+        };
+        let turn = &mut self.turn(now);
+        let mut opened = Room::new(room.clone(), epoch, node, options.bounded(), turn);
+        opened.visited = true;
+        opened.presence_changed(turn);
+        self.rooms.insert(room.clone(), opened);
+        true
     }
 
     fn open_room(&mut self, join: &Join, now: Instant) -> Result<(), JoinRefusal> {

@@ -136,6 +136,7 @@ impl Core {
             return false;
         };
         let carried = frozen.carried.take().unwrap_or_default();
+        let hung_up = frozen.hung_up();
         let late = self.late_signals(&mut frozen, &carried);
         let room_key = key.clone();
         self.outputs.push_back(Output::Moved {
@@ -152,6 +153,9 @@ impl Core {
         }
         for participant in &frozen.pulls {
             self.pull(key, participant, now);
+        }
+        for participant in &hung_up {
+            self.handle_tail_hung_up(&room.node, participant);
         }
         true
     }

@@ -189,7 +189,7 @@ impl Room {
                 self.refill_at = None;
                 self.refill(turn);
             }
-            Due::Arrivals if is_due(self.awaited_until, turn.now) => self.awaited_until = None,
+            Due::Arrivals if is_due(self.awaited_until, turn.now) => self.ask_for_all(turn),
             Due::Speakers if is_due(self.speakers_at, turn.now) => {
                 self.speakers_at = None;
                 self.silence_carried(turn);

@@ -17,6 +17,7 @@ use proto::media::{CarriedData, CarriedMedia, Kind};
 use proto::token::Claims;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use thiserror::Error;
 
 /// Version of [`RoomState`]. A shard takes its own only: while versions differ, rooms do not move.
@@ -150,6 +151,14 @@ impl RoomState {
     /// Its life, which goes on.
     pub fn sid(&self) -> &RoomSid {
         &self.sid
+    }
+
+    /// It has been on its way for a while.
+    pub fn grow_older(&mut self, by: Duration) {
+        let by = u32::try_from(by.as_millis()).unwrap_or(u32::MAX);
+        for packet in &mut self.data {
+            packet.age_ms = packet.age_ms.saturating_add(by);
+        }
     }
 
     /// How many move.

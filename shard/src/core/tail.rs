@@ -1,7 +1,10 @@
 //! A room that has moved, as long as its media is still here.
 //!
-//! Owns: what the new shard may ask for of it, and its end. Must not: admit, answer or change
-//! anything: the room is not live here.
+//! Owns: what the new shard may ask for of it, what it must hear of it, and its end. Must not: admit,
+//! answer or change anything: the room is not live here.
+//!
+//! The new shard asks twice for everybody: when the client comes, and, for what came here all the same
+//! meanwhile, when its new transport is up.
 
 use super::Core;
 use super::api::Output;
@@ -10,13 +13,24 @@ use super::turn::{Due, Subject};
 use affinity::RoomKey;
 use proto::id::{NodeId, ParticipantSid, RoomSid};
 use proto::media::{CarriedData, CarriedMedia, NodeCommand};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// How long the media of a room that has moved goes on: clients come back within a second or two.
 pub const TAIL_MAX: Duration = Duration::from_secs(5);
-/// How long it goes on after the last of them was pulled: until its new transport is up.
+/// How long it goes on after the new shard has everything of everybody.
 pub const TAIL_LINGER: Duration = Duration::from_millis(500);
+
+/// How far the new shard is with somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// It has not asked.
+    No,
+    /// It has, and has had its answer.
+    Once,
+    /// It has everything.
+    Twice,
+}
 
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -25,8 +39,8 @@ pub(super) struct Tail {
     node: NodeId,
     /// All that the node holds of it.
     pub(super) participants: BTreeSet<ParticipantSid>,
-    /// Those whom the new shard has not asked for.
-    waiting: BTreeSet<ParticipantSid>,
+    /// Those who move.
+    asked: BTreeMap<ParticipantSid, Asked>,
     /// Those whom it has asked for, and of whom the node has not said the last.
     detaching: BTreeSet<ParticipantSid>,
     ends_at: Instant,
@@ -39,14 +53,34 @@ impl Tail {
             sid: room.sid.clone(),
             node: room.node.clone(),
             participants: room.participants.keys().cloned().collect(),
-            waiting: carried,
+            asked: carried.into_iter().map(|sid| (sid, Asked::No)).collect(),
             detaching: BTreeSet::new(),
             ends_at: now + TAIL_MAX,
         }
     }
 
     fn is_pulled(&self) -> bool {
-        self.waiting.is_empty() && self.detaching.is_empty()
+        self.asked.values().all(|asked| *asked == Asked::Twice)
+    }
+
+    /// The node is asked about somebody. False: there is nothing more to know.
+    fn ask(&mut self, who: &ParticipantSid) -> bool {
+        let more = self
+            .asked
+            .get(who)
+            .is_some_and(|asked| *asked != Asked::Twice);
+        more && self.detaching.insert(who.clone())
+    }
+
+    /// The node has answered.
+    fn answered(&mut self, who: &ParticipantSid) {
+        self.detaching.remove(who);
+        if let Some(asked) = self.asked.get_mut(who) {
+            *asked = match asked {
+                Asked::No => Asked::Once,
+                Asked::Once | Asked::Twice => Asked::Twice,
+            };
+        }
     }
 }
 
@@ -56,8 +90,8 @@ impl Core {
         !self.tails.is_empty()
     }
 
-    /// The new shard asks for the last state of a participant that has arrived there.
-    /// [`Output::Pulled`] follows; from then on the participant's data packets are the new shard's.
+    /// The new shard asks for the last state of a participant that has arrived there, or once more for
+    /// what came since. [`Output::Pulled`] follows.
     pub fn pull(&mut self, room: &RoomKey, participant: &ParticipantSid, now: Instant) {
         let frozen = self.rooms.get_mut(room).and_then(|r| r.frozen.as_mut());
         if let Some(frozen) = frozen.filter(|frozen| frozen.is_sealed) {
@@ -74,8 +108,7 @@ impl Core {
             self.say_pulled(room, participant, None, Vec::new());
             return;
         };
-        if tail.waiting.remove(participant) {
-            tail.detaching.insert(participant.clone());
+        if tail.ask(participant) {
             let (node, participant) = (tail.node.clone(), participant.clone());
             let command = NodeCommand::Detach { participant };
             self.turn(now).node(&node, command);
@@ -105,7 +138,7 @@ impl Core {
         let Some(tail) = tails.find(|tail| tail.detaching.contains(participant)) else {
             return;
         };
-        tail.detaching.remove(participant);
+        tail.answered(participant);
         let (room, sid) = (tail.room.clone(), tail.sid.clone());
         self.say_pulled(&room, participant, Some(media), data);
         self.linger(&sid, now);
@@ -152,7 +185,21 @@ impl Core {
         }
     }
 
-    /// When everybody has been pulled, the end is near.
+    /// A client has closed its transport without having been at the new shard: it will not come.
+    pub(super) fn handle_tail_hung_up(&mut self, node: &NodeId, participant: &ParticipantSid) {
+        let mut tails = self.tails.values_mut().filter(|tail| tail.node == *node);
+        let asked = |tail: &Tail| tail.asked.get(participant).copied();
+        if let Some(tail) = tails.find(|tail| asked(tail) == Some(Asked::No))
+            && !tail.detaching.contains(participant)
+        {
+            self.outputs.push_back(Output::HungUp {
+                room: tail.room.clone(),
+                participant: participant.clone(),
+            });
+        }
+    }
+
+    /// When the new shard has everything, the end is near.
     fn linger(&mut self, sid: &RoomSid, now: Instant) {
         let Some(tail) = self.tails.get_mut(sid).filter(|tail| tail.is_pulled()) else {
             return;

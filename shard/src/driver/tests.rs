@@ -6,7 +6,7 @@ use proto::media::PeerMode;
 use proto::token::VideoGrant;
 use std::collections::BTreeMap;
 
-fn join(room: &RoomKey, epoch: Epoch) -> Join {
+pub(super) fn join(room: &RoomKey, epoch: Epoch) -> Join {
     let claims = Claims {
         sub: "ann".to_owned(),
         video: VideoGrant {
@@ -34,27 +34,37 @@ fn join(room: &RoomKey, epoch: Epoch) -> Join {
     }
 }
 
-struct Script {
-    driver: Driver,
+pub(super) struct Script {
+    pub(super) driver: Driver,
     shutdown: CancellationToken,
-    outbound: mpsc::Receiver<Outbound>,
+    pub(super) outbound: mpsc::Receiver<Outbound>,
     /// The node's end of the link.
-    commands: mpsc::Receiver<NodeCommand>,
-    now: Instant,
+    pub(super) commands: mpsc::Receiver<NodeCommand>,
+    /// What the driver gets from its own tasks, and the sender that keeps that open.
+    pub(super) inputs: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+    pub(super) now: Instant,
 }
 
-const NODE: &str = "n1";
-const LINK: LinkId = LinkId(1);
+pub(super) const NODE: &str = "n1";
+pub(super) const LINK: LinkId = LinkId(1);
 
 /// A driver with one participant on one node.
-fn with_participant() -> Script {
+pub(super) fn with_participant() -> Script {
     with_link(64)
 }
 
 /// The same, with a link that holds this many commands until they are read.
 fn with_link(room: usize) -> Script {
+    let (mut script, pin) = of_room("standup", room);
+    script.arrive(join(&pin.room, pin.epoch), pin);
+    script
+}
+
+/// A driver with one node, on a shard that owns a room that nobody has joined.
+pub(super) fn of_room(name: &str, room: usize) -> (Script, Pin) {
     let now = Instant::now();
-    let (owner, pin) = Owner::of_room("standup", now);
+    let (owner, pin) = Owner::of_room(name, now);
+    let inputs = mpsc::channel(64);
     let shutdown = CancellationToken::new();
     let secrets = BTreeMap::from([("key".to_owned(), "secret".to_owned())]);
     let mut driver = Driver::new(Parts {
@@ -63,7 +73,7 @@ fn with_link(room: usize) -> Script {
         owner,
         keys: ApiKeys::new(secrets).unwrap(),
         peers: crate::ownership::tests::nobody(),
-        inputs: mpsc::channel(1).0.downgrade(),
+        inputs: inputs.0.downgrade(),
         drain: DrainSettings {
             ordered: Duration::from_secs(600),
             leaving: Duration::ZERO,
@@ -80,26 +90,34 @@ fn with_link(room: usize) -> Script {
         commands,
     };
     driver.handle_input(attached, now);
-    let (sender, outbound) = mpsc::channel(64);
-    let arrival = Arrival {
-        join: join(&pin.room, pin.epoch),
-        outbound: sender,
-        overflow: CancellationToken::new(),
-        pin,
-    };
-    driver.handle_input(Input::Arrived(Box::new(arrival)), now);
-    Script {
+    let script = Script {
         driver,
         shutdown,
-        outbound,
+        outbound: mpsc::channel(1).1,
         commands: received,
+        inputs,
         now,
-    }
+    };
+    (script, pin)
 }
 
 impl Script {
+    /// A client comes.
+    pub(super) fn arrive(&mut self, join: Join, pin: Pin) {
+        let (outbound, received) = mpsc::channel(64);
+        self.outbound = received;
+        let arrival = Arrival {
+            join,
+            outbound,
+            overflow: CancellationToken::new(),
+            pin,
+        };
+        let arrived = Input::Arrived(Box::new(arrival));
+        self.driver.handle_input(arrived, self.now);
+    }
+
     /// Time passes, and the shard keeps its lease.
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         let then = self.now + time;
         self.driver.owner.stays_leased(self.now, then);
         self.now = then;

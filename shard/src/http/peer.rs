@@ -1,10 +1,13 @@
 //! `/internal/peer`: what other shards ask.
+//!
+//! What they say is read here: the driver, on which all rooms wait, gets it ready for use.
 
 use super::App;
 use super::context::Verified;
 use super::refusal::Refusal;
+use crate::core::RoomState;
 use crate::driver::Input;
-use crate::peers::{PEER_PREFIX, PeerReply, PeerRequest};
+use crate::peers::{PEER_PREFIX, PeerReply, PeerRequest, wire};
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::{Json, body::Bytes};
@@ -24,8 +27,8 @@ pub(crate) async fn answer(
             "only shards speak here",
         ));
     };
-    let malformed = |_| Refusal::bad_request("this is no request of a shard");
-    let request: PeerRequest = serde_json::from_slice(&body).map_err(malformed)?;
+    let malformed = || Refusal::bad_request("this is no request of a shard");
+    let request = wire::read(body).await.ok_or_else(malformed)?;
     let reply = match request {
         PeerRequest::Keep(keep) => PeerReply::Kept(app.owner.keep(keep).await),
         PeerRequest::Commit { room, epoch, late } => {
@@ -45,10 +48,27 @@ pub(crate) async fn answer(
                 },
             }
         }
+        PeerRequest::Offer { epoch, state } => {
+            let state = wire::apart(move || RoomState::from_json(state.as_bytes())).await;
+            let gone = || Refusal::unavailable("this shard is shutting down");
+            match state.ok_or_else(gone)? {
+                Ok(state) => {
+                    let from = from.to_owned();
+                    ask_core(&app, |answer| Input::Offered {
+                        from,
+                        epoch,
+                        state: Box::new(state),
+                        answer,
+                    })
+                    .await?
+                }
+                Err(error) => PeerReply::No {
+                    reason: error.to_string(),
+                },
+            }
+        }
         other => {
-            let from = from.to_owned();
             ask_core(&app, |answer| Input::Peer {
-                from,
                 request: Box::new(other),
                 answer,
             })

@@ -51,6 +51,7 @@ impl Owner {
         // Several shards may share a process.
         let shard = shared.ownership.shard().clone();
         let before = shared.news.len();
+        shared.note_addresses();
         while let Some(event) = shared.ownership.poll_event() {
             match event {
                 Event::Granted {

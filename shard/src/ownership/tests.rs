@@ -1,7 +1,7 @@
 use super::*;
 use crate::peers::Peers;
 use affinity::RoomCase;
-use affinity::directory::{DirectoryFuture, DirectoryUnreachable};
+use affinity::directory::{DirectoryFuture, DirectoryUnreachable, Roster};
 use affinity::ownership::RequestId;
 use proto::context::ClusterKey;
 
@@ -31,6 +31,56 @@ impl Owner {
             self.renew(leased(D1), at);
             at += Duration::from_secs(1);
         }
+    }
+
+    /// A renewal brings a roster: names, lives and addresses of others that take rooms.
+    pub(crate) fn meets(&self, version: u64, others: &[(&str, u64, &str)], at: Instant) {
+        let life = |(shard, incarnation, url): &(&str, u64, &str)| Life {
+            shard: ShardId::new(*shard),
+            incarnation: Incarnation(*incarnation),
+            url: (*url).to_owned(),
+            weight: 1,
+            accepts: true,
+        };
+        let lives = others.iter().map(life).collect();
+        let mut reply = leased(D1);
+        if let Reply::Leased { roster, .. } = &mut reply {
+            *roster = Some(Roster { version, lives });
+        }
+        self.renew(reply, at);
+        self.digest(&mut self.lock(), at);
+    }
+
+    /// Somebody asks for a room and does not wait, and the directory's first answer is lost. Later it
+    /// says that the room was ours: handed over by whoever had claimed it under `from`.
+    pub(crate) fn is_handed(
+        &self,
+        room: &RoomKey,
+        epoch: Epoch,
+        from: Epoch,
+        options: Option<&str>,
+        at: Instant,
+    ) {
+        self.lock().ownership.acquire(room.clone(), at);
+        let (id, claim) = self.next_request(at);
+        assert!(matches!(claim, Request::Claim { .. }), "{claim:?}");
+        let lost = Err(DirectoryUnreachable("cut".to_owned()));
+        let mut shared = self.lock();
+        shared.ownership.handle_reply(id, lost, fresh(), at);
+        self.digest(&mut shared, at);
+        drop(shared);
+        let again = at + Duration::from_millis(300);
+        self.lock().ownership.handle_timeout(fresh(), again);
+        let (id, claim) = self.next_request(again);
+        assert!(matches!(claim, Request::Claim { .. }), "{claim:?}");
+        let mine = Ok(Reply::Mine {
+            epoch,
+            from: Some(from),
+            options: options.map(str::to_owned),
+        });
+        let mut shared = self.lock();
+        shared.ownership.handle_reply(id, mine, fresh(), again);
+        self.digest(&mut shared, again);
     }
 
     fn reply(&self, id: RequestId, reply: Reply, at: Instant) {
@@ -80,6 +130,33 @@ fn leased(directory: DirectoryIncarnation) -> Reply {
         drain: None,
         roster: None,
     }
+}
+
+impl Pin {
+    /// As if it had been acquired.
+    pub(crate) fn of(owner: &Owner, room: RoomKey, epoch: Epoch) -> Self {
+        let mut pin = Self::new(owner, room);
+        pin.epoch = epoch;
+        pin
+    }
+}
+
+#[test]
+fn a_shard_that_is_taken_out_of_the_topology_is_reached_where_it_was() {
+    let start = Instant::now();
+    let at = |s| start + Duration::from_secs(s);
+    let (owner, _pin) = Owner::of_room("standup", start);
+    let url = || Some(owner.other(&ShardId::new("s2"))?.url);
+    owner.meets(1, &[("s2", 5, "http://s2")], at(1));
+    assert_eq!(url().as_deref(), Some("http://s2"));
+    owner.meets(2, &[("s2", 5, "")], at(2));
+    assert_eq!(url().as_deref(), Some("http://s2"));
+    assert_eq!(owner.heirs(), [], "it takes no rooms");
+    // Another life of it may be anywhere.
+    owner.meets(3, &[("s2", 6, "")], at(3));
+    assert_eq!(url().as_deref(), Some(""));
+    owner.meets(4, &[], at(4));
+    assert_eq!(url(), None);
 }
 
 /// Grants everything, and confirms nothing.

@@ -128,15 +128,184 @@ fn a_resume_waits_for_what_the_old_shard_has_to_say() {
         .core
         .handle_pulled(&key, sid, pulled.clone(), script.now);
     script.expect(&["n1 < adopt p0 7", "n1 < deliver [p0:7]", "n1 < prepare p0"]);
-    // An answer that comes twice, or too late, is of no use.
-    script
+    // Of an answer that comes twice, or too late, only the data is of use: the node knows what it has.
+    let waited = script
         .core
         .handle_pulled(&key, sid, pulled.clone(), script.now);
+    script.expect(&["n1 < deliver [p0:7]"]);
+    assert!(!waited);
     script
         .core
         .handle_pulled(&key, &peers[1].sid, pulled, script.now);
     script.pass(PULL_MAX);
     script.expect(&[]);
+}
+
+/// What the old shard has taken from somebody.
+fn taken(
+    sid: &ParticipantSid,
+) -> Option<(proto::media::CarriedMedia, Vec<proto::media::CarriedData>)> {
+    let media = proto::media::CarriedMedia {
+        participant: sid.clone(),
+        ..state().participants[0].media.clone()
+    };
+    let packet = proto::media::CarriedData {
+        from: sid.clone(),
+        sequence: 7,
+        age_ms: 0,
+        packet: vec![1],
+    };
+    Some((media, vec![packet]))
+}
+
+#[test]
+fn an_answer_that_comes_after_the_participant_has_gone_on_is_delivered() {
+    let (mut script, peers) = arrived();
+    script.outputs();
+    let (key, sid) = (room("standup"), &peers[0].sid);
+    script.attempt(back("p0", sid));
+    let waited = script.core.handle_pulled(&key, sid, None, script.now);
+    script.expect(&["pull p0", "n1 < prepare p0"]);
+    assert!(waited);
+    script.core.handle_pulled(&key, sid, taken(sid), script.now);
+    script.expect(&["n1 < deliver [p0:7]"]);
+}
+
+#[test]
+fn when_the_new_transport_is_up_the_old_shard_is_asked_for_what_came_to_it_meanwhile() {
+    let (mut script, peers) = arrived();
+    script.outputs();
+    let (key, sid) = (room("standup"), &peers[0].sid);
+    script.attempt(back("p0", sid));
+    script.core.handle_pulled(&key, sid, None, script.now);
+    script.outputs();
+    let connected = || NodeEvent::Connected {
+        participant: sid.clone(),
+    };
+    script.event(connected());
+    script.expect(&["pull p0"]);
+    script.core.handle_pulled(&key, sid, taken(sid), script.now);
+    script.expect(&["n1 < deliver [p0:7]"]);
+    // Once, and not after it has forgotten.
+    script.event(connected());
+    script.expect(&[]);
+    let (mut script, peers) = arrived();
+    script.attempt(back("p0", &peers[0].sid));
+    script
+        .core
+        .handle_pulled(&key, &peers[0].sid, None, script.now);
+    script.pass(TAIL_MAX);
+    script.outputs();
+    script.event(connected());
+    script.expect(&[]);
+}
+
+#[test]
+fn before_the_old_shard_forgets_it_is_asked_for_what_it_has_of_those_who_have_not_come() {
+    let (mut script, peers) = arrived();
+    script.outputs();
+    let key = room("standup");
+    script.attempt(back("p0", &peers[0].sid));
+    script.pass(TAIL_MAX - Duration::from_millis(1_001));
+    script.expect(&["pull p0", "n1 < prepare p0"]);
+    assert!(script.core.rooms()[0].moving);
+    script.pass(Duration::from_millis(1));
+    let mut lines = script.outputs();
+    lines.sort();
+    assert_eq!(lines, ["pull p0", "pull p1", "pull p2"]);
+    // They have not come, so it does not move them on.
+    let sid = &peers[1].sid;
+    script.core.handle_pulled(&key, sid, taken(sid), script.now);
+    script.expect(&["n1 < deliver [p1:7]"]);
+    script.attempt(back("p1", sid));
+    script.expect(&["pull p1"]);
+}
+
+#[test]
+fn what_somebody_said_who_starts_afresh_or_leaves_still_counts() {
+    let (mut script, peers) = arrived();
+    script.outputs();
+    let (key, sid) = (room("standup"), &peers[0].sid);
+    script.attempt(request("p0"));
+    let lines = script.outputs();
+    assert_eq!(lines[0], "pull p0");
+    script.core.handle_pulled(&key, sid, taken(sid), script.now);
+    script.expect(&["n1 < deliver [p0:7]"]);
+    // Somebody who is here, or whom the old shard has forgotten, has nothing there.
+    script.pass(TAIL_MAX);
+    script.outputs();
+    script.attempt(request("p1"));
+    let lines = script.outputs();
+    assert!(
+        !lines.iter().any(|line| line.starts_with("pull")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn whoever_has_hung_up_at_the_old_shard_leaves_unless_it_has_come() {
+    let (mut script, peers) = arrived();
+    script.outputs();
+    let key = room("standup");
+    script.attempt(back("p0", &peers[0].sid));
+    script.outputs();
+    script.core.handle_hung_up(&key, &peers[0].sid, script.now);
+    script.expect(&[]);
+    script.core.handle_hung_up(&key, &peers[1].sid, script.now);
+    assert!(script.outputs().contains(&"n1 < remove p1".to_owned()));
+    assert_eq!(script.core.rooms()[0].participants, 2);
+}
+
+#[test]
+fn packets_grow_older_on_their_way() {
+    let mut state = state();
+    let packet = |age_ms| proto::media::CarriedData {
+        from: state.participants[0].sid.clone(),
+        sequence: 3,
+        age_ms,
+        packet: vec![1],
+    };
+    state.data = vec![packet(20), packet(u32::MAX)];
+    state.grow_older(Duration::from_millis(1_500));
+    let ages: Vec<u32> = state.data.iter().map(|packet| packet.age_ms).collect();
+    assert_eq!(ages, [1_520, u32::MAX]);
+}
+
+#[test]
+fn a_room_whose_state_was_lost_is_as_its_options_say_and_waits_for_its_participants() {
+    let mut script = Script::new();
+    let options = RoomOptions {
+        metadata: "agenda".into(),
+        departure_timeout_s: 5,
+        max_participants: 1,
+        ..RoomOptions::default()
+    };
+    let key = room("standup");
+    let reopen = |script: &mut Script| {
+        script
+            .core
+            .reopen_room(&key, Epoch(4), options.clone(), script.now)
+    };
+    assert!(reopen(&mut script));
+    assert!(!reopen(&mut script), "it is here");
+    script.pass(Duration::from_secs(4));
+    script.expect(&[]);
+    // Whose session is lost is told to join again.
+    script.attempt(back("p0", &ParticipantSid::new("PA_x")));
+    script.expect(&[
+        "p0 < leave RECONNECT STATE_MISMATCH",
+        "p0 x unknown session, join again",
+    ]);
+    script.join(request("p0"));
+    script.attempt(request("p1"));
+    script.expect(&["p1 refused: MaxParticipants"]);
+    assert_eq!(script.core.rooms[&key].options.metadata, "agenda");
+
+    let mut deserted = Script::new();
+    assert!(reopen(&mut deserted));
+    deserted.pass(Duration::from_secs(5));
+    deserted.expect(&["room standup closed"]);
+    assert!(!reopen(&mut Script::without_nodes(config())));
 }
 
 #[test]
@@ -172,7 +341,7 @@ fn whom_the_node_does_not_take_up_joins_again() {
         offer_id: 0,
         reason: "the node is full".into(),
     });
-    script.expect(&["n1 < remove p0"]);
+    script.expect(&["pull p0", "n1 < remove p0"]);
     script.attempt(back("p0", &peers[0].sid));
     script.expect(&[
         "p0 < leave RECONNECT STATE_MISMATCH",

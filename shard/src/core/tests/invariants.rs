@@ -435,6 +435,10 @@ impl World {
                 let answer = media.map(|media| (*media, data));
                 self.pulled.push((1 - side, participant, answer));
             }
+            Output::HungUp { room, participant } => {
+                let new = &mut self.sides[1 - side].core;
+                new.handle_hung_up(&room, &participant, self.now);
+            }
             Output::MoveFailed { .. }
             | Output::JoinRefused { .. }
             | Output::RoomClosed { .. }

@@ -109,9 +109,7 @@ fn packets_that_the_old_node_takes_after_the_export_are_handed_on_and_counted() 
     story.complete();
     assert!(story.send_data("p0", 0));
     story.come_back("p0");
-    // From here on the client repeats to the new node what is not acknowledged.
     let sid = story.peer("p0").1.sid;
-    assert!(!story.shards[0].node.send_data(&sid));
     assert_eq!(story.people["p0"].last_message_seq, [5]);
     let delivered = [(sid.clone(), 4), (sid, 5)];
     assert_eq!(story.shards[1].node.delivered, delivered);
@@ -198,6 +196,36 @@ fn whoever_leaves_while_the_room_stands_still_has_left_when_the_others_arrive() 
     story.everybody_comes_back();
     assert_eq!(story.people["p0"].view.gone, ["p2"]);
     assert_eq!(story.people["p1"].view.gone, ["p2"]);
+}
+
+#[test]
+fn whoever_hangs_up_after_the_move_leaves_at_the_new_shard_at_once() {
+    for is_sealed in [true, false] {
+        let mut story = Story::meeting(3);
+        let participant = story.peer("p2").1.sid;
+        let closed = NodeEvent::Disconnected {
+            participant,
+            reason: proto::media::TransportLoss::PeerClosed,
+        };
+        story.begin();
+        let hang_up = |story: &mut Story| {
+            let core = &mut story.shards[0].core;
+            core.handle_node_event(&NodeId::new("n1"), closed.clone(), story.now);
+            story.people.get_mut("p2").unwrap().next = Next::StayAway;
+        };
+        if is_sealed {
+            hang_up(&mut story);
+            story.complete();
+        } else {
+            story.complete();
+            hang_up(&mut story);
+            story.pump();
+        }
+        story.people.get_mut("p2").unwrap().next = Next::StayAway;
+        story.everybody_comes_back();
+        assert_eq!(story.people["p0"].view.gone, ["p2"]);
+        assert_eq!(story.shards[1].core.rooms()[0].participants, 2);
+    }
 }
 
 #[test]

@@ -31,6 +31,30 @@ use proto::token::{Claims, VideoGrant};
 use rendering::Names;
 use std::time::Duration;
 
+/// The state of a meeting of so many (`p0`, `p1`, ...) in the room `standup`, as it is exported.
+pub(crate) fn exported(size: usize) -> RoomState {
+    let mut story = story::Story::meeting(size);
+    story.begin();
+    story.exported.unwrap()
+}
+
+/// For tests of what is around the core.
+impl RoomState {
+    pub(crate) fn somebody(&self) -> (ParticipantSid, Claims) {
+        let first = &self.participants[0];
+        (first.sid.clone(), first.claims.clone())
+    }
+
+    pub(crate) fn media_of(&self, sid: &ParticipantSid) -> proto::media::CarriedMedia {
+        let mut participants = self.participants.iter();
+        participants.find(|p| p.sid == *sid).unwrap().media.clone()
+    }
+
+    pub(crate) fn carry(&mut self, packet: proto::media::CarriedData) {
+        self.data.push(packet);
+    }
+}
+
 /// Somebody who has joined.
 #[derive(Clone, Debug)]
 struct Peer {

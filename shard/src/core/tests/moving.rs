@@ -225,7 +225,7 @@ fn a_room_that_has_moved_is_gone_but_for_its_media() {
     });
     script.ask(&ada, Ask::Ping(1));
     script.core.handle_session_closed(ada.session, script.now);
-    script.expect(&[]);
+    script.expect(&["hung up ada"]);
 
     script.core.pull(&key, &ada.sid, script.now);
     script.expect(&["n1 < detach ada"]);
@@ -236,6 +236,23 @@ fn a_room_that_has_moved_is_gone_but_for_its_media() {
     script.expect(&[]);
     script.event(node.answer_detach().unwrap());
     script.expect(&["pulled ada Some(0) +0"]);
+    // What comes later still is told when the new shard asks again; then there is no more.
+    assert!(node.send_data(&ada.sid));
+    script.core.pull(&key, &ada.sid, script.now);
+    script.expect(&["n1 < detach ada"]);
+    node.obey(NodeCommand::Detach {
+        participant: ada.sid.clone(),
+    });
+    script.event(node.answer_detach().unwrap());
+    script.expect(&["pulled ada Some(1) +1"]);
+    script.core.pull(&key, &ada.sid, script.now);
+    script.expect(&["pulled ada None +0"]);
+    // Nor does its end matter any more.
+    script.event(NodeEvent::Disconnected {
+        participant: ada.sid.clone(),
+        reason: TransportLoss::PeerClosed,
+    });
+    script.expect(&[]);
     script
         .core
         .pull(&key, &ParticipantSid::new("PA_x"), script.now);
@@ -257,14 +274,21 @@ fn the_media_of_a_moved_room_ends_soon_after_everybody_was_asked_for() {
     let key = room("standup");
     export(&mut script, &mut node);
     assert!(script.core.complete_move(&key, script.now));
-    for peer in [&ada, &bo] {
-        script.core.pull(&key, &peer.sid, script.now);
-        node.obey(NodeCommand::Detach {
-            participant: peer.sid.clone(),
-        });
-        script.event(node.answer_detach().unwrap());
-    }
-    script.outputs();
+    let mut everybody_is_asked_for = |script: &mut Script| {
+        for peer in [&ada, &bo] {
+            script.core.pull(&key, &peer.sid, script.now);
+            node.obey(NodeCommand::Detach {
+                participant: peer.sid.clone(),
+            });
+            script.event(node.answer_detach().unwrap());
+        }
+        script.outputs();
+    };
+    everybody_is_asked_for(&mut script);
+    // They come, and have no transport there yet.
+    script.pass(TAIL_LINGER);
+    script.expect(&[]);
+    everybody_is_asked_for(&mut script);
     script.pass(TAIL_LINGER - Duration::from_millis(1));
     script.expect(&[]);
     script.pass(Duration::from_millis(1));

@@ -90,6 +90,9 @@ impl Names {
                 media.as_ref().map(|media| media.last_data_sequence),
                 data.len()
             ),
+            Output::HungUp { participant, .. } => {
+                format!("hung up {}", self.who(participant.as_str()))
+            }
             Output::RoomOptions { room, options } => format!(
                 "room {} keeps {:?} {}s {}s {}",
                 room.as_str(),

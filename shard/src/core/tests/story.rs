@@ -274,6 +274,10 @@ impl Story {
                 let new = &mut self.shards[1 - side].core;
                 new.handle_pulled(&room, &participant, pulled, self.now);
             }
+            Output::HungUp { room, participant } => {
+                let new = &mut self.shards[1 - side].core;
+                new.handle_hung_up(&room, &participant, self.now);
+            }
             Output::RoomClosed { .. }
             | Output::MintRefreshToken { .. }
             | Output::RoomOptions { .. } => {}
