@@ -401,6 +401,27 @@ fn a_released_room_is_claimed_again_only_after_the_release_is_confirmed() {
 }
 
 #[test]
+fn a_wish_that_is_taken_back_claims_nothing() {
+    // Before it was sent,
+    let mut script = Script::new();
+    let id = script.renewal();
+    script.machine.acquire(room("standup"), script.now);
+    script.machine.release(&room("standup"), script.now);
+    script.reply(id, leased(D1));
+    script.events(&[Event::Leased { directory: D1 }]).silent();
+
+    // and when it would have to be sent again.
+    let mut script = Script::leased();
+    let id = script.claim("standup");
+    script.machine.release(&room("standup"), script.now);
+    script.reply(id, stale(D2));
+    let id = script.renewal();
+    script.reply(id, leased(D2));
+    script.events(&[Event::Leased { directory: D2 }]).silent();
+    assert_eq!(script.owned("standup"), None);
+}
+
+#[test]
 fn without_a_lease_a_wish_waits_a_little_and_is_then_refused() {
     let mut script = Script::new();
     let id = script.renewal();
@@ -863,7 +884,7 @@ fn a_hold_needs_the_promise_of_everybody_and_ends_when_one_is_silent() {
         id,
         leased_with_others(3, &[("b", OTHER), ("c", Incarnation(600))]),
     );
-    let id = script.renewal();
+    let id = script.at(1_000).renewal();
     script.fail(id);
     let (first, second) = (script.question(), script.question());
     script.kept(&first, promised());
@@ -886,32 +907,60 @@ fn the_promise_of_one_that_knows_another_directory_life_is_none() {
     assert_eq!(script.deadline_ms(), Some(2_250));
 }
 
-#[test]
-fn half_of_all_shards_do_not_go_on_without_the_directory() {
-    let mut script = Script::new();
-    let id = script.renewal();
-    let Reply::Leased { ttl_ms, roster, .. } = leased_with_others(3, &[("b", OTHER)]) else {
-        panic!("no lease");
+/// The deadline of a shard that asks these others at 1000; those that the topology does not name are
+/// marked with `?`, those that are silent with `-`.
+fn goes_on(shards: u32, others: &[&str]) -> Option<u128> {
+    let mut reply = leased_with_others(3, &[]);
+    let Reply::Leased {
+        shards: count,
+        roster: Some(roster),
+        ..
+    } = &mut reply
+    else {
+        panic!("{reply:?}");
     };
-    script.reply(
-        id,
-        Reply::Leased {
-            directory: D1,
-            ttl_ms,
-            hold_ms: 60_000,
-            shards: 4,
-            generation: 1,
-            epoch: Epoch(0),
-            grace: false,
-            drain: None,
-            roster,
-        },
-    );
-    let id = script.renewal();
+    *count = shards;
+    for other in others {
+        let url = match other.contains('?') {
+            true => String::new(),
+            false => "http://other:1".to_owned(),
+        };
+        roster.lives.push(Life {
+            shard: (*other).into(),
+            incarnation: OTHER,
+            url,
+            weight: 1,
+            accepts: true,
+        });
+    }
+    let mut script = Script::new();
+    for _ in 0..2 {
+        let id = script.renewal();
+        script.reply(id, reply.clone());
+    }
+    let id = script.at(1_000).renewal();
     script.fail(id);
-    let question = script.question();
-    script.kept(&question, promised());
-    assert_eq!(script.deadline_ms(), Some(2_250));
+    for _ in others {
+        let question = script.question();
+        if !question.shard.as_str().contains('-') {
+            script.kept(&question, promised());
+        }
+    }
+    script.deadline_ms()
+}
+
+#[test]
+fn more_than_half_of_the_shards_that_the_topology_names_go_on_without_the_directory() {
+    let (stops, goes) = (Some(2_250), Some(1_000 + 2_250));
+    assert_eq!(goes_on(3, &["b"]), goes, "two of three");
+    assert_eq!(goes_on(4, &["b"]), stops, "half");
+    assert_eq!(goes_on(5, &["b"]), stops);
+    assert_eq!(goes_on(0, &["b"]), stops, "there is no topology");
+    assert_eq!(goes_on(3, &["b?"]), stops, "the other one is not named");
+    assert_eq!(goes_on(5, &["b", "c", "x?"]), goes);
+    // But it could take rooms over, so its word is needed.
+    assert_eq!(goes_on(5, &["b", "c", "x?-"]), stops);
+    assert_eq!(goes_on(5, &["b", "c", "d-"]), stops);
 }
 
 #[test]

@@ -61,11 +61,16 @@ impl Script {
     }
 
     fn claim(&mut self, shard: &str) -> Reply {
+        self.claim_knowing(shard, u64::MAX)
+    }
+
+    /// A claim that was sent when its sender knew this version of the roster.
+    fn claim_knowing(&mut self, shard: &str, knows: u64) -> Reply {
         let (holder, room) = (holder(shard), room("standup"));
         self.state.handle(Request::Claim {
             holder,
             room,
-            knows: u64::MAX,
+            knows,
         })
     }
 
@@ -144,4 +149,48 @@ fn a_shard_that_is_removed_after_its_lease_has_ended_does_not_exist_any_more() {
     assert_eq!(script.claim("b"), held("a"));
     script.announce(&["b"]);
     assert!(matches!(script.claim("b"), Reply::Granted { .. }));
+}
+
+#[test]
+fn a_claim_that_was_sent_before_its_sender_knew_of_the_end_does_not_inherit() {
+    let mut script = Script::new(&["a", "b"]);
+    script.renew("b", 0);
+    let (_, version) = script.renew("a", 0);
+    let before = version.unwrap();
+    script.renew("a", before);
+    script.claim("a");
+    script.lapse("a");
+    assert_eq!(script.claim_knowing("b", 0), held("a"));
+    assert_eq!(script.claim_knowing("b", before), held("a"));
+    let (_, version) = script.renew("b", before);
+    let after = version.unwrap();
+    assert_eq!(after, before + 1);
+    assert!(matches!(
+        script.claim_knowing("b", after),
+        Reply::Granted { .. }
+    ));
+}
+
+#[test]
+fn a_new_life_of_the_same_shard_inherits_whatever_it_knew() {
+    let mut script = Script::new(&["a", "b"]);
+    script.renew("a", 0);
+    script.claim("a");
+    script.lapse("a");
+    let again = Holder {
+        incarnation: Incarnation(1),
+        ..holder("a")
+    };
+    let (renewal, knows) = (Renewal::default(), 0);
+    let (holder, room) = (again.clone(), room("standup"));
+    script.state.handle(Request::Renew {
+        holder: again,
+        renewal,
+    });
+    let claim = Request::Claim {
+        holder,
+        room,
+        knows,
+    };
+    assert!(matches!(script.state.handle(claim), Reply::Granted { .. }));
 }

@@ -144,3 +144,81 @@ fn who_never_comes_is_waited_for_as_long_as_a_hold_can_last() {
     let end = [Request::EndGrace { directory: D1 }];
     assert_eq!(script.sees(&grace(&[]), all, all), end);
 }
+
+#[test]
+fn a_slow_look_is_no_gap() {
+    let mut script = Script::new();
+    let same = view(D1, &[("a", 1)]);
+    for ms in [0, 1_500, 3_000] {
+        script.sees(&same, ms, ms);
+    }
+    assert_eq!(script.requests(3_000), [lapse("a", 1)]);
+}
+
+#[test]
+fn after_a_gap_grace_counts_from_the_start() {
+    let end = [Request::EndGrace { directory: D1 }];
+    let mut script = Script::new();
+    let alone = View {
+        hold: false,
+        ..grace(&[])
+    };
+    script.sees(&alone, 0, 2_500);
+    assert_eq!(script.sees(&alone, 4_250, 7_000), []);
+    assert_eq!(script.sees(&alone, 7_250, 7_250), end);
+
+    // Who was there before must be seen again.
+    let mut script = Script::new();
+    script.sees(&grace(&[("a", 1), ("b", 1)]), 0, 2_500);
+    for ms in (4_250..12_000).step_by(250) {
+        assert_eq!(script.sees(&grace(&[("a", ms)]), ms, ms), []);
+    }
+}
+
+#[test]
+fn half_of_the_shards_that_the_topology_names_end_grace() {
+    let ends = |topology: &[&str], leases: &[&str]| {
+        let mut script = Script::new();
+        let mut said = Vec::new();
+        for ms in (0..6_000).step_by(250) {
+            let leases: Vec<(&str, u64)> = leases.iter().map(|shard| (*shard, ms)).collect();
+            let mut view = grace(&leases);
+            let first = view.topology[0].clone();
+            let shard = |id: &&str| Shard {
+                id: (*id).into(),
+                ..first.clone()
+            };
+            view.topology = topology.iter().map(shard).collect();
+            said = script.sees(&view, ms, ms);
+        }
+        !said.is_empty()
+    };
+    let four = ["a", "b", "c", "d"];
+    assert!(ends(&four, &["a", "b"]), "half");
+    assert!(!ends(&four, &["a"]));
+    assert!(!ends(&four, &["a", "x", "y"]), "not those it does not name");
+    assert!(!ends(&[], &["a"]), "nobody knows how many half are");
+    assert!(ends(&["a"], &["a"]));
+}
+
+/// They do not come back, whoever looks: their time goes on.
+#[test]
+fn an_ended_life_is_forgotten_after_the_longest_hold_and_a_gap_delays_that_not() {
+    let mut ended = view(D1, &[]);
+    ended.orphaned.push(("a".into(), Incarnation(7)));
+    let mut script = Script::new();
+    script.sees(&ended, 0, 1_000);
+    let all = HOLD_MS + LEASE_MS;
+    assert_eq!(script.sees(&ended, 60_000, 60_000), []);
+    assert_eq!(script.requests(all - 1), []);
+    let forget = Request::Forget {
+        directory: D1,
+        shard: "a".into(),
+        incarnation: Incarnation(7),
+    };
+    assert_eq!(script.sees(&ended, all, all), [forget]);
+    // One that this life of the directory has, and the one before did not.
+    let mut other = view(D2, &[]);
+    other.orphaned.clone_from(&ended.orphaned);
+    assert_eq!(script.sees(&other, all, all), []);
+}
