@@ -20,6 +20,9 @@ use redis::{Cmd, Value};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// A connection without an answer for this long is worth no more waiting: a renewal is due every second.
+const SILENCE: Duration = Duration::from_millis(800);
+
 /// A directory that lives in Redis, shared by all gateways and shards that name it.
 pub struct RedisDirectory {
     connector: Connector,
@@ -112,10 +115,16 @@ impl RedisDirectory {
             return Err(self.connector.problem(self.call_timeout));
         };
         let current = current?;
+        let unanswered = Unanswered {
+            connector: &self.connector,
+            current: &current,
+            since: tokio::time::Instant::now(),
+        };
         let outcome = match tokio::time::timeout_at(ends, self.run(&current, request)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(silence(&current, self.call_timeout)),
         };
+        std::mem::forget(unanswered);
         match &outcome {
             Ok(_) => self.connector.succeeded(),
             Err(problem) if lacks_replicas(problem) => self.connector.doubt(&current),
@@ -202,6 +211,24 @@ fn birth() -> (DirectoryIncarnation, Epoch) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let floor = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0));
     (DirectoryIncarnation(rand::random()), Epoch(floor))
+}
+
+/// A request on its way. Callers have time limits of their own, which may be shorter than ours: if one
+/// gives up after so long, the connection is given up too.
+struct Unanswered<'a> {
+    connector: &'a Connector,
+    current: &'a Current,
+    since: tokio::time::Instant,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let waited = self.since.elapsed();
+        if waited >= SILENCE {
+            let problem = silence(self.current, waited);
+            self.connector.discard(self.current, &problem);
+        }
+    }
 }
 
 fn silence(current: &Current, limit: Duration) -> StartError {

@@ -42,6 +42,23 @@ async fn a_connection_that_fell_silent_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_callers_give_up_before_it_does_is_replaced_too() {
+    let fake = Fake::falling_silent(infos("7.2.4"));
+    let config = RedisConfig {
+        call_timeout_ms: 2_000,
+        ..RedisConfig::at(fake.url())
+    };
+    let engine = RedisDirectory::new(&config).unwrap();
+    for limit_ms in [100, 900, 900] {
+        let limit = Duration::from_millis(limit_ms);
+        let call = tokio::time::timeout(limit, engine.call(Request::Watch));
+        assert!(call.await.is_err(), "no answer comes");
+    }
+    // Not for the one that was in a hurry.
+    assert_eq!(fake.accepted.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn a_full_server_refuses_and_says_so_and_the_connection_stays() {
     let server = RedisServer::start();
     let engine = RedisDirectory::new(&server.config()).unwrap();
