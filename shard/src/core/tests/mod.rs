@@ -45,6 +45,13 @@ impl RoomState {
         (first.sid.clone(), first.claims.clone())
     }
 
+    /// Somebody's track.
+    pub(crate) fn track(&self) -> (ParticipantSid, TrackSid) {
+        let mut participants = self.participants.iter();
+        let owner = participants.find(|p| !p.tracks.is_empty()).unwrap();
+        (owner.sid.clone(), owner.tracks[0].sid.clone())
+    }
+
     pub(crate) fn media_of(&self, sid: &ParticipantSid) -> proto::media::CarriedMedia {
         let mut participants = self.participants.iter();
         participants.find(|p| p.sid == *sid).unwrap().media.clone()

@@ -283,20 +283,17 @@ async fn a_resume_that_is_turned_away_hears_nothing_but_the_end_of_its_connectio
 async fn what_clients_said_on_the_way_is_done_once_whoever_comes_first() {
     for client_first in [false, true] {
         let (mut script, state, _lobby) = heir("http://192.0.2.1");
-        let (participant, _) = state.somebody();
-        let track = lk::AddTrackRequest {
-            cid: "late".into(),
-            r#type: lk::TrackType::Audio.into(),
-            source: lk::TrackSource::Microphone.into(),
-            ..lk::AddTrackRequest::default()
+        let (participant, track) = state.track();
+        let mute = |muted| LateSignal::Request {
+            participant: participant.clone(),
+            request: Box::new(lk::SignalRequest {
+                message: Some(Ask::Mute(lk::MuteTrackRequest {
+                    sid: track.as_str().into(),
+                    muted,
+                })),
+            }),
         };
-        let request = lk::SignalRequest {
-            message: Some(Ask::AddTrack(track)),
-        };
-        let late = vec![LateSignal::Request {
-            participant,
-            request: Box::new(request),
-        }];
+        let late = vec![mute(true), mute(false)];
         script.is_given(None);
         if client_first {
             let pin = script.pin();
@@ -305,14 +302,14 @@ async fn what_clients_said_on_the_way_is_done_once_whoever_comes_first() {
         for _ in 0..2 {
             assert_eq!(script.commit(late.clone()), PeerReply::Yes);
         }
-        let cid = |command: &NodeCommand| matches!(command, NodeCommand::Publish(track) if track.cid == "late");
-        let published = script.commands().iter().filter(|c| cid(c)).count();
-        assert_eq!(published, 1, "client first: {client_first}");
+        let muted = |command: &NodeCommand| matches!(command, NodeCommand::SetMuted { .. });
+        let done = script.commands().iter().filter(|c| muted(c)).count();
+        assert_eq!(done, 2, "client first: {client_first}");
         // Of another life of the room nothing is taken.
         let origin = script.driver.moves.origins.get_mut(&standup()).unwrap();
         (origin.epoch, origin.has_late) = (Epoch(2), false);
         script.commit(late);
-        assert!(!script.commands().iter().any(cid));
+        assert!(!script.commands().iter().any(muted));
     }
 }
 
