@@ -43,6 +43,20 @@ pub enum Fault {
         /// How long.
         ms: u64,
     },
+    /// What a shard claims takes its time.
+    LateClaims {
+        /// Which.
+        shard: usize,
+        /// Claims that are sent within this time,
+        ms: u64,
+        /// reach the directory so much later.
+        late_ms: u64,
+    },
+    /// What gateways say about the shards takes its time.
+    LateTopology {
+        /// It reaches the directory after this.
+        ms: u64,
+    },
     /// SIGKILL, and a new process after a while.
     KillShard {
         /// Which.

@@ -3,6 +3,7 @@
 use crate::fault::{Link, Way};
 use crate::message::{Body, Message, Node};
 use crate::world::{What, World};
+use affinity::directory::Request;
 use std::collections::BTreeMap;
 
 /// What does not pass at the moment.
@@ -13,6 +14,10 @@ pub(crate) struct Network {
     /// Until when nobody reaches the directory.
     directory_until: u64,
     slow_until: u64,
+    /// By shard: until when claims are late, and by how much.
+    late_claims: BTreeMap<usize, (u64, u64)>,
+    /// Nobody hears of a topology before.
+    topology_at: u64,
 }
 
 impl Network {
@@ -41,6 +46,29 @@ impl Network {
 
     pub(crate) fn slow(&mut self, until: u64) {
         self.slow_until = self.slow_until.max(until);
+    }
+
+    pub(crate) fn late_claims(&mut self, shard: usize, until: u64, late: u64) {
+        self.late_claims.insert(shard, (until, late));
+    }
+
+    pub(crate) fn late_topology(&mut self, until: u64) {
+        self.topology_at = until;
+    }
+
+    /// How long a message takes at least that has a fault of its own.
+    fn lateness(&self, from: Node, body: &Body, now: u64) -> u64 {
+        let Body::Ask { request, .. } = body else {
+            return 0;
+        };
+        match (from, request) {
+            (Node::Shard(shard), Request::Claim { .. }) => {
+                let late = self.late_claims.get(&shard);
+                late.map_or(0, |(until, late)| if now < *until { *late } else { 0 })
+            }
+            (_, Request::Announce { .. }) => self.topology_at.saturating_sub(now),
+            _ => 0,
+        }
     }
 
     pub(crate) fn heal(&mut self) {
@@ -75,7 +103,8 @@ impl World {
         if remote && !self.calm && self.random.permille(self.params.loss) {
             return self.trace(|_| format!("{from:?} -> {to:?} lost: {body:?}"));
         }
-        let delay = self.delay_us(local, remote);
+        let late = self.network.lateness(from, &body, self.now);
+        let delay = self.delay_us(local, remote).max(late);
         self.trace(|_| format!("{from:?} -> {to:?} in {} ms: {body:?}", delay / 1_000));
         let message = Message {
             from,

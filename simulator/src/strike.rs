@@ -18,6 +18,11 @@ impl World {
         self.trace(|_| format!("FAULT {fault:?}"));
         match fault {
             Fault::Cut { link, way, ms } => self.network.cut(link, way, self.now + ms * 1_000),
+            Fault::LateClaims { shard, ms, late_ms } => {
+                let until = self.now + ms * 1_000;
+                self.network.late_claims(shard, until, late_ms * 1_000);
+            }
+            Fault::LateTopology { ms } => self.network.late_topology(self.now + ms * 1_000),
             Fault::Slow { ms } => self.network.slow(self.now + ms * 1_000),
             Fault::KillShard { shard, down_ms } => self.end_shard(shard, true, down_ms),
             Fault::StopShard { shard, down_ms } => self.stop_shard(shard, down_ms),

@@ -6,6 +6,7 @@
     clippy::print_stdout
 )]
 
+mod late;
 mod model;
 mod scenarios;
 mod seeds;

@@ -2,14 +2,14 @@
 
 use simulator::{Engine, Fault, Link, Outcome, Params, Way, World};
 
-fn run(params: Params) -> Outcome {
+pub(crate) fn run(params: Params) -> Outcome {
     let seed = params.seed;
     let outcome = World::new(params).run();
     assert_eq!(outcome.violation, None, "seed {seed}");
     outcome
 }
 
-fn cut(link: Link, ms: u64) -> Fault {
+pub(crate) fn cut(link: Link, ms: u64) -> Fault {
     let way = Way::Both;
     Fault::Cut { link, way, ms }
 }
