@@ -8,8 +8,8 @@ use std::time::Duration;
 /// nightly` runs to the end.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The search for a wrong version ends with what it finds.
-const CATCH: Duration = Duration::from_secs(120);
+/// The search for a wrong version ends with what it finds, in half a minute at most on a free machine.
+const CATCH: Duration = Duration::from_secs(300);
 
 #[test]
 fn no_short_history_within_the_scopes_has_a_room_live_on_two_shards() {
