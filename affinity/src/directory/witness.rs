@@ -43,7 +43,12 @@ pub struct Witness {
     orphaned: BTreeMap<(ShardId, Incarnation), Instant>,
     /// Since when shards were seen with a lease, first, in this life of the directory.
     arrived: BTreeMap<ShardId, Instant>,
+    /// As it was named last,
     topology: BTreeSet<ShardId>,
+    /// and whether the directory names it now.
+    named: bool,
+    /// Since when no other topology was seen, through all lives of the directory.
+    unchanged: Option<Instant>,
 }
 
 impl Witness {
@@ -55,6 +60,8 @@ impl Witness {
                 directory: Some(view.directory),
                 met: Some(now),
                 since: Some(now),
+                topology: std::mem::take(&mut self.topology),
+                unchanged: self.unchanged,
                 ..Self::default()
             };
         } else if gap {
@@ -80,12 +87,27 @@ impl Witness {
                 .insert(lease.shard.clone(), seen.unwrap_or(fresh));
             self.arrived.entry(lease.shard.clone()).or_insert(now);
         }
-        let shards = view.topology.iter().map(|shard| shard.id.clone());
-        self.topology = shards.collect();
+        self.see_topology(view, now);
         let before = std::mem::take(&mut self.orphaned);
         for life in &view.orphaned {
             let since = before.get(life).copied().unwrap_or(now);
             self.orphaned.insert(life.clone(), since);
+        }
+    }
+
+    /// A new life of the directory names no shard until a gateway has announced them again: that is no
+    /// change.
+    fn see_topology(&mut self, view: &View, now: Instant) {
+        let shards = view.topology.iter().map(|shard| shard.id.clone());
+        let shards: BTreeSet<ShardId> = shards.collect();
+        if shards.is_empty() {
+            self.named = false;
+            return;
+        }
+        self.named = true;
+        if self.unchanged.is_none() || shards != self.topology {
+            self.unchanged = Some(now);
+            self.topology = shards;
         }
     }
 
@@ -122,21 +144,26 @@ impl Witness {
 
     /// Every owner from the life before has either re-asserted its rooms or stopped them. Without hold
     /// after one lease. With hold a shard that has not shown up may go on for longer, if more than half
-    /// of all promise to each other; half of all that have been here for a promise's length, and
-    /// promise nothing to those who have not, are in the way of that.
+    /// of all promise to each other; those that have been here for a promise's length, and promise
+    /// nothing to those who have not, are in the way of that if they are enough ([`Self::has_quorum`]).
     fn ends_grace(&self, now: Instant) -> bool {
         let over = |since: Option<Instant>, wait| since.is_some_and(|since| now >= since + wait);
         let long = over(self.met, HOLD + LEASE);
         self.grace && (long || self.has_quorum(now) && over(self.since, LEASE))
     }
 
+    /// Whether one of those that are here is among any more than half of all shards, as those count
+    /// them that go on without a lease. Half of all is enough if that count is ours. Theirs may be the
+    /// topology before its last change, with one shard more or less: then it takes more than half. No
+    /// hold is older than a topology that has been the same for as long as hold lasts.
     fn has_quorum(&self, now: Instant) -> bool {
-        let long = |shard: &&ShardId| {
-            let since = self.arrived.get(*shard);
-            since.is_some_and(|since| now >= *since + LEASE)
-        };
+        let over = |since: &Instant, wait: Duration| now >= *since + wait;
+        let long = |shard: &&ShardId| self.arrived.get(*shard).is_some_and(|at| over(at, LEASE));
         let here = self.topology.iter().filter(long).count();
-        !self.hold || (here > 0 && here.saturating_mul(2) >= self.topology.len())
+        let all = self.topology.len();
+        let same = self.unchanged.is_some_and(|at| over(&at, HOLD + LEASE));
+        let enough = here * 2 > all || (same && here * 2 == all);
+        !self.hold || (self.named && enough)
     }
 
     /// What is left, by this clock, of the shard's lease; `None` if it has none.
@@ -154,7 +181,7 @@ impl Witness {
         })
     }
 
-    /// During grace: the shards of which half must come before it ends.
+    /// During grace: the shards of which more than half must come before it ends.
     pub fn awaited(&self) -> impl Iterator<Item = &ShardId> {
         let waits = self.grace && self.hold;
         let shards = self.topology.iter().filter(move |_| waits);

@@ -9,7 +9,7 @@
 //! nothing for a while; with promises of all, the shard goes on for that long, counted from asking,
 //! less [`MARGIN_MS`]. Whoever does not answer ends it.
 //!
-//! A new life of the directory does not know who knew whom. It lets nobody claim before half of all
+//! A new life of the directory does not know who knew whom. It lets nobody claim before most of all
 //! shards have a lease in it, and those who go on without one must be more than half: so one is among
 //! both, and its promise says that it has met the new life.
 

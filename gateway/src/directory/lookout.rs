@@ -194,8 +194,8 @@ impl Lookout {
         }
         let awaited: Vec<&str> = inner.witness.awaited().map(ShardId::as_str).collect();
         Some(format!(
-            "the directory lost its data, and idle rooms cannot be opened before all shards are back \
-             or 15 min are over; waiting for: {}. Start them, or remove from `gateway.shards` what \
+            "the directory lost its data, and idle rooms cannot be opened before more than half of \
+             the shards are back or 15 min are over; waiting for: {}. Start them, or remove from `gateway.shards` what \
              is gone for good",
             awaited.join(" ")
         ))

@@ -55,7 +55,7 @@ fn a_claim_that_comes_in_when_another_ones_life_has_ended_takes_nothing_from_it(
 }
 
 /// Shards 0 and 1 go on without the directory, which gets a new life; shard 2 is new there, and so is a
-/// shard that was removed: only half of those that the topology names end the grace.
+/// shard that was removed: only most of those that the topology names end the grace.
 #[test]
 fn a_shard_that_the_topology_does_not_name_ends_no_grace() {
     for seed in 0..30 {
@@ -102,6 +102,39 @@ fn a_shard_that_the_topology_does_not_name_helps_nobody_to_go_on() {
                 },
             ),
             forgets(23_000),
+        ];
+        run(params);
+    }
+}
+
+/// While the directory's data is lost a shard is added, and those who go on do not hear of it: alone, shard 0 is
+/// all there are; together, shards 0 and 1 are two of three. Who comes to the new life counts one more.
+#[test]
+fn a_shard_that_is_added_meanwhile_counts_on_both_sides() {
+    const LOST: Fault = Fault::FailOver {
+        lag_ms: 0,
+        zombie_ms: 0,
+        zombie_for: 0,
+    };
+    for seed in 0..30 {
+        let mut params = busy(seed, 2, 1);
+        params.plan = vec![
+            (18_000, cut(Link::ShardDirectory(0), 20_000)),
+            (19_000, LOST),
+            (19_500 + seed * 20, Fault::AddShard { shard: 1 }),
+            forgets(24_500),
+        ];
+        run(params);
+
+        let mut params = busy(seed, 4, 3);
+        let (shard, down_ms) = (2, 8_000);
+        params.plan = vec![
+            (12_000, Fault::KillShard { shard, down_ms }),
+            (18_000, cut(Link::ShardDirectory(0), 20_000)),
+            (18_000, cut(Link::ShardDirectory(1), 20_000)),
+            (19_000, LOST),
+            (19_500 + seed * 20, Fault::AddShard { shard: 3 }),
+            forgets(24_500),
         ];
         run(params);
     }

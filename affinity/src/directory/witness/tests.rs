@@ -104,7 +104,7 @@ fn grace(leases: &[(&str, u64)]) -> View {
 }
 
 #[test]
-fn grace_ends_when_half_of_the_shards_have_been_there_for_a_lease() {
+fn grace_ends_when_most_shards_have_been_there_for_a_lease() {
     let end = [Request::EndGrace { directory: D1 }];
     let mut script = Script::new();
     let one: Vec<View> = (0..60).map(|seq| grace(&[("a", seq)])).collect();
@@ -175,30 +175,79 @@ fn after_a_gap_grace_counts_from_the_start() {
     }
 }
 
+/// As the directory shows it in grace, with leases of these shards.
+fn named(topology: &[&str], leases: &[&str], ms: u64) -> View {
+    let leases: Vec<(&str, u64)> = leases.iter().map(|shard| (*shard, ms)).collect();
+    let mut view = grace(&leases);
+    let first = view.topology[0].clone();
+    let shard = |id: &&str| Shard {
+        id: (*id).into(),
+        ..first.clone()
+    };
+    view.topology = topology.iter().map(shard).collect();
+    view
+}
+
 #[test]
-fn half_of_the_shards_that_the_topology_names_end_grace() {
+fn more_than_half_of_the_shards_that_the_topology_names_end_grace() {
     let ends = |topology: &[&str], leases: &[&str]| {
         let mut script = Script::new();
         let mut said = Vec::new();
         for ms in (0..6_000).step_by(250) {
-            let leases: Vec<(&str, u64)> = leases.iter().map(|shard| (*shard, ms)).collect();
-            let mut view = grace(&leases);
-            let first = view.topology[0].clone();
-            let shard = |id: &&str| Shard {
-                id: (*id).into(),
-                ..first.clone()
-            };
-            view.topology = topology.iter().map(shard).collect();
-            said = script.sees(&view, ms, ms);
+            said = script.sees(&named(topology, leases, ms), ms, ms);
         }
         !said.is_empty()
     };
     let four = ["a", "b", "c", "d"];
-    assert!(ends(&four, &["a", "b"]), "half");
-    assert!(!ends(&four, &["a"]));
+    assert!(ends(&four, &["a", "b", "c"]));
+    assert!(!ends(&four, &["a", "b"]), "half");
     assert!(!ends(&four, &["a", "x", "y"]), "not those it does not name");
     assert!(!ends(&[], &["a"]), "nobody knows how many half are");
     assert!(ends(&["a"], &["a"]));
+    assert!(
+        !ends(&["a", "b"], &["b"]),
+        "a may go on alone if it has not heard of b"
+    );
+}
+
+/// Then whoever goes on without a lease counts the same shards.
+#[test]
+fn half_is_enough_where_the_topology_has_been_the_same_for_as_long_as_a_hold_can_last() {
+    let four = ["a", "b", "c", "d"];
+    let stable_ms = HOLD_MS + LEASE_MS;
+    let ends_after = |changed_ms: Option<u64>| {
+        let mut script = Script::new();
+        let before = |topology: &[&str], ms| View {
+            grace: false,
+            ..named(topology, &four, ms)
+        };
+        for ms in (0..stable_ms).step_by(1_000) {
+            let more = changed_ms.is_some_and(|changed| ms >= changed);
+            let topology = if more { &four[..] } else { &four[..3] };
+            script.sees(&before(topology, ms), ms, ms);
+        }
+        // Its data is lost, and nobody has named the shards at first.
+        let mut ended = None;
+        for ms in (stable_ms..stable_ms + 10_000).step_by(250) {
+            let topology = if ms < stable_ms + 1_000 {
+                &[]
+            } else {
+                &four[..]
+            };
+            let view = View {
+                directory: D2,
+                ..named(topology, &["c", "d"], ms)
+            };
+            if !script.sees(&view, ms, ms).is_empty() {
+                ended.get_or_insert(ms - stable_ms);
+            }
+        }
+        ended
+    };
+    assert_eq!(ends_after(Some(0)), Some(LEASE_MS));
+    assert_eq!(ends_after(Some(5_000)), Some(5_000), "as soon as it is old");
+    assert_eq!(ends_after(Some(60_000)), None);
+    assert_eq!(ends_after(None), None, "d is new");
 }
 
 /// They do not come back, whoever looks: their time goes on.
