@@ -16,6 +16,9 @@ usage: simulator [--seeds N] [--from SEED] [--threads N]   histories; one seed: 
 /// After so many failures there is enough to look at.
 const FAILURES_MAX: usize = 20;
 
+/// A line of progress for so many seeds: about every ten seconds.
+const SEEDS_A_LINE: u64 = 5_000;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| args.iter().any(|arg| arg == name);
@@ -84,6 +87,10 @@ fn many(from: u64, seeds: u64, threads: u64) -> bool {
                     let outcome = World::new(Params::from_seed(seed)).run();
                     let mut found = found.lock().expect("no panic in between");
                     found.0.add(&outcome.counts);
+                    let done = seed - from + 1;
+                    if done % SEEDS_A_LINE == 0 {
+                        println!("{done} of {seeds} seeds, {} failed", found.1.len());
+                    }
                     if let Some(violation) = outcome.violation {
                         println!("seed {seed}: {violation}");
                         found.1.push(seed);
