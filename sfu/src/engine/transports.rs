@@ -4,7 +4,7 @@ use super::config::Transport as Protocol;
 use super::guard::guard_any;
 use super::io::Datagram;
 use super::outbox::Happened;
-use super::room::Kept;
+use super::room::{Detaching, Kept};
 use super::timers::Timer;
 use super::transport::Transport;
 use super::{Engine, ParticipantKey, TransportKey};
@@ -179,7 +179,12 @@ impl Engine {
                 participant.offering = Default::default();
             }
         }
-        tracing::info!(participant = %participant.sid, ?target, ?reason, "transport lost");
+        if participant.detaching == Detaching::No {
+            tracing::info!(participant = %participant.sid, ?target, ?reason, "transport lost");
+        } else {
+            // Its transport at the other node is up.
+            tracing::debug!(participant = %participant.sid, ?reason, "transport left");
+        }
         self.outbox.events.push_back(NodeEvent::Disconnected {
             participant: participant.sid.clone(),
             reason,
