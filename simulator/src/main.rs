@@ -88,7 +88,7 @@ fn many(from: u64, seeds: u64, threads: u64) -> bool {
                     let mut found = found.lock().expect("no panic in between");
                     found.0.add(&outcome.counts);
                     let done = seed - from + 1;
-                    if done % SEEDS_A_LINE == 0 {
+                    if done.is_multiple_of(SEEDS_A_LINE) {
                         println!("{done} of {seeds} seeds, {} failed", found.1.len());
                     }
                     if let Some(violation) = outcome.violation {
