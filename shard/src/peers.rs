@@ -63,7 +63,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) enum PeerRequest {
     /// Relay my renewal, or promise to claim nothing. Answer: `Kept`.
     Keep(Keep),
-    /// I would like to hand this room over. Answers: `Yes`, `No`. A yes is for 10 s.
+    /// I would like to hand this room over. Answers: `Yes`, `No`. A yes is for a minute.
     Offer {
         /// My claim.
         epoch: Epoch,
