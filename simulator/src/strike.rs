@@ -184,18 +184,21 @@ impl World {
         self.calm = true;
         self.network.heal();
         self.directory.forget_old_master();
-        for seconds in [0, 4, 10, 16] {
+        for seconds in [0, 4, 8, 12, 16] {
             self.at(self.now + seconds * 1_000_000, What::Repair);
         }
     }
 
-    /// An operator puts everything right.
+    /// An operator puts everything right. While the directory's data is lost no more than one shard is
+    /// added.
     pub(crate) fn repair(&mut self) {
+        let mut may_add = true;
         for shard in 0..self.shards.len() {
             self.at(self.now + 1_000_000, What::Start(Node::Shard(shard)));
             let id = self.shards[shard].id.clone();
-            if !self.config.iter().any(|entry| entry.id == id) {
+            if may_add && !self.config.iter().any(|entry| entry.id == id) {
                 self.config.push(entry(&id));
+                may_add = false;
             }
             let request = Request::SetDrain {
                 shard: id,

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// not reach the directory either, perhaps, and get a whole lease to come back.
 const GAP_MS: u64 = 1_500;
 
+/// Topologies that are remembered. Beyond, the oldest counts as missed.
+const TOPOLOGIES_MAX: usize = 16;
+
 const LEASE: Duration = Duration::from_millis(LEASE_MS);
 const GAP: Duration = Duration::from_millis(GAP_MS);
 const HOLD: Duration = Duration::from_millis(HOLD_MS);
@@ -43,12 +46,19 @@ pub struct Witness {
     orphaned: BTreeMap<(ShardId, Incarnation), Instant>,
     /// Since when shards were seen with a lease, first, in this life of the directory.
     arrived: BTreeMap<ShardId, Instant>,
-    /// As it was named last,
-    topology: BTreeSet<ShardId>,
-    /// and whether the directory names it now.
+    /// Whether the directory names its shards now; a new life does not until a gateway has announced them.
     named: bool,
-    /// Since when no other topology was seen, through all lives of the directory.
-    unchanged: Option<Instant>,
+    /// What it has named for as long as a hold can last, through all its lives; the newest is last.
+    topologies: Vec<Named>,
+    /// Since when none of them was missed.
+    known: Option<Instant>,
+}
+
+/// A topology, and when it was seen last.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Named {
+    shards: BTreeSet<ShardId>,
+    last: Instant,
 }
 
 impl Witness {
@@ -60,8 +70,8 @@ impl Witness {
                 directory: Some(view.directory),
                 met: Some(now),
                 since: Some(now),
-                topology: std::mem::take(&mut self.topology),
-                unchanged: self.unchanged,
+                topologies: std::mem::take(&mut self.topologies),
+                known: self.known,
                 ..Self::default()
             };
         } else if gap {
@@ -95,19 +105,23 @@ impl Witness {
         }
     }
 
-    /// A new life of the directory names no shard until a gateway has announced them again: that is no
-    /// change.
     fn see_topology(&mut self, view: &View, now: Instant) {
         let shards = view.topology.iter().map(|shard| shard.id.clone());
         let shards: BTreeSet<ShardId> = shards.collect();
-        if shards.is_empty() {
-            self.named = false;
+        self.topologies
+            .retain(|named| now < named.last + HOLD + LEASE);
+        self.named = !shards.is_empty();
+        if !self.named {
             return;
         }
-        self.named = true;
-        if self.unchanged.is_none() || shards != self.topology {
-            self.unchanged = Some(now);
-            self.topology = shards;
+        self.known.get_or_insert(now);
+        match self.topologies.last_mut() {
+            Some(newest) if newest.shards == shards => newest.last = now,
+            _ => self.topologies.push(Named { shards, last: now }),
+        }
+        if self.topologies.len() > TOPOLOGIES_MAX {
+            self.topologies.remove(0);
+            self.known = Some(now);
         }
     }
 
@@ -152,18 +166,26 @@ impl Witness {
         self.grace && (long || self.has_quorum(now) && over(self.since, LEASE))
     }
 
-    /// Whether one of those that are here is among any more than half of all shards, as those count
-    /// them that go on without a lease. Half of all is enough if that count is ours. Theirs may be the
-    /// topology before its last change, with one shard more or less: then it takes more than half. No
-    /// hold is older than a topology that has been the same for as long as hold lasts.
+    /// Whether one of those that are here is among any that go on without a lease. Those are more than half
+    /// of the topology that they heard of last, within the time of a hold: so half of each that was named
+    /// since is enough. Who has not looked for as long may have missed the last one: if it has one
+    /// shard more or less than the present one, more than half of this one is enough.
     fn has_quorum(&self, now: Instant) -> bool {
-        let over = |since: &Instant, wait: Duration| now >= *since + wait;
-        let long = |shard: &&ShardId| self.arrived.get(*shard).is_some_and(|at| over(at, LEASE));
-        let here = self.topology.iter().filter(long).count();
-        let all = self.topology.len();
-        let same = self.unchanged.is_some_and(|at| over(&at, HOLD + LEASE));
-        let enough = here * 2 > all || (same && here * 2 == all);
-        !self.hold || (self.named && enough)
+        let missed = self.known.is_none_or(|since| now < since + HOLD + LEASE);
+        let half = |named: &Named| 2 * self.here(named, now) >= named.shards.len();
+        let most = |named: &Named| 2 * self.here(named, now) > named.shards.len();
+        let newest = self.topologies.last().filter(|_| self.named);
+        let enough = newest.is_some_and(|newest| !missed || most(newest));
+        !self.hold || (enough && self.topologies.iter().all(half))
+    }
+
+    /// How many of them have had a lease for as long as one lasts, in this life of the directory.
+    fn here(&self, named: &Named, now: Instant) -> usize {
+        let long = |shard: &&ShardId| {
+            let since = self.arrived.get(*shard);
+            since.is_some_and(|since| now >= *since + LEASE)
+        };
+        named.shards.iter().filter(long).count()
     }
 
     /// What is left, by this clock, of the shard's lease; `None` if it has none.
@@ -181,11 +203,14 @@ impl Witness {
         })
     }
 
-    /// During grace: the shards of which more than half must come before it ends.
-    pub fn awaited(&self) -> impl Iterator<Item = &ShardId> {
+    /// During grace: the shards that have not come, and of which some must before it ends.
+    pub fn awaited(&self) -> BTreeSet<&ShardId> {
         let waits = self.grace && self.hold;
-        let shards = self.topology.iter().filter(move |_| waits);
-        shards.filter(|shard| !self.arrived.contains_key(*shard))
+        let named = self.topologies.iter().filter(|_| waits);
+        let shards = named.flat_map(|named| &named.shards);
+        shards
+            .filter(|shard| !self.arrived.contains_key(*shard))
+            .collect()
     }
 }
 

@@ -28,7 +28,7 @@ mod transfer;
 pub use event::{Event, LostWhy, NoLeaseWhy, RefusedWhy};
 pub use hold::{Keep, KeepDuty, Kept, PROMISE_MS, Question};
 
-use crate::directory::{DirectoryIncarnation, Drain, Epoch, Incarnation, MARGIN_MS};
+use crate::directory::{DirectoryIncarnation, Drain, Epoch, Incarnation, LEASE_MS, MARGIN_MS};
 use crate::{RoomKey, ShardId};
 use hold::Hold;
 use room::{Phase, Room, Step, Unproven};
@@ -517,8 +517,11 @@ impl Ownership {
     /// The directory has a new life: what is owned stays ours until the old deadline, and must be
     /// confirmed before it.
     fn adopt(&mut self, current: DirectoryIncarnation, now: Instant) {
-        // No promise counts any more, except for what it has given already.
-        self.deadline = self.end();
+        // No promise counts any more, except for what it has given already. A shard that was alone had
+        // none, only the time that the directory's old life would have waited: the new one waits for
+        // one lease after our first renewal in it.
+        let last = now + Duration::from_millis(LEASE_MS).saturating_sub(MARGIN);
+        self.deadline = self.deadline.max(self.end().map(|end| end.min(last)));
         self.directory = Some(current);
         self.leased = false;
         self.hold.reset_all();

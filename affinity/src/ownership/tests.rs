@@ -1102,6 +1102,35 @@ fn a_shard_that_is_told_not_to_go_on_without_a_lease_does_not() {
     assert_eq!(script.deadline_ms(), Some(4_500));
 }
 
+/// Grace waits for one lease after it has taken one: by then it has stopped what was not confirmed.
+#[test]
+fn a_shard_that_is_alone_and_meets_a_new_directory_life_has_a_lease_s_time_to_be_confirmed() {
+    let mut script = Script::new();
+    let id = script.renewal();
+    script.reply(id, leased_with_others(3, &[]));
+    script.events(&[Event::Leased { directory: D1 }]);
+    let id = script.renewal();
+    script.reply(id, leased_with_others(3, &[]));
+    let id = script.claim("standup");
+    script.reply(id, grant(7));
+    script.events(&[granted("standup", 7)]);
+    let id = script.at(10_000).renewal();
+    assert_eq!(
+        script.at(10_500).owned("standup"),
+        Some(7),
+        "on hold, alone"
+    );
+    script.reply(id, stale(D2));
+    let unanswered = script.renewal();
+    assert_eq!(script.deadline_ms(), Some(10_500 + 3_000 - 750));
+    assert_eq!(script.at(12_749).owned("standup"), Some(7));
+    assert_eq!(script.at(12_750).owned("standup"), None);
+    script.timeout();
+    script.events(&[lost("standup", 7, LostWhy::LeaseEnded), Event::Fenced]);
+    script.reply(unanswered, leased(D2));
+    assert_eq!(script.owned("standup"), None);
+}
+
 #[test]
 fn who_slept_while_its_lease_ended_gets_no_promise() {
     let mut script = Script::beside_another();

@@ -192,11 +192,12 @@ impl Lookout {
                 "the directory has just started: idle rooms can be opened in {ms} ms"
             ));
         }
-        let awaited: Vec<&str> = inner.witness.awaited().map(ShardId::as_str).collect();
+        let awaited = inner.witness.awaited().into_iter().map(ShardId::as_str);
+        let awaited: Vec<&str> = awaited.collect();
         Some(format!(
             "the directory lost its data, and idle rooms cannot be opened before more than half of \
-             the shards are back or 15 min are over; waiting for: {}. Start them, or remove from `gateway.shards` what \
-             is gone for good",
+             the shards are back or 15 min are over; waiting for: {}. Start them; one that was \
+             removed from `gateway.shards` in the last 15 min counts, too",
             awaited.join(" ")
         ))
     }

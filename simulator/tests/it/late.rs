@@ -140,6 +140,28 @@ fn a_shard_that_is_added_meanwhile_counts_on_both_sides() {
     }
 }
 
+/// Shard 0 is alone, goes on without the directory, hears that it has a new life and takes a lease there, but
+/// nothing more comes back. For the others it has arrived, and its time to confirm its rooms is over soon.
+#[test]
+fn who_hears_no_more_of_a_new_directory_life_than_that_there_is_one_stops() {
+    for seed in 0..40 {
+        let mut params = busy(seed, 2, 1);
+        params.delay_ms = 250;
+        let deaf = Fault::Cut {
+            link: Link::ShardDirectory(0),
+            way: Way::Back,
+            ms: 15_000,
+        };
+        params.plan = vec![
+            (18_000, Fault::LoseData),
+            (18_200 + seed * 30, deaf),
+            (19_000, Fault::AddShard { shard: 1 }),
+            forgets(23_000),
+        ];
+        run(params);
+    }
+}
+
 /// The directory has lost even the topology, and hears of it long after the first leases.
 #[test]
 fn a_grace_does_not_end_before_the_directory_knows_how_many_shards_there_are() {

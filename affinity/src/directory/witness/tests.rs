@@ -112,7 +112,7 @@ fn grace_ends_when_most_shards_have_been_there_for_a_lease() {
         let ms = n as u64 * 250;
         assert_eq!(script.sees(view, ms, ms), [], "one of three, {ms} ms");
     }
-    let missing: Vec<&ShardId> = script.witness.awaited().collect();
+    let missing: Vec<&ShardId> = script.witness.awaited().into_iter().collect();
     assert_eq!(missing, [&ShardId::from("b"), &ShardId::from("c")]);
     let mut said = Vec::new();
     for n in 60_u64..=72 {
@@ -210,44 +210,92 @@ fn more_than_half_of_the_shards_that_the_topology_names_end_grace() {
     );
 }
 
-/// Then whoever goes on without a lease counts the same shards.
-#[test]
-fn half_is_enough_where_the_topology_has_been_the_same_for_as_long_as_a_hold_can_last() {
-    let four = ["a", "b", "c", "d"];
-    let stable_ms = HOLD_MS + LEASE_MS;
-    let ends_after = |changed_ms: Option<u64>| {
-        let mut script = Script::new();
-        let before = |topology: &[&str], ms| View {
+/// The directory had named `before` until its data was lost. Its new life names `after` a second later, and
+/// has leases of `here`. When does grace end, milliseconds after the loss?
+fn grace_after(age_ms: u64, before: &[&[&str]], after: &[&str], here: &[&str]) -> Option<u64> {
+    let mut script = Script::new();
+    let part_ms = age_ms / before.len() as u64;
+    for ms in (0..age_ms).step_by(1_000) {
+        let topology = before[(ms / part_ms) as usize];
+        let view = View {
             grace: false,
-            ..named(topology, &four, ms)
+            ..named(topology, topology, ms)
         };
-        for ms in (0..stable_ms).step_by(1_000) {
-            let more = changed_ms.is_some_and(|changed| ms >= changed);
-            let topology = if more { &four[..] } else { &four[..3] };
-            script.sees(&before(topology, ms), ms, ms);
-        }
-        // Its data is lost, and nobody has named the shards at first.
-        let mut ended = None;
-        for ms in (stable_ms..stable_ms + 10_000).step_by(250) {
-            let topology = if ms < stable_ms + 1_000 {
-                &[]
-            } else {
-                &four[..]
-            };
-            let view = View {
-                directory: D2,
-                ..named(topology, &["c", "d"], ms)
-            };
-            if !script.sees(&view, ms, ms).is_empty() {
-                ended.get_or_insert(ms - stable_ms);
-            }
-        }
-        ended
-    };
-    assert_eq!(ends_after(Some(0)), Some(LEASE_MS));
-    assert_eq!(ends_after(Some(5_000)), Some(5_000), "as soon as it is old");
-    assert_eq!(ends_after(Some(60_000)), None);
-    assert_eq!(ends_after(None), None, "d is new");
+        script.sees(&view, ms, ms);
+    }
+    (age_ms..age_ms + 10_000).step_by(250).find_map(|ms| {
+        let topology = if ms < age_ms + 1_000 { &[] } else { after };
+        let view = View {
+            directory: D2,
+            ..named(topology, here, ms)
+        };
+        let said = script.sees(&view, ms, ms);
+        (!said.is_empty()).then_some(ms - age_ms)
+    })
+}
+
+/// Whoever goes on without a lease has heard of one of the topologies that it has seen.
+#[test]
+fn half_is_enough_for_a_witness_that_has_looked_for_as_long_as_a_hold_can_last() {
+    let long = HOLD_MS + LEASE_MS;
+    let four: &[&str] = &["a", "b", "c", "d"];
+    assert_eq!(grace_after(long, &[four], four, &["c", "d"]), Some(3_000));
+    assert_eq!(grace_after(long, &[four], four, &["d"]), None);
+    let young = long - 5_000;
+    assert_eq!(
+        grace_after(young, &[four], four, &["c", "d"]),
+        Some(5_000),
+        "as soon as it has looked for long enough"
+    );
+    assert_eq!(grace_after(60_000, &[four], four, &["c", "d"]), None);
+}
+
+#[test]
+fn half_of_each_topology_of_that_time_must_be_there() {
+    let long = 2 * (HOLD_MS + LEASE_MS);
+    let (one, two): (&[&str], &[&str]) = (&["a"], &["a", "b"]);
+    let three: &[&str] = &["a", "b", "c"];
+    assert_eq!(
+        grace_after(long, &[one], two, &["b"]),
+        None,
+        "a knows of itself alone"
+    );
+    assert_eq!(grace_after(long, &[one], three, &["b", "c"]), None);
+    assert_eq!(grace_after(long, &[one], three, &["a", "c"]), Some(3_000));
+    assert_eq!(
+        grace_after(long, &[three], one, &["a"]),
+        None,
+        "b and c, though removed"
+    );
+    assert_eq!(grace_after(long, &[three], one, &["a", "b"]), Some(3_000));
+    let later = [one, two, two, two];
+    assert_eq!(
+        grace_after(2 * long, &later, two, &["b"]),
+        Some(3_000),
+        "too long ago"
+    );
+    assert_eq!(
+        grace_after(60_000, &[one], three, &["b", "c"]),
+        None,
+        "and for the young"
+    );
+}
+
+/// What does not fit into its memory counts as missed.
+#[test]
+fn many_changes_make_a_witness_young_again() {
+    let names: Vec<String> = (0..20).map(|n| format!("x{n}")).collect();
+    let four = ["a", "b", "c", "d"];
+    let changed: Vec<Vec<&str>> = names
+        .iter()
+        .map(|name| [&four[..], &[name.as_str()]].concat())
+        .collect();
+    let long = HOLD_MS + LEASE_MS;
+    let mut before: Vec<&[&str]> = vec![&four; 200];
+    before.extend(changed.iter().map(Vec::as_slice));
+    let here = ["c", "d", "x1"];
+    assert_eq!(grace_after(2 * long, &before, &four, &here), None);
+    assert_eq!(grace_after(2 * long, &[&four], &four, &here), Some(3_000));
 }
 
 /// They do not come back, whoever looks: their time goes on.
