@@ -23,7 +23,7 @@ os.environ.setdefault("ANTEROOM", str(_HERE.parent / "target/release/anteroom"))
 from harness.browser import Chromium, Page  # noqa: E402
 from harness.fleet import Fleet  # noqa: E402
 from harness.history import quantile  # noqa: E402
-from harness.peer import Peer  # noqa: E402
+from harness.peer_process import PeerProcess, RemotePeer  # noqa: E402
 from harness.program import participants  # noqa: E402
 from harness.redis import Redis  # noqa: E402
 from harness.stage import Stage  # noqa: E402
@@ -31,7 +31,11 @@ from harness.wait import until  # noqa: E402
 
 AIMS = "aims for media: p50 0.5 s, p99 1.5 s"
 # People in the room, and how many of them are native clients with media.
-SIZES = {2: 1, 8: 4, 30: 4}
+SIZES = {2: 1, 8: 2, 30: 2}
+# The client library's own work per event grows with the participants of a process.
+SILENT_A_PROCESS = 5
+# Between two reliable packets of each of the two who talk, seconds.
+PAUSE = 0.1
 
 
 @dataclass
@@ -40,10 +44,10 @@ class Room:
 
     name: str
     people: int
-    natives: list[Peer] = field(default_factory=list)
+    natives: list[RemotePeer] = field(default_factory=list)
     page: Page | None = None
     ada: str = ""
-    silent: list[Peer] = field(default_factory=list)
+    silent: list[RemotePeer] = field(default_factory=list)
     gaps: dict[str, list[float]] = field(default_factory=dict)
     left: int = 0
 
@@ -54,11 +58,8 @@ class Room:
 async def move(fleet: Fleet, room: Room) -> None:
     """One drain, and back to rest."""
     source = (await fleet.admin.rooms())[room.name]["shard"]
-    for peer in room.natives:
-        peer.mark()
-    if room.page:
-        await room.page.mark()
-    resumes = [len(peer.happened("reconnected")) for peer in room.silent]
+    await asyncio.gather(*(peer.call("mark") for peer in room.natives), room.page.mark())
+    resumes = [len(await peer.happened("reconnected")) for peer in room.silent]
     began = time.monotonic()
     await fleet.drain(source)
 
@@ -73,25 +74,24 @@ async def move(fleet: Fleet, room: Room) -> None:
     room.add("until all had resumed", time.monotonic() - began)
     await asyncio.sleep(3)
     for peer in room.natives:
-        for what, gap in peer.gaps.items():
+        for what, gap in (await peer.gaps()).items():
             kind, who = what.split()
             # A browser's fake microphone beeps now and then: only its camera shows gaps.
             if (kind, who) == ("audio", room.ada):
                 continue
             open_end = time.monotonic() - gap.last
             room.add(f"{kind}, native", max(gap.longest, open_end if open_end > 1 else 0))
-    if room.page:
-        for longest, _ in (await room.page.gaps()).values():
-            room.add("video, Chromium", longest)
+    for longest, _ in (await room.page.gaps()).values():
+        room.add("video, Chromium", longest)
     for peer, before in zip(room.silent, resumes, strict=True):
-        add_resume(room, peer, before)
+        await add_resume(room, peer, before)
     await fleet.undrain(source)
     await asyncio.sleep(1)
 
 
-def add_resume(room: Room, peer: Peer, before: int) -> None:
+async def add_resume(room: Room, peer: RemotePeer, before: int) -> None:
     """How long a native client took to resume, by its own word."""
-    noticed, back = peer.happened("reconnecting"), peer.happened("reconnected")
+    noticed, back = await peer.happened("reconnecting"), await peer.happened("reconnected")
     if len(noticed) == len(back) == before + 1:
         room.add("resume, native", back[-1][0] - noticed[-1][0])
 
@@ -121,9 +121,10 @@ async def measure(people: int, moves: int) -> Room:
 async def fill(stage: Stage, fleet: Fleet, room: Room) -> None:
     """Everybody is in and has media."""
     for number in range(SIZES[room.people]):
-        options = {"simulcast": number == 0, "small": number > 1, "video": number < 3}
+        options = {"simulcast": number == 0}
+        process = await stage.enter(PeerProcess.run())
         room.natives.append(
-            await stage.peer(fleet.ws, room.name, f"native-{number}", single=True, **options)
+            await process.peer(fleet.ws, room.name, f"native-{number}", single=True, **options)
         )
     url = f"{fleet.http}/{room.name}?autojoin=1&name=Ada&audio=1&video=1&single=1"
     room.page = await stage.page(url)
@@ -131,39 +132,42 @@ async def fill(stage: Stage, fleet: Fleet, room: Room) -> None:
     await room.page.observe()
     for number in range(room.people - len(room.natives) - 1):
         options = {"single": True, "subscribe": False, "audio": False, "video": False}
-        room.silent.append(await stage.peer(fleet.ws, room.name, f"silent-{number}", **options))
+        if number % SILENT_A_PROCESS == 0:
+            process = await stage.enter(PeerProcess.run())
+        room.silent.append(await process.peer(fleet.ws, room.name, f"silent-{number}", **options))
     for peer in room.natives:
         others = [one.identity for one in room.natives if one is not peer]
-        await peer.hears(*others, room.ada)
+        await peer.call("hears", *others, room.ada)
     await room.page.sees("native-0")
-    room.natives[0].talk()
-    await room.page.talk()
+    await room.natives[0].call("talk", pause=PAUSE)
+    await room.page.talk(pause=PAUSE)
 
 
 async def finish(room: Room) -> None:
     """Data is complete, and nobody saw anybody leave."""
-    assert room.page
-    by_native, by_page = await room.natives[0].hush(), await room.page.hush()
+    by_native, by_page = await room.natives[0].call("hush"), await room.page.hush()
+    listeners = [*room.natives, *room.silent]
+    heard: dict[str, list[int]] = {}
 
     async def complete() -> bool:
-        return len(await room.page.data()) >= by_native and all(
-            len(peer.numbers_of(room.ada)) >= by_page for peer in (*room.natives, *room.silent)
-        )
+        for peer in listeners:
+            heard[peer.identity] = await peer.call("numbers_of", room.ada)
+        everywhere = all(len(numbers) >= by_page for numbers in heard.values())
+        return everywhere and len(await room.page.data()) >= by_native
 
     def missing() -> dict[str, list[int]]:
         wanted = set(range(by_page))
-        return {
-            peer.identity: sorted(wanted - set(peer.numbers_of(room.ada)))[:20]
-            for peer in (*room.natives, *room.silent)
-        }
+        gone = {who: sorted(wanted - set(numbers))[:20] for who, numbers in heard.items()}
+        return {who: numbers for who, numbers in gone.items() if numbers}
 
     await until("all data has come", complete, seconds=15, state=lambda: (by_native, missing()))
-    for peer in (*room.natives, *room.silent):
-        assert peer.numbers_of(room.ada) == list(range(by_page)), peer.story()
-        room.left += len(peer.happened("participant_disconnected", "track_unsubscribed"))
+    assert all(numbers == list(range(by_page)) for numbers in heard.values()), heard
     numbers = [int(text) for _, text in await room.page.data()]
     assert numbers == list(range(by_native))
+    for peer in listeners:
+        room.left += len(await peer.happened("participant_disconnected", "track_unsubscribed"))
     room.left += len(await room.page.happened("participantDisconnected", "trackUnsubscribed"))
+    print(f"room of {room.people}: {by_native} and {by_page} packets, complete", flush=True)
 
 
 def table(rooms: list[Room]) -> str:

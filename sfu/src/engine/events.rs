@@ -32,7 +32,7 @@ impl Engine {
                     self.keyframe_wanted(subscription, now);
                 }
             }
-            Event::Connected => self.connected(key),
+            Event::Connected => self.connected(key, now),
             Event::IceConnectionStateChange(state) => self.ice_changed(key, state, now),
             Event::ChannelOpen(id, label) => {
                 if let (Some(transport), Some(label)) =
@@ -58,7 +58,7 @@ impl Engine {
         }
     }
 
-    fn connected(&mut self, key: TransportKey) {
+    fn connected(&mut self, key: TransportKey, now: Instant) {
         let Some(transport) = self.transports.get_mut(key) else {
             return;
         };
@@ -66,6 +66,7 @@ impl Engine {
         transport.ice_lost_at = None;
         transport.restarting = false;
         self.say_connected(key);
+        self.retarget_of(key, now);
     }
 
     /// Tells the shard, if this is the connection that makes the participant connected.

@@ -95,16 +95,20 @@ impl Engine {
     }
 
     fn fan_out(&mut self, key: TrackKey, packet: &RtpPacket, params: PayloadParams, now: Instant) {
-        let Some(track) = self.tracks.get(key) else {
+        let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
+        let is_key =
+            track.kind == Kind::Video && starts_keyframe(params.spec().codec, &packet.payload);
+        if is_key && let Some(source) = track.source_mut(packet.header.ssrc) {
+            source.asks.came();
+        }
         let seen = SourcePacket {
             ssrc: packet.header.ssrc,
             sequence: *packet.seq_no,
             timestamp: packet.header.timestamp,
             params,
-            keyframe: track.kind == Kind::Video
-                && starts_keyframe(params.spec().codec, &packet.payload),
+            keyframe: is_key,
             payload: &packet.payload,
             alone: track.sources.len() == 1,
         };
@@ -122,6 +126,10 @@ impl Engine {
             let Some(transport) = self.transports.get_mut(exit.transport) else {
                 continue;
             };
+            // A key frame sent now would be lost, and the next one is not soon.
+            if !transport.connected {
+                continue;
+            }
             if write(transport, exit.mid, subscription, &seen, packet, now) {
                 self.outbox.counters.packets_out += 1;
                 transport.drain(
@@ -146,6 +154,11 @@ impl Engine {
             let Some(subscription) = self.subscriptions.get_mut(*subscription) else {
                 continue;
             };
+            let exit = subscription.exit.map(|exit| exit.transport);
+            let transport = exit.and_then(|exit| self.transports.get(exit));
+            if !transport.is_some_and(|transport| transport.connected) {
+                continue;
+            }
             if let Some(ssrc) = subscription.retarget(&track.layers, &live, now)
                 && !awaited.contains(&ssrc)
             {
@@ -154,6 +167,22 @@ impl Engine {
         }
         for ssrc in awaited {
             self.ask_keyframe(key, ssrc, now);
+        }
+    }
+
+    /// Subscribers can be sent to: the key frames that they need are of use from now on.
+    pub(super) fn retarget_of(&mut self, transport: TransportKey, now: Instant) {
+        let owner = self.transports.get(transport).map(|found| found.owner);
+        let Some(participant) = owner.and_then(|owner| self.participants.get(owner)) else {
+            return;
+        };
+        let tracks = participant.subscriptions.iter().filter_map(|key| {
+            let subscription = self.subscriptions.get(*key)?;
+            let exit = subscription.exit.as_ref()?;
+            (exit.transport == transport).then_some(subscription.track)
+        });
+        for track in tracks.collect::<Vec<_>>() {
+            self.retarget(track, now);
         }
     }
 
@@ -176,7 +205,7 @@ impl Engine {
         let Some(source) = track.source_mut(ssrc) else {
             return;
         };
-        if !source.may_ask(now) {
+        if !source.asks.may_ask(now) {
             return;
         }
         if let Some(transport) = transport {

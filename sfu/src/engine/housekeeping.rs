@@ -85,7 +85,10 @@ impl Engine {
             else {
                 continue;
             };
-            let wanted = track.sources.iter().filter(|source| source.wanted);
+            let wanted = track
+                .sources
+                .iter()
+                .filter(|source| source.asks.is_waiting());
             let wanted: Vec<Ssrc> = wanted.map(|source| source.ssrc).collect();
             if choose {
                 self.retarget(key, now);

@@ -7,6 +7,7 @@
 //! `subscription` -> the subscriber's `transport` -> [`Engine::poll_transmit`].
 
 mod arena;
+mod asking;
 mod channels;
 mod commands;
 mod config;

@@ -1,5 +1,6 @@
 //! The records of the engine: rooms, participants, tracks. Plain data, changed by the other modules.
 
+use super::asking::KeyframeAsks;
 use super::channels::Channels;
 use super::recent::Recent;
 use super::speaker::Speakers;
@@ -24,8 +25,6 @@ pub(super) const MAX_PARTICIPANTS: usize = 10_000;
 /// Most sources remembered per track: three layers and their predecessors. The one that was silent
 /// longest is forgotten.
 const MAX_SOURCES: usize = 8;
-/// Least time between two key frame requests to one source.
-const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// A source without packets for this long is not being sent; screen shares are slow.
 const SOURCE_SILENT: Duration = Duration::from_secs(3);
 /// A simulcast layer without packets for this long is not being sent, if another layer of its track
@@ -143,9 +142,7 @@ pub(super) struct Source {
     /// Codec of the last packet.
     pub(super) params: PayloadParams,
     pub(super) last_packet: Instant,
-    asked_at: Option<Instant>,
-    /// A key frame is wanted, but was asked for a moment ago.
-    pub(super) wanted: bool,
+    pub(super) asks: KeyframeAsks,
 }
 
 impl Source {
@@ -155,21 +152,8 @@ impl Source {
             quality,
             params,
             last_packet: now,
-            asked_at: None,
-            wanted: false,
+            asks: KeyframeAsks::default(),
         }
-    }
-
-    /// True if a key frame may be asked for now; otherwise it is remembered.
-    pub(super) fn may_ask(&mut self, now: Instant) -> bool {
-        let soon = self
-            .asked_at
-            .is_some_and(|at| now.saturating_duration_since(at) < KEYFRAME_INTERVAL);
-        self.wanted = soon;
-        if !soon {
-            self.asked_at = Some(now);
-        }
-        !soon
     }
 }
 
@@ -262,17 +246,5 @@ mod tests {
         assert_eq!(live(&track, ms(1_300)), [Quality::Low]);
         assert_eq!(live(&track, ms(1_600)), both, "no proof that one is busy");
         assert_eq!(live(&track, ms(9_000)), both, "a pause changes nothing");
-    }
-
-    #[test]
-    fn key_frames_are_asked_for_at_most_twice_a_second_and_never_forgotten() {
-        let params = CodecConfig::new_with_defaults().params()[0];
-        let start = Instant::now();
-        let mut source = Source::new(1.into(), Quality::High, params, start);
-        assert!(source.may_ask(start));
-        assert!(!source.may_ask(start + Duration::from_millis(499)));
-        assert!(source.wanted);
-        assert!(source.may_ask(start + Duration::from_millis(500)));
-        assert!(!source.wanted);
     }
 }
