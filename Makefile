@@ -75,15 +75,16 @@ e2e-binary: web
 	cargo build $(CARGO_FLAGS) --bins --tests
 	@test -x $(E2E_BINARY)
 
-bench: setup build ## speed: placement of a room, hints for a million rooms, and page load to first frame
+bench: setup-test build ## speed: placement, hints for a million rooms, claims in Redis, page load to first frame
 	cargo bench --locked -p affinity
 	cargo bench --locked -p gateway --bench hints
+	cargo bench --locked -p directory --bench claims
 	$(VENV)/python tests/bench_first_frame.py
 
-bench-rehome: setup build ## kill -9 of a shard: how long until media is back
+bench-rehome: setup-test build ## kill -9 of a shard: how long until media is back
 	$(VENV)/python tests/bench_rehome.py
 
-bench-migration: setup build ## drain: how long media stands still in rooms of 2, 8 and 30
+bench-migration: setup-test build ## drain: how long media stands still in rooms of 2, 8 and 30
 	$(VENV)/python tests/bench_migration.py
 
 nightly: ## 100,000 simulated histories of room ownership, and its model

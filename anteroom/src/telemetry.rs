@@ -11,10 +11,12 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 const DEFAULT_FILTER: &str = "info";
 /// These stand whatever `ANTEROOM_LOG` says: below these levels the HTTP libraries print whole URLs,
-/// with tokens in them, and Pingora reports every refused connection as an error, which is our
-/// clients' business. Prefixes of targets.
-const CEILINGS: [(&str, LevelFilter); 4] = [
+/// with tokens in them, Pingora reports every refused connection as an error, and str0m and its DTLS warn
+/// of what clients offer and send, which is our clients' business. Prefixes of targets.
+const CEILINGS: [(&str, LevelFilter); 6] = [
     ("pingora", LevelFilter::ERROR),
+    ("str0m", LevelFilter::ERROR),
+    ("dimpl", LevelFilter::ERROR),
     ("h2", LevelFilter::WARN),
     ("hyper", LevelFilter::WARN),
     ("tungstenite", LevelFilter::WARN),
