@@ -85,7 +85,17 @@ async def move(fleet: Fleet, room: Room) -> None:
     for peer, before in zip(room.silent, resumes, strict=True):
         await add_resume(room, peer, before)
     await fleet.undrain(source)
+    await until("all say that they are back", lambda: all_back(room), seconds=30)
     await asyncio.sleep(1)
+
+
+async def all_back(room: Room) -> bool:
+    """A client that is told to move again while it still resumes begins anew."""
+    for peer in (*room.natives, *room.silent):
+        noticed, back = await peer.happened("reconnecting"), await peer.happened("reconnected")
+        if len(noticed) != len(back):
+            return False
+    return True
 
 
 async def add_resume(room: Room, peer: RemotePeer, before: int) -> None:
