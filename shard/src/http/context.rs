@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use proto::context::{CONTEXT_HEADER, RoomContext};
+use proto::context::{CONTEXT_HEADER, ContextError, RoomContext};
 use std::sync::Arc;
 
 /// What the gateway found out, checked.
@@ -104,7 +104,13 @@ fn context(app: &App, headers: &HeaderMap) -> Result<RoomContext, Refusal> {
     let context: RoomContext = app
         .cluster
         .verify(text, clock::unix_ms())
-        .map_err(|error| forbidden(format!("{CONTEXT_HEADER} is {error}")))?;
+        .map_err(|error| match error {
+            // Ours, but for the time. To clients 403 is for ever: a clock is put right.
+            ContextError::Expired => {
+                Refusal::unavailable(format!("{CONTEXT_HEADER} is {error}: check their time"))
+            }
+            _ => forbidden(format!("{CONTEXT_HEADER} is {error}")),
+        })?;
     if context.shard != app.shard {
         return Err(forbidden(format!(
             "the request is meant for shard {}, this is {}: check the gateway's list of shards",
