@@ -89,7 +89,7 @@ bench-migration: setup-test build ## drain: how long media stands still in rooms
 
 nightly: ## 100,000 simulated histories of room ownership, and its model
 	cargo run --release --locked -p simulator -- --seeds 100000 --from $(FROM)
-	cargo run --release --locked -p simulator -- --model 2 11 --minutes 60
+	cargo run --release --locked -p simulator -- --model 2 --ticks 11 --minutes 60
 
 chaos: setup-test e2e-binary ## real processes under trouble, 10 minutes (CHAOS='--minutes 60 --seed 1', --help)
 	$(VENV)/python tests/chaos.py $(CHAOS)

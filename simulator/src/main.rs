@@ -1,17 +1,41 @@
 //! Runs many seeds, one seed with its story, the wrong versions, or the model.
 #![allow(clippy::print_stdout, clippy::expect_used)]
 
+use clap::Parser;
 use simulator::model::scopes;
 use simulator::{Counts, Params, Variant, World};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-const USAGE: &str = "\
-usage: simulator [--seeds N] [--from SEED] [--threads N]   histories; one seed: its parameters, and its story if it fails
-       simulator --variants [--seeds N] [--from SEED]      the first seed that catches each wrong version
-       simulator --model FAULTS TICKS [--minutes N]        all histories within the model's scopes";
+/// Histories of room ownership, or its model. One seed alone prints its parameters, and its story if it
+/// fails.
+#[derive(Parser)]
+struct Options {
+    /// How many seeds
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// At one time; without: as many as the machine has cores
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Look for the first seed that catches each wrong version
+    #[arg(long, conflicts_with = "model")]
+    variants: bool,
+    /// All histories of the model's scopes with so many faults
+    #[arg(long, value_name = "FAULTS", requires = "ticks")]
+    model: Option<u8>,
+    /// within so many sixths of a lease
+    #[arg(long, requires = "model")]
+    ticks: Option<u16>,
+    /// Longest time for each scope of the model
+    #[arg(long, default_value_t = 30)]
+    minutes: u64,
+}
 
 /// After so many failures there is enough to look at.
 const FAILURES_MAX: usize = 20;
@@ -20,24 +44,14 @@ const FAILURES_MAX: usize = 20;
 const SEEDS_A_LINE: u64 = 5_000;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let has = |name: &str| args.iter().any(|arg| arg == name);
-    let number = |name: &str, place: usize, default: u64| {
-        let at = args.iter().position(|arg| arg == name);
-        let value = at.and_then(|at| args.get(at + place)?.parse().ok());
-        value.unwrap_or(default)
-    };
-    let (from, seeds) = (number("--from", 1, 0), number("--seeds", 1, 1_000));
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    let threads = number("--threads", 1, threads);
-    let well = if has("--help") {
-        println!("{USAGE}");
-        true
-    } else if has("--variants") {
+    let options = Options::parse();
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = options.threads.map_or_else(cores, NonZeroUsize::get);
+    let (from, seeds) = (options.from, options.seeds);
+    let well = if options.variants {
         variants(from, seeds)
-    } else if has("--model") {
-        let (faults, ticks) = (number("--model", 1, 2), number("--model", 2, 8));
-        model(faults, ticks, threads, number("--minutes", 1, 30))
+    } else if let (Some(faults), Some(ticks)) = (options.model, options.ticks) {
+        model(faults, ticks, threads, options.minutes)
     } else if seeds == 1 {
         one(from)
     } else {
@@ -73,11 +87,11 @@ fn one(seed: u64) -> bool {
     false
 }
 
-fn many(from: u64, seeds: u64, threads: u64) -> bool {
+fn many(from: u64, seeds: u64, threads: usize) -> bool {
     let next = AtomicU64::new(from);
     let found = Mutex::new((Counts::default(), Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
+        for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -113,9 +127,13 @@ fn many(from: u64, seeds: u64, threads: u64) -> bool {
         rehomed.len()
     );
     println!(
-        "seeds {from} to {}: {} failed",
-        from + seeds - 1,
-        failed.len()
+        "{seeds} seeds from {from}: {} failed{}",
+        failed.len(),
+        if failed.len() >= FAILURES_MAX {
+            "; stopped early"
+        } else {
+            ""
+        }
     );
     failed.is_empty()
 }
@@ -142,13 +160,8 @@ fn variants(from: u64, seeds: u64) -> bool {
     all
 }
 
-fn model(faults: u64, ticks: u64, threads: u64, minutes: u64) -> bool {
+fn model(faults: u8, ticks: u16, threads: usize, minutes: u64) -> bool {
     let limit = Duration::from_secs(60 * minutes);
-    let (faults, ticks) = (
-        u8::try_from(faults).unwrap_or(2),
-        u16::try_from(ticks).unwrap_or(8),
-    );
-    let threads = usize::try_from(threads).unwrap_or(1);
     let mut well = true;
     for scope in scopes(faults, ticks) {
         let report = scope.check_large(threads, limit);
