@@ -126,10 +126,6 @@ impl Engine {
             let Some(transport) = self.transports.get_mut(exit.transport) else {
                 continue;
             };
-            // A key frame sent now would be lost, and the next one is not soon.
-            if !transport.connected {
-                continue;
-            }
             if write(transport, exit.mid, subscription, &seen, packet, now) {
                 self.outbox.counters.packets_out += 1;
                 transport.drain(
@@ -156,6 +152,7 @@ impl Engine {
             };
             let exit = subscription.exit.map(|exit| exit.transport);
             let transport = exit.and_then(|exit| self.transports.get(exit));
+            // A key frame sent now would be lost, and the next one is not soon.
             if !transport.is_some_and(|transport| transport.connected) {
                 continue;
             }

@@ -31,6 +31,7 @@ mod outbox;
 mod ownership;
 mod rebase;
 mod recent;
+mod reminder;
 mod resume;
 mod room;
 mod sdp;

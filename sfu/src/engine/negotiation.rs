@@ -2,6 +2,7 @@
 //!
 //! Single connection: the client is asked to offer. Dual: the node offers (`offering`).
 
+use super::room::{Participant, Track};
 use super::sdp::SectionKind;
 use super::sections;
 use super::timers::Timer;
@@ -16,7 +17,7 @@ use str0m::media::Mid;
 /// Changes within this time share one negotiation: a join brings many subscriptions at once.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// A client that was asked for an offer gets this long before it is asked again.
-const OFFER_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const OFFER_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Engine {
     /// Something about this participant's sections changed: look at them soon.
@@ -28,7 +29,10 @@ impl Engine {
     /// The debounce time is over.
     pub(super) fn renegotiate(&mut self, owner: ParticipantKey, now: Instant) {
         match self.participants.get(owner).map(|found| found.mode) {
-            Some(PeerMode::Single) => self.ask_for_offer(owner, now),
+            Some(PeerMode::Single) => {
+                self.ask_for_offer(owner, now);
+                self.remind_later(owner, now);
+            }
             Some(PeerMode::Dual) => self.offer(owner, now),
             None => {}
         }
@@ -48,7 +52,10 @@ impl Engine {
             return;
         };
         let kinds = self.waiting_kinds(owner);
-        let Some((audio, video)) = sections::wanted(&transport.sections, &kinds) else {
+        let forgotten = |track: &&Track| track.reminder.due().is_some_and(|due| due <= now);
+        let is_forgotten = self.unoffered(owner).any(|track| forgotten(&track));
+        let wanted = sections::wanted(&transport.sections, &kinds);
+        let Some((audio, video)) = wanted.or(is_forgotten.then_some((0, 0))) else {
             return;
         };
         if let Some(asked) = participant.sections_wanted_at
@@ -58,6 +65,7 @@ impl Engine {
                 .set(Timer::Negotiation(owner), Some(asked + OFFER_PATIENCE));
             return;
         }
+        tracing::debug!(participant = %participant.sid, audio, video, "sections wanted");
         let event = NodeEvent::SectionsWanted {
             participant: participant.sid.clone(),
             audio,
@@ -66,10 +74,41 @@ impl Engine {
         self.outbox.events.push_back(event);
         if let Some(participant) = self.participants.get_mut(owner) {
             participant.sections_wanted_at = Some(now);
+            for track in &participant.tracks {
+                if let Some(track) = self.tracks.get_mut(*track) {
+                    track.reminder.asked(now);
+                }
+            }
         }
         // Should the client never offer, it is asked again.
         self.timers
             .set(Timer::Negotiation(owner), Some(now + OFFER_PATIENCE));
+    }
+
+    /// Announced tracks that no offer has brought yet.
+    fn unoffered(&self, owner: ParticipantKey) -> impl Iterator<Item = &Track> {
+        let participant = self.participants.get(owner).into_iter();
+        let tracks = participant.flat_map(|participant| &participant.tracks);
+        tracks
+            .filter_map(|key| self.tracks.get(*key))
+            .filter(|track| track.mid.is_none())
+    }
+
+    /// Sees to it that a client is reminded of tracks that it does not offer.
+    pub(super) fn remind_later(&mut self, owner: ParticipantKey, now: Instant) {
+        let single = |participant: &Participant| participant.mode == PeerMode::Single;
+        if !self.participants.get(owner).is_some_and(single) {
+            // On two connections there is no message that makes a client offer.
+            return;
+        }
+        let dues = self
+            .unoffered(owner)
+            .filter_map(|track| track.reminder.due());
+        if let Some(due) = dues.min() {
+            // One that could not be asked when it was due has something else to do first.
+            let due = if due > now { due } else { now + OFFER_PATIENCE };
+            self.timers.set_at_latest(Timer::Negotiation(owner), due);
+        }
     }
 
     /// The subscriptions that no media section carries.

@@ -3,6 +3,7 @@
 use super::asking::KeyframeAsks;
 use super::channels::Channels;
 use super::recent::Recent;
+use super::reminder::Reminder;
 use super::speaker::Speakers;
 use super::transport::{KeptStream, Section};
 use super::{ParticipantKey, RoomKey, SubscriptionKey, TransportKey};
@@ -130,6 +131,8 @@ pub(super) struct Track {
     pub(super) permitted: bool,
     pub(super) transport: Option<TransportKey>,
     pub(super) mid: Option<String>,
+    /// For as long as it has no section.
+    pub(super) reminder: Reminder,
     pub(super) sources: Vec<Source>,
     pub(super) subscriptions: Vec<SubscriptionKey>,
 }
@@ -229,6 +232,7 @@ mod tests {
             permitted: true,
             transport: None,
             mid: None,
+            reminder: Reminder::new(start),
             sources: Vec::new(),
             subscriptions: Vec::new(),
         };

@@ -245,6 +245,20 @@ pub(super) fn place(sections: &[Section], waiting: &[(SubscriptionKey, Kind)]) -
     places
 }
 
+/// Says in short what the sections do, for the log.
+pub(super) fn told(sections: &[Section]) -> String {
+    let word = |section: &Section| {
+        let role = match section.role {
+            Role::Idle if section.stale => "gone",
+            Role::Idle => "idle",
+            Role::Carries(_) => "in",
+            Role::Sends(_) => "out",
+        };
+        format!("{}:{}", section.mid, role)
+    };
+    sections.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// What the answer shall say. `names` gives stream and track id of a forwarded track.
 pub(super) fn patches(
     sections: &[Section],

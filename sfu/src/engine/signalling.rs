@@ -258,6 +258,8 @@ impl Engine {
             answered.credentials.ufrag.as_str(),
             answered.credentials.pass.as_str(),
         ));
+        let sections = sections::told(&transport.sections);
+        tracing::debug!(participant = %participant.sid, offer_id, sections, "answer");
         self.outbox.events.push_back(NodeEvent::Answer {
             participant: participant.sid.clone(),
             offer_id,

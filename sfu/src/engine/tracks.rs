@@ -1,5 +1,6 @@
 //! Published tracks: announced, muted, gone.
 
+use super::reminder::Reminder;
 use super::room::{MAX_TRACKS, Track};
 use super::transport::Role;
 use super::{Engine, ParticipantKey, TrackKey};
@@ -38,12 +39,14 @@ impl Engine {
             permitted: participant.permission.publish,
             transport: None,
             mid: None,
+            reminder: Reminder::new(now),
             sources: Vec::new(),
             subscriptions: Vec::new(),
         });
         participant.tracks.push(key);
         self.tracks_by_sid.insert(published.track, key);
         self.match_track(key, now);
+        self.remind_later(owner, now);
     }
 
     pub(super) fn unpublish(&mut self, track: &TrackSid, now: Instant) {

@@ -133,6 +133,46 @@ fn a_late_subscriber_gets_a_key_frame_of_its_own() {
 }
 
 #[test]
+fn a_key_frame_is_asked_for_when_the_subscriber_can_be_sent_to_and_not_before() {
+    let mut world = meeting(PeerMode::Single);
+    let asked = |world: &World| world.sources[1].layers[2].keyframes;
+    let before = asked(&world);
+    world.add("carol", PeerMode::Single);
+    world.subscribe("carol", "TR_cam");
+    world.clients.get_mut("carol").unwrap().unplugged = true;
+    world.offer("carol", &[(MediaKind::Video, &[], None)], &[]);
+    world.run(seconds(3));
+    assert!(announced(&world, "carol").contains("TR_cam"), "it is bound");
+    assert_eq!(asked(&world), before, "a key frame now would be lost");
+    assert_eq!(world.engine().report().packets_out, 0);
+
+    world.clients.get_mut("carol").unwrap().unplugged = false;
+    world.run(seconds(3));
+    assert_eq!(asked(&world), before + 1);
+    let got = world.take_got("carol");
+    assert!(is_keyframe(&got[0]));
+    assert_eq!(got[0].sequence, 1000);
+}
+
+#[test]
+fn whoever_connects_sees_a_key_frame_at_once() {
+    let mut world = meeting(PeerMode::Single);
+    // At different times, so that none of them profits from what is done now and then.
+    for name in ["carol", "dave", "erin", "frank"] {
+        world.run(Duration::from_millis(2_130));
+        world.add(name, PeerMode::Single);
+        world.subscribe(name, "TR_cam");
+        world.offer(name, &[(MediaKind::Video, &[], None)], &[]);
+        while !world.clients[name].publisher.connected {
+            world.run(Duration::from_millis(10));
+        }
+        world.run(Duration::from_millis(70));
+        let seen = world.take_got(name);
+        assert!(seen.first().is_some_and(is_keyframe), "{name} waits");
+    }
+}
+
+#[test]
 fn a_subscriber_that_lost_its_picture_gets_a_key_frame_but_not_a_flood() {
     let mut world = subscribed(PeerMode::Single);
     let before = world.sources[1].layers[2].keyframes;

@@ -73,6 +73,51 @@ fn a_client_that_does_not_offer_is_asked_again() {
 }
 
 #[test]
+fn a_client_that_lost_its_own_wish_to_offer_a_track_is_reminded_a_few_times() {
+    let mut world = World::new();
+    world.join("alice", PeerMode::Single);
+    world.clients.get_mut("alice").unwrap().obedient = false;
+    let alice = world.clients["alice"].sid.clone();
+    world.command(NodeCommand::Publish(world::announced(
+        alice,
+        "TR_mic",
+        Kind::Audio,
+        &[],
+    )));
+    world.run(Duration::from_millis(2_900));
+    assert_eq!(world.clients["alice"].sections_wanted, [], "it has time");
+    world.run(seconds(60));
+    assert_eq!(world.clients["alice"].sections_wanted, [(0, 0); 3]);
+}
+
+#[test]
+fn a_client_that_offers_is_not_reminded() {
+    let mut world = World::new();
+    world.join("alice", PeerMode::Single);
+    world.publish("alice", "TR_mic", Kind::Audio, &[]);
+    world.run(seconds(20));
+    assert_eq!(world.clients["alice"].sections_wanted, []);
+}
+
+#[test]
+fn a_client_without_its_first_offer_is_not_reminded_of_later_ones() {
+    let mut world = World::new();
+    world.add("alice", PeerMode::Single);
+    let alice = world.clients["alice"].sid.clone();
+    world.command(NodeCommand::Publish(world::announced(
+        alice,
+        "TR_mic",
+        Kind::Audio,
+        &[],
+    )));
+    world.run(seconds(20));
+    assert_eq!(world.clients["alice"].sections_wanted, []);
+    world.connect("alice", PeerMode::Single);
+    world.run(seconds(20));
+    assert_eq!(world.clients["alice"].sections_wanted, [(0, 0); 3]);
+}
+
+#[test]
 fn a_freed_section_goes_inactive_and_is_reused_with_a_new_source() {
     let mut world = subscribed(PeerMode::Single);
     world.publish("alice", "TR_screen", Kind::Video, &[]);
