@@ -15,6 +15,12 @@ const CALL_TIMEOUT: Duration = Duration::from_millis(900);
 /// How long the last words to the directory may take at shutdown; afterwards the lease just ends.
 const RESIGN_TIMEOUT: Duration = Duration::from_millis(1_500);
 
+/// A task that wakes so much later than it meant to was not run: the machine is overloaded, or stood
+/// still. A lease ends by the clock all the same.
+const LATE: Duration = Duration::from_millis(300);
+/// A directory that takes so long for an answer is worth a line: three of these, and a lease ends.
+const SLOW: Duration = Duration::from_millis(300);
+
 enum Call {
     Directory(RequestId, Result<Reply, DirectoryUnreachable>),
     Peer(RequestId, Result<Kept, DirectoryUnreachable>),
@@ -95,7 +101,8 @@ impl OwnershipDriver {
         let mut shared = owner.lock();
         let now = Instant::now();
         let due = shared.ownership.poll_timeout();
-        if due.is_some_and(|(at, _)| at <= now) {
+        if let Some((at, _)) = due.filter(|(at, _)| *at <= now) {
+            say_if_late(now.saturating_duration_since(at));
             shared.ownership.handle_timeout(fresh(), now);
         }
         owner.digest(&mut shared, now);
@@ -113,9 +120,15 @@ impl OwnershipDriver {
     fn spawn_call(&mut self, id: RequestId, request: Request) {
         let directory = Arc::clone(&self.owner.directory);
         self.calls.spawn(async move {
+            let asked = Instant::now();
             let call = tokio::time::timeout(CALL_TIMEOUT, directory.call(request));
             let timed_out = |_| Err(DirectoryUnreachable("no answer in time".to_owned()));
-            Call::Directory(id, call.await.unwrap_or_else(timed_out))
+            let reply = call.await.unwrap_or_else(timed_out);
+            let took = asked.elapsed();
+            if took >= SLOW {
+                tracing::warn!(took_ms = took.as_millis(), "the directory answers slowly");
+            }
+            Call::Directory(id, reply)
         });
     }
 
@@ -133,4 +146,15 @@ impl OwnershipDriver {
             Call::Peer(id, kept.map_err(silent))
         });
     }
+}
+
+fn say_if_late(late: Duration) {
+    if late < LATE {
+        return;
+    }
+    metrics::counter!("anteroom_shard_late_wakes_total").increment(1);
+    tracing::warn!(
+        late_ms = late.as_millis(),
+        "woken late: the machine is overloaded or stood still; for more than a second, and leases end"
+    );
 }
