@@ -131,7 +131,7 @@ async def fill(stage: Stage, fleet: Fleet, room: Room) -> None:
     """Everybody is in and has media."""
     for number in range(SIZES[room.people]):
         options = {"simulcast": number == 0}
-        process = await stage.enter(PeerProcess.run())
+        process = await stage.enter(PeerProcess())
         room.natives.append(
             await process.peer(fleet.ws, room.name, f"native-{number}", single=True, **options)
         )
@@ -142,7 +142,7 @@ async def fill(stage: Stage, fleet: Fleet, room: Room) -> None:
     for number in range(room.people - len(room.natives) - 1):
         options = {"single": True, "subscribe": False, "audio": False, "video": False}
         if number % SILENT_A_PROCESS == 0:
-            process = await stage.enter(PeerProcess.run())
+            process = await stage.enter(PeerProcess())
         room.silent.append(await process.peer(fleet.ws, room.name, f"silent-{number}", **options))
     for peer in room.natives:
         others = [one.identity for one in room.natives if one is not peer]

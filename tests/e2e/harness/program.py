@@ -5,7 +5,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import httpx
 
+from .guard import guarded
 from .wait import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[3]
 BINARY = Path(os.environ.get("ANTEROOM", ROOT / "target/debug/anteroom"))
-_SETPRIV = shutil.which("setpriv")
 
 
 class Program:
@@ -47,8 +46,6 @@ class Program:
 
     def start(self) -> "Program":
         """Starts the process; it ends with this one, whatever happens."""
-        # Dies with the test run even if that is killed.
-        guard = [_SETPRIV, "--pdeathsig", "KILL", "--"] if _SETPRIV else []
         # `ANTEROOM__...` overrides configuration; `ANTEROOM_LOG` is welcome.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ANTEROOM__")}
         environment.update(RUST_BACKTRACE="1", HOME=str(self.folder), NO_COLOR="1")
@@ -56,13 +53,14 @@ class Program:
         self.started = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*guard, *self._before, str(BINARY), *self.arguments],
+                guarded(*self._before, str(BINARY), *self.arguments),
                 cwd=self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                # Not a session of its own, see `guard`.
+                process_group=0,
             )
         return self
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import TracebackType
 
 from .faketime import Clock
+from .guard import guarded
 from .ports import free_port
 from .wait import until
 
 _SERVER = shutil.which("redis-server")
-_SETPRIV = shutil.which("setpriv")
 # What a fail-over takes here: Sentinels notice after this long, then they vote.
 _DOWN_AFTER_MS = 1_000
 
@@ -81,17 +81,17 @@ class Redis:
         await until(f"{self.name} answers", self.answers, every=0.02, state=self.tail)
 
     def _spawn(self, arguments: list[str]) -> subprocess.Popen[bytes]:
-        guard = [_SETPRIV, "--pdeathsig", "KILL", "--"] if _SETPRIV else []
         environment = self._clock.environment() if self._clock else None
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*guard, str(_SERVER), *arguments],
+                guarded(str(_SERVER), *arguments),
                 cwd=self._folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                # Not a session of its own, see `guard`.
+                process_group=0,
             )
 
     async def answers(self) -> bool:
