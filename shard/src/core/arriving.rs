@@ -405,6 +405,7 @@ impl Participant {
                 kind: track.kind,
                 info: track.info,
                 has_had_subscriber: track.has_had_subscriber,
+                is_confirmed: true,
             };
             (track.sid, kept)
         };

@@ -168,6 +168,7 @@ impl Room {
             self.announce(who, Reach::Everybody, turn);
             self.send_speakers(who, turn);
         }
+        self.confirm_now(who, turn);
         // Its client sends here from now on, and may have sent there until now.
         self.ask_for_rest(who, arrival, turn);
     }

@@ -154,6 +154,9 @@ impl Room {
             Due::Pull if is_due(deadlines.pull, turn.now) => {
                 self.pulled(who, None, turn);
             }
+            Due::Confirm if is_due(deadlines.confirm, turn.now) => {
+                self.confirm_now(who, turn);
+            }
             Due::TokenRefresh if is_due(deadlines.token_refresh, turn.now) => {
                 self.refresh_token(who, turn);
             }

@@ -10,6 +10,7 @@
 mod api;
 mod arriving;
 mod audience;
+mod confirming;
 mod departed;
 mod export;
 mod frozen;

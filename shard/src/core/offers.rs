@@ -20,6 +20,8 @@ use proto::media::{NodeCommand, OpenChannel, PeerMode};
 pub(super) struct Negotiation {
     /// The node has an offer that it has not answered.
     is_at_node: bool,
+    /// The client has offered media or channels: a connection comes of it.
+    has_begun: bool,
     /// The newest offer since then. Earlier ones are never answered: clients wait for the answer to
     /// their newest only.
     next: Option<lk::SessionDescription>,
@@ -28,6 +30,11 @@ pub(super) struct Negotiation {
 }
 
 impl Negotiation {
+    /// Whether a connection is or was being made.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// A client that resumes offers anew.
     pub(super) fn resume(&mut self) {
         self.next = None;
@@ -83,6 +90,7 @@ impl Room {
             return;
         };
         participant.negotiation.is_at_node = true;
+        participant.negotiation.has_begun |= description.sdp.contains("\nm=");
         self.unpublish_silenced(who, &description.sdp, turn);
         let command = NodeCommand::Offer {
             participant: who.clone(),

@@ -36,6 +36,7 @@ pub(super) struct Deadlines {
     pub(super) resume: Option<Instant>,
     pub(super) reconnect: Option<Instant>,
     pub(super) pull: Option<Instant>,
+    pub(super) confirm: Option<Instant>,
     pub(super) token_refresh: Option<Instant>,
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Track {
     pub(super) info: lk::TrackInfo,
     /// The owner has been told that somebody receives it.
     pub(super) has_had_subscriber: bool,
+    /// The owner has been told that it was taken.
+    pub(super) is_confirmed: bool,
 }
 
 impl Track {
@@ -128,10 +130,10 @@ impl Room {
             return;
         };
         // A repeated request for a track that is not negotiated yet means the same track.
-        let mut pending = participant.tracks.values().filter(|t| !t.is_bound());
+        let mut pending = participant.tracks.values_mut().filter(|t| !t.is_bound());
         if let Some(track) = pending.find(|track| track.cid == request.cid) {
-            let message = published(track);
-            turn.signal(participant, message);
+            track.is_confirmed = false;
+            self.confirm(who, turn);
             return;
         }
         let tracks_max = turn.config.limits.tracks_per_participant;
@@ -151,11 +153,12 @@ impl Room {
             info: track_info::from_request(&sid, &request, codecs, turn.unix_ms),
             cid: request.cid,
             has_had_subscriber: false,
+            is_confirmed: false,
         };
-        turn.signal(participant, published(&track));
         let command = NodeCommand::Publish(track.to_node(who));
         participant.tracks.insert(sid.clone(), track);
         self.owners.insert(sid, who.clone());
+        self.confirm(who, turn);
         turn.node(&self.node, command);
     }
 
@@ -183,14 +186,14 @@ impl Room {
 
     /// Says again which tracks were taken and are not negotiated yet: the client waits for that, and
     /// the answer to its request may be lost.
-    pub(super) fn repeat_published(&self, who: &ParticipantSid, turn: &mut Turn<'_>) {
-        let Some(participant) = self.participants.get(who) else {
+    pub(super) fn repeat_published(&mut self, who: &ParticipantSid, turn: &mut Turn<'_>) {
+        let Some(participant) = self.participants.get_mut(who) else {
             return;
         };
-        let pending = participant.tracks.values().filter(|t| !t.is_bound());
-        for track in pending {
-            turn.signal(participant, published(track));
+        for track in participant.tracks.values_mut() {
+            track.is_confirmed &= track.is_bound();
         }
+        self.confirm_now(who, turn);
     }
 
     /// `MuteTrack` from the owner.
@@ -319,7 +322,8 @@ impl Room {
     }
 }
 
-fn published(track: &Track) -> Message {
+/// The word that a track was taken.
+pub(super) fn published(track: &Track) -> Message {
     Message::TrackPublished(lk::TrackPublishedResponse {
         cid: track.cid.clone(),
         track: Some(track.info.clone()),

@@ -63,6 +63,8 @@ pub(super) enum Due {
     Reconnect,
     /// A fresh token is due.
     TokenRefresh,
+    /// A participant must be told of its tracks, connected or not.
+    Confirm,
     /// A room without participants ends.
     RoomEmpty,
     /// The room's figures are due.
@@ -87,6 +89,7 @@ impl Due {
             Self::Join => "join timeout",
             Self::Resume => "resume window",
             Self::Reconnect => "transport loss",
+            Self::Confirm => "confirm",
             Self::TokenRefresh => "token refresh",
             Self::RoomEmpty => "empty room",
             Self::RoomUpdate => "room update",

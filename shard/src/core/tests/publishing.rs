@@ -383,3 +383,65 @@ fn features_and_sizes_of_a_track_can_change() {
     script.ask(&ada, Ask::UpdateVideoTrack(nothing));
     script.expect(&["ada < response 0 NOT_FOUND"]);
 }
+
+#[test]
+fn whoever_connects_is_told_of_its_tracks_when_it_is_connected() {
+    let mut script = Script::new();
+    let ada = script.join(request("ada"));
+    let offer = "v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\n";
+    script.ask(&ada, Ask::Offer(sdp(1, "offer", offer)));
+    script.outputs();
+    script.ask(&ada, Ask::AddTrack(track("cam")));
+    script.ask(&ada, Ask::AddTrack(track("mic")));
+    let told = script.outputs();
+    assert!(
+        told.iter().all(|line| line.starts_with("n1 < publish")),
+        "{told:?}"
+    );
+    script.pass(Duration::from_millis(900));
+    script.event(NodeEvent::Connected {
+        participant: ada.sid.clone(),
+    });
+    let mut told = script.outputs();
+    told.retain(|line| line.contains("published"));
+    told.sort();
+    assert_eq!(told, ["ada < published cam", "ada < published mic"]);
+    // Once.
+    script.pass(Duration::from_secs(5));
+    assert!(
+        !script
+            .outputs()
+            .iter()
+            .any(|line| line.contains("published"))
+    );
+}
+
+#[test]
+fn a_connection_that_takes_long_does_not_keep_the_word_of_a_track() {
+    let mut script = Script::new();
+    let ada = script.join(request("ada"));
+    let offer = "v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\n";
+    script.ask(&ada, Ask::Offer(sdp(1, "offer", offer)));
+    script.ask(&ada, Ask::AddTrack(track("cam")));
+    script.outputs();
+    script.pass(Duration::from_secs(1));
+    script.expect(&["ada < room 1/0", "ada < published cam"]);
+}
+
+#[test]
+fn who_connects_for_its_tracks_is_told_of_them_at_once() {
+    let mut script = Script::new();
+    // On two connections the one for its tracks comes after the word.
+    let ada = script.join(Join {
+        mode: PeerMode::Dual,
+        ..request("ada")
+    });
+    script.ask(&ada, Ask::AddTrack(track("cam")));
+    script.expect(&["ada < published cam", "n1 < publish ada cam"]);
+    // An empty offer leads to no connection.
+    let bo = script.join(request("bo"));
+    script.ask(&bo, Ask::Offer(sdp(1, "offer", "v=0\r\ns=-\r\n")));
+    script.outputs();
+    script.ask(&bo, Ask::AddTrack(track("mic")));
+    script.expect(&["bo < published mic", "n1 < publish bo mic"]);
+}
