@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who may know whom inside the workspace.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("affinity", &[]),
+    // It speaks the public protocol alone, to our servers as to others.
+    ("client", &[]),
     ("directory", &["affinity"]),
     ("proto", &[]),
     ("sfu", &["affinity", "proto"]),
@@ -14,10 +16,25 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("shard", &["affinity", "proto"]),
     (
         "anteroom",
-        &["affinity", "directory", "gateway", "proto", "sfu", "shard"],
+        &[
+            "affinity",
+            "directory",
+            "gateway",
+            "loadtest",
+            "proto",
+            "sfu",
+            "shard",
+        ],
     ),
+    // Participants made up for operators: they see what a client sees.
+    ("loadtest", &["client", "proto"]),
+    // No product: it measures our programs beside others, from outside.
+    ("bench", &["affinity", "proto"]),
     // No product: it tests the parsers of all others, and nobody may need it.
-    ("fuzz", &["affinity", "gateway", "proto", "sfu", "shard"]),
+    (
+        "fuzz",
+        &["affinity", "client", "gateway", "proto", "sfu", "shard"],
+    ),
     // No product either: it runs the ownership protocol through thousands of histories.
     ("simulator", &["affinity"]),
 ];

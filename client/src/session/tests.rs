@@ -1,0 +1,394 @@
+//! Scripts: messages in, messages and events out, against a bare str0m that answers.
+
+use super::*;
+use crate::options::{Fidelity, Sections};
+use crate::track::{Codec, Layer, LayerSpec, RtpOut, TrackSpec};
+use lk::signal_request::Message as Request;
+use lk::signal_response::Message;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+use str0m::change::SdpOffer;
+use str0m::{Candidate, Rtc};
+
+/// Answers offers like a server, and takes no part in anything else.
+struct Server {
+    rtc: Rtc,
+    now: Instant,
+}
+
+impl Server {
+    fn new(now: Instant) -> Self {
+        let mut rtc = Rtc::builder()
+            .set_rtp_mode(true)
+            .set_ice_lite(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .build(now);
+        let address = SocketAddr::from(([192, 0, 2, 1], 7882));
+        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+        Self { rtc, now }
+    }
+
+    fn answer(&mut self, offer: &lk::SessionDescription) -> lk::SessionDescription {
+        let parsed = SdpOffer::from_sdp_string(&offer.sdp).unwrap();
+        let answer = self.rtc.sdp_api().accept_offer(parsed).unwrap();
+        lk::SessionDescription {
+            r#type: "answer".into(),
+            sdp: answer.to_sdp_string(),
+            id: offer.id,
+            mid_to_track_id: HashMap::new(),
+        }
+    }
+}
+
+fn local() -> LocalAddresses {
+    LocalAddresses {
+        publisher: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+        subscriber: None,
+    }
+}
+
+fn signal(session: &mut Session, message: Message, now: Instant) {
+    let response = lk::SignalResponse {
+        message: Some(message),
+    };
+    session.handle_signal(response, now);
+}
+
+fn join() -> Message {
+    Message::Join(lk::JoinResponse {
+        ping_interval: 5,
+        ping_timeout: 15,
+        ..Default::default()
+    })
+}
+
+fn requests(session: &mut Session) -> Vec<Request> {
+    std::iter::from_fn(|| session.poll_signal()?.message).collect()
+}
+
+fn events(session: &mut Session) -> Vec<SessionEvent> {
+    std::iter::from_fn(|| session.poll_event()).collect()
+}
+
+/// The only request, an offer.
+fn offer(session: &mut Session) -> lk::SessionDescription {
+    match requests(session).as_slice() {
+        [Request::Offer(offer)] => offer.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A client that has joined and whose first offer was answered.
+fn joined(options: SessionOptions) -> (Session, Server) {
+    let now = Instant::now();
+    let mut server = Server::new(now);
+    let mut session = Session::new(options, local(), now).unwrap();
+    let first = session.initial_offer().unwrap();
+    signal(&mut session, join(), now);
+    let answer = server.answer(&first);
+    signal(&mut session, Message::Answer(answer), now);
+    assert!(matches!(
+        events(&mut session).first(),
+        Some(SessionEvent::Joined(_))
+    ));
+    assert_eq!(requests(&mut session), []);
+    (session, server)
+}
+
+fn sections(sdp: &str, kind: &str) -> usize {
+    sdp.matches(&format!("m={kind} ")).count()
+}
+
+fn camera() -> TrackSpec {
+    let layers = Layer::ALL.map(|layer| LayerSpec {
+        layer,
+        width: 320,
+        height: 180,
+        bitrate_bps: 100_000,
+    });
+    TrackSpec::camera(Codec::Vp8, layers)
+}
+
+#[test]
+fn the_first_offer_has_the_sections_of_livekits_clients() {
+    let session = Session::new(SessionOptions::default(), local(), Instant::now()).unwrap();
+    let offer = session.initial_offer().unwrap();
+    assert_eq!(offer.id, 1);
+    let count = |kind| sections(&offer.sdp, kind);
+    assert_eq!(
+        (count("application"), count("audio"), count("video")),
+        (1, 3, 3)
+    );
+    assert!(offer.sdp.contains("transport-wide-cc"));
+}
+
+#[test]
+fn a_counting_client_asks_for_no_congestion_feedback() {
+    let options = SessionOptions {
+        fidelity: Fidelity::Counting,
+        receive: Sections { audio: 1, video: 0 },
+        ..SessionOptions::default()
+    };
+    let session = Session::new(options, local(), Instant::now()).unwrap();
+    let offer = session.initial_offer().unwrap();
+    assert!(!offer.sdp.contains("transport-wide-cc"), "{}", offer.sdp);
+    assert_eq!(sections(&offer.sdp, "video"), 0);
+}
+
+#[test]
+fn two_connections_offer_nothing_until_somebody_publishes() {
+    let now = Instant::now();
+    let options = SessionOptions {
+        mode: PeerMode::Dual,
+        ..SessionOptions::default()
+    };
+    let missing = Session::new(options.clone(), local(), now).unwrap_err();
+    assert_eq!(missing, SessionError::NoSecondAddress);
+    let mut addresses = local();
+    addresses.subscriber = Some(SocketAddr::from(([127, 0, 0, 1], 40_001)));
+    let mut session = Session::new(options, addresses, now).unwrap();
+    assert!(session.initial_offer().is_none());
+    signal(&mut session, join(), now);
+    assert_eq!(requests(&mut session), []);
+}
+
+#[test]
+fn more_sections_are_offered_when_the_server_asks() {
+    let (mut session, mut server) = joined(SessionOptions::default());
+    let asked = lk::MediaSectionsRequirement {
+        num_audios: 2,
+        num_videos: 1,
+    };
+    let now = server.now;
+    signal(&mut session, Message::MediaSectionsRequirement(asked), now);
+    let second = offer(&mut session);
+    assert_eq!(
+        (
+            second.id,
+            sections(&second.sdp, "audio"),
+            sections(&second.sdp, "video")
+        ),
+        (2, 5, 4)
+    );
+    // While it is in flight the newest wish waits.
+    signal(&mut session, Message::MediaSectionsRequirement(asked), now);
+    assert_eq!(requests(&mut session), []);
+    let answer = server.answer(&second);
+    signal(&mut session, Message::Answer(answer), now);
+    assert_eq!(sections(&offer(&mut session).sdp, "audio"), 7);
+}
+
+#[test]
+fn an_offer_that_changes_nothing_uses_up_no_section() {
+    let (mut session, mut server) = joined(SessionOptions::default());
+    let now = server.now;
+    let nothing = lk::MediaSectionsRequirement::default();
+    for id in 2..5 {
+        signal(
+            &mut session,
+            Message::MediaSectionsRequirement(nothing),
+            now,
+        );
+        let again = offer(&mut session);
+        assert_eq!(again.id, id);
+        assert_eq!(
+            sections(&again.sdp, "audio") + sections(&again.sdp, "video"),
+            6
+        );
+        assert_eq!(again.sdp.matches("a=recvonly").count(), 6, "{}", again.sdp);
+        let answer = server.answer(&again);
+        signal(&mut session, Message::Answer(answer), now);
+    }
+}
+
+#[test]
+fn an_answer_to_an_earlier_offer_is_dropped() {
+    let (mut session, mut server) = joined(SessionOptions::default());
+    let now = server.now;
+    let nothing = lk::MediaSectionsRequirement::default();
+    signal(
+        &mut session,
+        Message::MediaSectionsRequirement(nothing),
+        now,
+    );
+    let second = offer(&mut session);
+    let answer = server.answer(&second);
+    let mut stale = answer.clone();
+    stale.id = 1;
+    signal(&mut session, Message::Answer(stale), now);
+    assert_eq!(session.counters().stale_answers, 1);
+    signal(&mut session, Message::Answer(answer), now);
+    assert_eq!((session.counters().stale_answers, session.end()), (1, None));
+}
+
+#[test]
+fn a_track_is_announced_named_offered_and_opened() {
+    let (mut session, mut server) = joined(SessionOptions::default());
+    let now = server.now;
+    let track = session.publish(camera(), now);
+    let request = match requests(&mut session).as_slice() {
+        [Request::AddTrack(request)] => request.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        (
+            request.layers.len(),
+            request.simulcast_codecs[0].codec.as_str()
+        ),
+        (3, "vp8")
+    );
+    let published = lk::TrackPublishedResponse {
+        cid: request.cid.clone(),
+        track: Some(lk::TrackInfo {
+            sid: "TR_1".into(),
+            ..Default::default()
+        }),
+    };
+    signal(&mut session, Message::TrackPublished(published), now);
+    let second = offer(&mut session);
+    assert!(second.sdp.contains(&request.cid));
+    assert!(
+        second.sdp.contains("a=simulcast:send q;h;f"),
+        "{}",
+        second.sdp
+    );
+    assert_eq!(session.track_sid(track), Ok("TR_1"));
+    let answer = server.answer(&second);
+    signal(&mut session, Message::Answer(answer), now);
+    assert!(events(&mut session).contains(&SessionEvent::Sending(track)));
+    // Media is not connected.
+    let packet = RtpOut {
+        payload: vec![0; 10].into(),
+        timestamp: 0,
+        marker: true,
+        audio_level: None,
+    };
+    let written = session.write(track, Layer::Low, packet, now);
+    assert_eq!(written, Err(WriteError::NotReady));
+    // Its end is offered.
+    session.unpublish(track, now).unwrap();
+    assert!(offer(&mut session).sdp.contains("a=inactive"));
+    assert_eq!(
+        session.track_sid(track),
+        Err(PublicationError::UnknownTrack)
+    );
+}
+
+#[test]
+fn a_refused_track_says_why() {
+    let (mut session, server) = joined(SessionOptions::default());
+    let now = server.now;
+    let track = session.publish(TrackSpec::microphone(), now);
+    let Some(Request::AddTrack(request)) = requests(&mut session).pop() else {
+        panic!("an announcement");
+    };
+    let refusal = lk::RequestResponse {
+        reason: lk::request_response::Reason::NotAllowed.into(),
+        message: "not you".into(),
+        request: Some(lk::request_response::Request::AddTrack(request)),
+        ..Default::default()
+    };
+    signal(&mut session, Message::RequestResponse(refusal), now);
+    let cause = "NOT_ALLOWED: not you".to_owned();
+    assert_eq!(
+        events(&mut session),
+        [SessionEvent::PublishRefused { track, cause }]
+    );
+}
+
+#[test]
+fn a_track_that_the_server_never_names_is_given_up() {
+    let (mut session, server) = joined(SessionOptions::default());
+    let start = server.now;
+    session.publish(TrackSpec::microphone(), start);
+    session.handle_timeout(start + Duration::from_secs(9));
+    signal(
+        &mut session,
+        Message::Pong(0),
+        start + Duration::from_secs(9),
+    );
+    session.handle_timeout(start + Duration::from_secs(10));
+    let refused = |event: &SessionEvent| matches!(event, SessionEvent::PublishRefused { .. });
+    assert!(events(&mut session).iter().any(refused));
+}
+
+#[test]
+fn the_end_is_the_last_event_and_told_to_the_server() {
+    let (mut session, server) = joined(SessionOptions::default());
+    session.leave(server.now);
+    assert!(matches!(
+        requests(&mut session).as_slice(),
+        [Request::Leave(_)]
+    ));
+    assert_eq!(events(&mut session), [SessionEvent::Ended(EndReason::Left)]);
+    signal(&mut session, join(), server.now);
+    session.handle_timeout(server.now + Duration::from_secs(100));
+    assert_eq!(
+        (events(&mut session), session.poll_timeout()),
+        (vec![], None)
+    );
+}
+
+#[test]
+fn a_server_that_sends_the_client_away_says_what_to_do() {
+    let (mut session, server) = joined(SessionOptions::default());
+    let leave = lk::LeaveRequest {
+        action: lk::leave_request::Action::Reconnect.into(),
+        reason: lk::DisconnectReason::ServerShutdown.into(),
+        ..Default::default()
+    };
+    signal(&mut session, Message::Leave(leave), server.now);
+    let text = session.end().unwrap().to_string();
+    assert!(
+        text.contains("SERVER_SHUTDOWN") && text.contains("join again"),
+        "{text}"
+    );
+}
+
+#[test]
+fn media_that_never_connects_ends_it() {
+    let (mut session, server) = joined(SessionOptions::default());
+    let mut now = server.now;
+    while session.end().is_none() {
+        now = session
+            .poll_timeout()
+            .unwrap()
+            .max(now + Duration::from_millis(1));
+        signal(&mut session, Message::Pong(0), now);
+        session.handle_timeout(now);
+    }
+    assert_eq!(session.end(), Some(&EndReason::MediaTimeout));
+    assert!(now - server.now < Duration::from_secs(21));
+}
+
+#[test]
+fn descriptions_and_datagrams_of_strangers_are_no_panic() {
+    let (mut session, server) = joined(SessionOptions::default());
+    let now = server.now;
+    let from = SocketAddr::from(([192, 0, 2, 9], 9));
+    for byte in 0..=255 {
+        session.handle_datagram(Connection::Publisher, from, &[byte; 60], now);
+        session.handle_datagram(Connection::Subscriber, from, &[byte], now);
+    }
+    let trickle = lk::TrickleRequest {
+        candidate_init: "{\"candidate\":\"nonsense\"}".into(),
+        ..Default::default()
+    };
+    signal(&mut session, Message::Trickle(trickle), now);
+    assert_eq!(session.end(), None);
+    let nothing = lk::MediaSectionsRequirement::default();
+    signal(
+        &mut session,
+        Message::MediaSectionsRequirement(nothing),
+        now,
+    );
+    let nonsense = lk::SessionDescription {
+        sdp: "nonsense".into(),
+        ..Default::default()
+    };
+    signal(&mut session, Message::Answer(nonsense), now);
+    assert!(matches!(session.end(), Some(EndReason::MediaFailed(_))));
+}
