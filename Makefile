@@ -14,7 +14,7 @@ E2E_BINARY := target/debug/anteroom
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
 
 .PHONY: help setup setup-build setup-test web build run test quick check check-rust check-web check-python \
-	test-rust test-web e2e e2e-binary bench bench-rehome bench-migration chaos nightly clean
+	test-rust test-web e2e e2e-binary bench bench-rehome bench-migration bench-sfu chaos nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -86,6 +86,13 @@ bench-rehome: setup-test build ## kill -9 of a shard: how long until media is ba
 
 bench-migration: setup-test build ## drain: how long media stands still in rooms of 2, 8 and 30
 	$(VENV)/python tests/bench_migration.py
+
+bench-sfu: setup-test build ## our media node beside Janus, pion and LiveKit (SFU='--quick', --help)
+	scripts/setup bench
+	-scripts/peers pion
+	-scripts/peers livekit
+	cargo build --release --locked -p bench
+	$(VENV)/python tests/bench_sfu.py $(SFU)
 
 nightly: ## 100,000 simulated histories of room ownership, and its model
 	cargo run --release --locked -p simulator -- --seeds 100000 --from $(FROM)

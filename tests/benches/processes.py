@@ -55,10 +55,12 @@ class Child:
 
 
 class Load(Child):
-    """A run of `bench`: lines of JSON out, a line in for each."""
+    """A run of `bench`: lines of JSON out, a line in for each. `before` stands before its command."""
 
-    def __init__(self, name: str, arguments: list[object], folder: Path) -> None:
-        super().__init__(name, [str(BENCH), *map(str, arguments)], folder)
+    def __init__(
+        self, name: str, arguments: list[object], folder: Path, before: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(name, [*before, str(BENCH), *map(str, arguments)], folder)
 
     def _spawn(self, command: list[str], folder: Path, log: BinaryIO) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
@@ -81,8 +83,12 @@ class Load(Child):
 
     def go(self) -> None:
         """The word that it waits for."""
+        self.say("")
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
         assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
+        self.process.stdin.write(f"{text}\n".encode())
         self.process.stdin.flush()
 
 

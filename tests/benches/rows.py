@@ -51,6 +51,7 @@ class Rows:
     def __init__(self, base: str) -> None:
         self._base = base
         self._rows: dict[tuple[str, str], Row] = {}
+        self._absent: dict[str, str] = {}
 
     def keep(
         self, subject: str, scenario: str, unit: str, value: float, flaw: str, others: float
@@ -61,6 +62,15 @@ class Rows:
         row.values.append(value)
         row.flaws.append(flaw)
         row.others.append(others)
+
+    def absent(self, subject: str, reason: str) -> None:
+        """A subject that cannot be measured here: it is in all tables, without values."""
+        self._absent[subject] = reason
+
+    def median(self, subject: str, scenario: str) -> float | None:
+        """Of what was measured so far, if it counts."""
+        row = self._rows.get((subject, scenario))
+        return row.median() if row and row.valid() else None
 
     def ratios(self) -> dict[str, float]:
         """Each subject to the base: the median of the ratios of the rounds that count for both."""
@@ -82,17 +92,21 @@ class Rows:
 
     def table(self) -> str:
         """Medians, and ratios to the base in brackets; `!` stands behind what does not count."""
-        names = list(dict.fromkeys(name for name, _ in self._rows))
+        names = list(dict.fromkeys([*(name for name, _ in self._rows), *self._absent]))
         ratios = self.ratios()
         lines = [f"{'':26} {'':20}" + "".join(f"{name:>20}" for name in names)]
         for scenario in dict.fromkeys(scenario for _, scenario in self._rows):
-            rows = [self._rows[name, scenario] for name in names]
+            rows = [self._rows.get((name, scenario)) for name in names]
+            unit = next(row.unit for row in rows if row)
             cells = []
             for row in rows:
+                if row is None:
+                    cells.append(f"{'absent':>12}" + " " * 7)
+                    continue
                 ratio = ratios.get(f"{scenario} {row.subject}/{self._base}")
                 told = _number(row.median()) + ("" if row.valid() else "!")
                 cells.append(f"{told:>12}" + (f" ({ratio:.2f})" if ratio is not None else " " * 7))
-            lines.append(f"{scenario:26} {rows[0].unit:20}" + "".join(f"{c:>20}" for c in cells))
+            lines.append(f"{scenario:26} {unit:20}" + "".join(f"{c:>20}" for c in cells))
         return "\n".join(lines)
 
     def flaws(self) -> list[str]:
@@ -105,8 +119,23 @@ class Rows:
         ]
 
     def to_json(self) -> list[dict]:
-        """All rows, as they were first measured."""
-        return [row.to_json() for row in self._rows.values()]
+        """All rows, as they were first measured; those of absent subjects have no values."""
+        measured = [row.to_json() for row in self._rows.values()]
+        units = {row.scenario: row.unit for row in self._rows.values()}
+        return measured + [
+            {
+                "subject": subject,
+                "scenario": scenario,
+                "unit": unit,
+                "values": [],
+                "median": None,
+                "valid": False,
+                "flaws": [f"absent: {reason}"],
+                "others_cpu": None,
+            }
+            for subject, reason in self._absent.items()
+            for scenario, unit in units.items()
+        ]
 
 
 def mark(flaw: str) -> str:

@@ -313,7 +313,7 @@ fn start(shape: &Shape, orders: &watch::Sender<Order>, seat: Seat, joined: Joine
         wire,
         signal,
         camera,
-        ear: Ear::new(Rc::clone(&tally), shape.bytes),
+        ear: Ear::new(Rc::clone(&tally), shape.bytes / 2),
         orders: orders.subscribe(),
         stop: stop.clone(),
     };

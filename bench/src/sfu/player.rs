@@ -30,7 +30,7 @@ pub(crate) struct Player {
 /// What hears and counts.
 pub(crate) struct Ear {
     pub(crate) tally: Rc<Tally>,
-    /// Packets with less are padding or the like.
+    /// Packets with less are padding or the like. Servers may write picture ids shorter than we do.
     pub(crate) bytes: usize,
     sources: Vec<u32>,
     refresh: bool,

@@ -1,0 +1,406 @@
+"""Our media node beside Janus, a plain server on pion, and LiveKit's server, in the same run; and the
+machine's own limit.
+
+The server has one processor, its load another. Every load is the Rust program `bench sfu`: the same
+sockets, the same counting for all servers; one of 20 participants decrypts, which checks that what
+comes was sent, and times it. Servers take turns, and each turn has a fresh process. A row does not count where the
+load could not keep up, or where less than 99.9 % of the packets came.
+
+Prints a table and writes target/bench/sfu.json. Run it with `make bench-sfu`.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(_HERE), str(_HERE / "e2e")]
+
+from benches.processes import BENCH, ROOT, Cpu, Load  # noqa: E402
+from benches.rows import Rows, machine, mark  # noqa: E402
+from benches.sfu_servers import FILES, LOAD_CPU, SERVER_CPU, SERVERS, Server  # noqa: E402
+
+OUTPUT = ROOT / "target/bench/sfu.json"
+BASE = "janus"
+LIMIT = "limit"
+# A load above this share of its processor is what was measured, not the server.
+_SATURATED = 0.95
+# The same if its frames were written later than this, p99, µs.
+_LATE_US = 5_000
+# Delivered, at least, for a server to have done its work.
+_DELIVERED = 0.999
+# For the largest M also: what comes later, p99, is no conversation, µs.
+_DELAY_US = 100_000
+# The largest M is searched until it is known to this share.
+_CLOSE = 0.05
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Who sends, who only receives, and how much."""
+
+    rooms: int
+    publishers: int
+    watchers: int
+    # Of a frame; there are 30 frames a second.
+    packets: int
+    # Turns that it is worth, of `--rounds`.
+    rounds: int = 3
+
+    def arguments(self) -> list[object]:
+        return [
+            *("--rooms", self.rooms),
+            *("--publishers", self.publishers),
+            *("--watchers", self.watchers),
+            *("--packets", self.packets),
+        ]
+
+
+SCENARIOS = {
+    "1x60": Scenario(1, 1, 60, 8),
+    "10x10": Scenario(1, 10, 0, 4),
+    "3x8": Scenario(3, 8, 0, 4),
+    "1x500": Scenario(1, 1, 500, 8, rounds=2),
+}
+LARGEST = "largest"
+QUICK = {"1x10": Scenario(1, 1, 10, 8, rounds=1), "2x3": Scenario(2, 3, 0, 4, rounds=1)}
+
+
+class Bench:
+    """All servers, and what was measured."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.options = options
+        self.folder = folder
+        self.rows = Rows(BASE)
+        self.limits: dict[str, list[float]] = {"gso_us": [], "sendto_us": []}
+        self._machine = machine()
+        self._begun = time.monotonic()
+        self.servers: list[Server] = []
+        self.absent: dict[str, str] = {}
+        for name in options.servers:
+            server = SERVERS[name](folder)
+            reason = server.absent()
+            if reason:
+                self.absent[name] = reason
+                self.rows.absent(name, reason)
+            else:
+                self.servers.append(server)
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.stop()
+
+    def tell(self, text: str) -> None:
+        print(f"[{time.monotonic() - self._begun:4.0f} s] {text}", flush=True)
+
+    def run(self) -> None:
+        """All scenarios that are asked for, the limit before, between and after them."""
+        for name, reason in self.absent.items():
+            self.tell(f"{name} is absent: {reason}")
+        self.measure_limit()
+        for name in self.options.scenarios:
+            if name == LARGEST:
+                self.measure_largest()
+            else:
+                self.measure(name, self.options.known[name])
+            self.measure_limit()
+
+    @contextmanager
+    def loaded(self, server: Server, *arguments: object) -> Iterator[Load]:
+        """A fresh server and its load, with everybody in the rooms."""
+        server.start()
+        load = Load(
+            f"load-{server.name}",
+            ["sfu", *server.target(), *arguments],
+            self.folder,
+            before=LOAD_CPU,
+        )
+        try:
+            yield load
+        finally:
+            # Everybody leaves: a server that is killed under load says much.
+            with suppress(BrokenPipeError):
+                load.say("end")
+            with suppress(Exception):
+                load.process.wait(3)
+            load.stop()
+            server.stop()
+
+    def once(self, server: Server, load: Load, seconds: float) -> tuple[dict, float, float]:
+        """One measurement: what the load says, the server's CPU seconds, others' processors."""
+        load.say(f"measure {seconds}")
+        load.line("start")
+        cpus = [Cpu(pid) for pid in server.pids]
+        load.go()
+        said = load.line("result")
+        spent, share = (sum(map(of, cpus)) for of in (Cpu.seconds, Cpu.share))
+        others = max(0.0, cpus[0].all() - share - said["own_cpu"])
+        load.go()
+        return said, spent, others
+
+    def measure(self, name: str, scenario: Scenario) -> None:
+        """One scenario, all servers in turns."""
+        rounds = min(scenario.rounds, self.options.rounds)
+        for number in range(rounds):
+            told = []
+            for server in self.servers:
+                try:
+                    told.append(f"{server.name} {self._turn(server, name, scenario)}")
+                except AssertionError as error:
+                    self._failed(server, name, str(error))
+                    told.append(f"{server.name} FAILED: {error}")
+            self.tell(f"{name}, round {number + 1}/{rounds}: {'; '.join(told)}")
+
+    def _turn(self, server: Server, name: str, scenario: Scenario) -> str:
+        with self.loaded(server, *scenario.arguments()) as load:
+            before = server.memory_kib()
+            ready = load.line("ready")
+            said, spent, others = self.once(server, load, self.options.seconds)
+            grown = server.memory_kib() - before
+        delivered = said["delivered"] / said["expected"]
+        own, flaw = _flaw_of_load(said), _flaw(said)
+        us = spent / max(1, said["delivered"]) * 1e6
+        keep = self.rows.keep
+        keep(server.name, f"{name} cpu", "µs CPU/packet", us, flaw, others)
+        keep(server.name, f"{name} delay-p99", "ms", said["delay_p99_us"] / 1000, flaw, others)
+        keep(server.name, f"{name} delivered", "%", 100 * delivered, own, others)
+        each = grown / said["participants"]
+        keep(server.name, f"{name} memory", "KiB/participant", each, "", others)
+        joined = ready["join_seconds"]
+        keep(server.name, f"{name} join", "s for all", joined, "", others)
+        return (
+            f"{us:.1f} µs, {delivered:.2%}, p99 {said['delay_p99_us'] / 1000:.1f} ms, {each:.0f} KiB, "
+            f"joined in {joined:.1f} s, load {said['own_cpu']:.2f}{mark(flaw)}"
+        )
+
+    def _failed(self, server: Server, name: str, error: str) -> None:
+        """The same rows for everybody, whatever happens."""
+        flaw = f"failed: {error.strip().splitlines()[-1] if error.strip() else 'unknown'}"
+        units = {
+            "cpu": "µs CPU/packet",
+            "delay-p99": "ms",
+            "delivered": "%",
+            "memory": "KiB/participant",
+            "join": "s for all",
+        }
+        for kind, unit in units.items():
+            self.rows.keep(server.name, f"{name} {kind}", unit, 0.0, flaw, 0.0)
+
+    def measure_largest(self) -> None:
+        """The largest M of 1 x M that each server holds."""
+        for server in self.servers:
+            try:
+                largest, flaw = self._largest(server)
+            except AssertionError as error:
+                largest, flaw = 0, f"failed: {error}"
+            self.rows.keep(server.name, LARGEST, "M of 1xM", largest, flaw, 0.0)
+            self.tell(f"{LARGEST}: {server.name} holds 1 x {largest}{mark(flaw)}")
+
+    def _largest(self, server: Server) -> tuple[int, str]:
+        scenario = Scenario(1, 1, self._guess(server), 8)
+        until = time.monotonic() + self.options.search
+        held, failed, flaw, count = 0, 0, "", scenario.watchers
+        with self.loaded(server, *scenario.arguments()) as load:
+            load.line("ready")
+            while True:
+                said, _, _ = self.once(server, load, self.options.step)
+                fits = _holds(said)
+                held, failed = (count, failed) if fits else (held, count)
+                if not fits:
+                    flaw = _flaw_of_load(said)
+                self.tell(
+                    f"  {server.name} 1 x {count}: {said['delivered'] / said['expected']:.2%}, "
+                    f"p99 {said['delay_p99_us'] / 1000:.1f} ms, load {said['own_cpu']:.2f}"
+                )
+                if failed and failed - held <= max(2, _CLOSE * held):
+                    return held, flaw
+                if time.monotonic() > until:
+                    more = f"searched for {self.options.search:g} s: below {failed or 'infinity'}"
+                    return held, flaw or ("" if failed and held else more)
+                count = _next(held, failed)
+                load.say(f"watchers {count}")
+                load.line("ready")
+
+    def _guess(self, server: Server) -> int:
+        """What a busy processor would do, were every packet as dear as one of 60."""
+        us = self.rows.median(server.name, "1x60 cpu") or 40.0
+        return max(10, int(0.7 * 1e6 / us / 240))
+
+    def measure_limit(self) -> None:
+        """What a processor can encrypt and send at most."""
+        sink = Load("sink", ["limit-sink"], self.folder, before=LOAD_CPU)
+        try:
+            to = ",".join(sink.line("listening")["addresses"])
+            arguments = ["limit", "--to", to, "--seconds", self.options.limit_seconds]
+            load = Load(LIMIT, arguments, self.folder, before=SERVER_CPU)
+            try:
+                said = load.line("result")
+                load.go()
+                load.process.wait(3)
+            finally:
+                load.stop()
+            sink.go()
+            received = sink.line("result")["received"] / said["sent"]
+        finally:
+            sink.stop()
+        for key, values in self.limits.items():
+            values.append(said[key])
+        self.tell(
+            f"limit: {said['gso_us']:.2f} µs/packet encrypted and sent by eights, "
+            f"{said['sendto_us']:.2f} one by one ({received:.1%} received)"
+        )
+
+    def ratios(self) -> dict[str, float]:
+        """To Janus, and to the machine's limit: how often its cost a packet costs."""
+        found = self.rows.ratios()
+        limit = _median(self.limits["gso_us"])
+        for server in self.servers:
+            for name in self.options.scenarios:
+                us = self.rows.median(server.name, f"{name} cpu")
+                if us and limit:
+                    found[f"{name} cpu {server.name}/{LIMIT}"] = round(us / limit, 2)
+        return found
+
+    def to_json(self) -> dict:
+        hidden = ("known", "output")
+        limits = {
+            "limit": ("gso_us", "AES-128-GCM and GSO of 8, 1200 B"),
+            "limit-sendto": ("sendto_us", "AES-128-GCM and a call each, 1200 B"),
+        }
+        return {
+            "machine": self._machine,
+            "versions": {server.name: server.version() for server in self.servers},
+            "absent": self.absent,
+            "parameters": {k: v for k, v in vars(self.options).items() if k not in hidden},
+            "seconds": round(time.monotonic() - self._begun),
+            "rows": self.rows.to_json()
+            + [
+                {
+                    "subject": name,
+                    "scenario": scenario,
+                    "unit": "µs CPU/packet",
+                    "values": [round(value, 4) for value in self.limits[key]],
+                    "median": round(_median(self.limits[key]), 4),
+                    "valid": True,
+                    "flaws": [],
+                    "others_cpu": None,
+                }
+                for name, (key, scenario) in limits.items()
+            ],
+            "ratios": self.ratios(),
+        }
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2] if values else 0.0
+
+
+def _flaw_of_load(said: dict) -> str:
+    """Why the load is to blame; empty: it is not."""
+    if said["own_cpu"] >= _SATURATED:
+        return f"the load was at its limit ({said['own_cpu']:.2f} processors)"
+    if said["late_p99_us"] > _LATE_US:
+        return f"frames were written late (p99 {said['late_p99_us'] / 1000:.1f} ms)"
+    if said["sent"] < said["planned"]:
+        return f"only {said['sent']} of {said['planned']} packets were written"
+    return ""
+
+
+def _flaw(said: dict) -> str:
+    """Why the result does not count; empty: it does."""
+    if said["wrong"]:
+        return f"{said['wrong']} packets are not what was sent"
+    if said["ended"]:
+        return f"{said['ended']} participants were thrown out, the first: {said['first_ended']}"
+    delivered = said["delivered"] / said["expected"]
+    lost = f"only {delivered:.1%} delivered" if delivered < _DELIVERED else ""
+    return _flaw_of_load(said) or lost
+
+
+def _holds(said: dict) -> bool:
+    return not _flaw(said) and said["delay_p99_us"] <= _DELAY_US
+
+
+def _next(held: int, failed: int) -> int:
+    """Where to look next: up, down, or in the middle."""
+    if not failed:
+        return int(held * 1.3) + 1
+    return (held + failed) // 2 if held else max(1, int(failed * 0.7))
+
+
+def _names(known: list[str]):
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"'{name}' is none of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    scenarios, servers = [*SCENARIOS, LARGEST], list(SERVERS)
+    parser.add_argument("--quick", action="store_true", help="one short turn of something small")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of a scenario, at most (3)")
+    parser.add_argument("--seconds", type=float, help="of a measurement (5)")
+    parser.add_argument("--search", type=float, default=40, help="seconds for each largest M (40)")
+    parser.add_argument("--step", type=float, default=3, help="seconds of each step of it (3)")
+    parser.add_argument("--servers", type=_names(servers), default=servers, help=",".join(servers))
+    parser.add_argument("--scenarios", type=_names(scenarios), help=",".join(scenarios))
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    options = parser.parse_args()
+    options.known = QUICK if options.quick else SCENARIOS
+    if options.scenarios is None or options.quick:
+        options.scenarios = list(QUICK) if options.quick else scenarios
+    options.seconds = options.seconds or (1.0 if options.quick else 5.0)
+    options.limit_seconds = 0.3 if options.quick else 1.5
+    return options
+
+
+def raise_file_limit() -> None:
+    """As many files as are allowed, for everything started from here."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def main() -> int:
+    """Measures, prints, writes."""
+    options = parse()
+    if not BENCH.exists():
+        raise SystemExit(f"{BENCH} is missing: run `make bench-sfu`")
+    if (os.cpu_count() or 1) < 2:
+        raise SystemExit("a processor for the server and one for its load are needed: two")
+    raise_file_limit()
+    with tempfile.TemporaryDirectory(prefix="anteroom-bench-") as folder:
+        bench = Bench(options, Path(folder))
+        try:
+            bench.run()
+            result = bench.to_json()
+            print(f"\n{bench.rows.table()}\n")
+            for name, ratio in result["ratios"].items():
+                if name.endswith(f"/{LIMIT}"):
+                    print(f"{name}: {ratio}")
+            print("\n".join(bench.rows.flaws()))
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(result, indent=1, ensure_ascii=False)
+            options.output.write_text(text + "\n")
+            print(f"written to {options.output}")
+        finally:
+            bench.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
