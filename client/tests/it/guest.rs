@@ -165,6 +165,15 @@ fn picture(frame: u32, layer: Layer) -> RtpOut {
     }
 }
 
+/// Both hear and see the other one.
+pub(crate) fn both_hear(guests: &[&mut Guest; 2]) -> bool {
+    let [ann, bob] = guests;
+    let hears = |one: &Guest, other: &Guest| {
+        one.heard(other.name, Kind::Audio) > 10 && one.heard(other.name, Kind::Video) > 10
+    };
+    hears(ann, bob) && hears(bob, ann)
+}
+
 /// Lets all play and look until `done`, or fails saying what was waited for.
 pub(crate) async fn until<const N: usize>(
     what: &str,

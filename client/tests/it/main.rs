@@ -1,8 +1,9 @@
-//! Clients against a whole shard with a media node, on loopback.
+//! Clients against a whole shard with a media node, and against LiveKit's server, on loopback.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod failing;
 mod guest;
+mod livekit;
 mod media;
 mod world;

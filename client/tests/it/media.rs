@@ -1,18 +1,9 @@
 //! Clients that hear, see and write to each other.
 
-use crate::guest::{Guest, until};
+use crate::guest::{Guest, both_hear, until};
 use crate::world::World;
 use client::{DataKind, Fidelity, Kind, PeerMode, Sections};
 use std::collections::BTreeSet;
-
-/// Both hear and see the other one.
-fn both_hear(guests: &[&mut Guest; 2]) -> bool {
-    let [ann, bob] = guests;
-    let hears = |one: &Guest, other: &Guest| {
-        one.heard(other.name, Kind::Audio) > 10 && one.heard(other.name, Kind::Video) > 10
-    };
-    hears(ann, bob) && hears(bob, ann)
-}
 
 #[tokio::test]
 async fn two_clients_hear_and_see_each_other() {
