@@ -1,5 +1,6 @@
 //! The admin listener: health, metrics, and what the roles of this process add.
 
+use crate::metrics::Metrics;
 use crate::telemetry;
 use anyhow::Context as _;
 use axum::Router;
@@ -8,7 +9,6 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) async fn spawn(
     address: Option<SocketAddr>,
     role: Router,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     tokio::spawn(telemetry::upkeep(metrics.clone()));
@@ -45,7 +45,7 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 async fn serve(
     listener: TcpListener,
     role: Router,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let common = Router::new()
@@ -75,12 +75,15 @@ where
     Router::new().route("/readyz", get(answer))
 }
 
-async fn render_metrics(State(handle): State<PrometheusHandle>) -> Response {
+async fn render_metrics(State(metrics): State<Metrics>) -> Response {
     let content_type = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (content_type, handle.render()).into_response()
+    match tokio::task::spawn_blocking(move || metrics.render()).await {
+        Ok(text) => (content_type, text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 /// A web page of another origin can make a browser call loopback. Its `Host` then names that origin

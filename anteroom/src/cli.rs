@@ -35,6 +35,9 @@ pub(crate) enum Command {
     Route(RouteArgs),
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
+    /// Print the reference page of all metrics.
+    #[command(hide = true)]
+    MetricsReference,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod cli;
 mod commands;
 mod config;
 mod directory;
+mod metrics;
 mod nodes;
 mod process;
 mod telemetry;

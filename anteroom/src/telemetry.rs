@@ -1,8 +1,11 @@
 //! Logs and metrics of the process.
 
+use crate::metrics::Metrics;
 use anyhow::Context as _;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use observe::Metric;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -23,8 +26,10 @@ const CEILINGS: [(&str, LevelFilter); 6] = [
 ];
 /// How often histograms are drained, so that an unscraped process does not grow.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// Seconds; from a loopback join to LiveKit's connection timeout.
-const DURATION_BUCKETS_S: [f64; 10] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0];
+/// Seconds; from a call on loopback to LiveKit's connection timeout. Alerts want 0.5 and 2.
+const DURATION_BUCKETS_S: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 10.0,
+];
 
 /// Starts logging to standard error: `ANTEROOM_LOG` is a tracing filter, `ANTEROOM_LOG_FORMAT=json`
 /// gives one JSON object a line.
@@ -48,20 +53,26 @@ pub(crate) fn init_logs() {
     let _ = registry.try_init();
 }
 
-/// Installs the process-wide metrics recorder.
-pub(crate) fn init_metrics() -> anyhow::Result<PrometheusHandle> {
-    PrometheusBuilder::new()
+/// Installs the process-wide metrics recorder, with the catalogues of the roles that run here. `folder`
+/// is where they write.
+pub(crate) fn init_metrics(roles: &[&[Metric]], folder: PathBuf) -> anyhow::Result<Metrics> {
+    let recorder = PrometheusBuilder::new()
         .set_buckets(&DURATION_BUCKETS_S)
         .context("metrics buckets")?
         .install_recorder()
-        .context("install the metrics recorder")
+        .context("install the metrics recorder")?;
+    for catalogue in roles {
+        observe::describe(catalogue);
+        observe::register(catalogue, &[]);
+    }
+    Ok(Metrics::new(recorder, folder))
 }
 
 /// Keeps the recorder small for as long as the process lives.
-pub(crate) async fn upkeep(handle: PrometheusHandle) {
+pub(crate) async fn upkeep(metrics: Metrics) {
     let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         ticks.tick().await;
-        handle.run_upkeep();
+        metrics.run_upkeep();
     }
 }

@@ -53,6 +53,7 @@ impl ServerApp for Edge {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
+        let _open = OpenConnection::count();
         let stream = match &self.tls {
             Some(acceptor) => self.accept_tls(acceptor, stream).await?,
             None => stream,
@@ -135,6 +136,23 @@ impl Edge {
             tcp.rewind(read);
             self.serve_http2(tcp, shutdown).await;
         }
+    }
+}
+
+/// A client connection in the gauge, as long as this lives.
+struct OpenConnection(());
+
+impl OpenConnection {
+    fn count() -> Self {
+        metrics::counter!("anteroom_gateway_connections_total").increment(1);
+        metrics::gauge!("anteroom_gateway_connections").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        metrics::gauge!("anteroom_gateway_connections").decrement(1.0);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::admit::Upgrade;
 use crate::answer::Answer;
 use crate::config::UpstreamConfig;
 use crate::hold::{HOLD_MAX, Held, KNOCK_EVERY};
-use crate::routing::is_cross_origin;
+use crate::routing::{is_cross_origin, is_page};
 use crate::snapshot::{Snapshot, Upstream};
 use affinity::{Refusal, RoomKey, ShardId};
 use pingora::{Error, ErrorSource, ErrorType};
@@ -83,6 +83,10 @@ pub(crate) struct Journey {
     pub(crate) unreached: Option<ErrorType>,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) websocket: Option<OpenWebSocket>,
+    /// The head of an answer went to the client.
+    is_answered: bool,
+    /// That was a 101, or its like of HTTP/2.
+    is_opened: bool,
 }
 
 impl Journey {
@@ -103,6 +107,8 @@ impl Journey {
             unreached: None,
             refusal: None,
             websocket: None,
+            is_answered: false,
+            is_opened: false,
         }
     }
 
@@ -188,8 +194,43 @@ impl Journey {
         }
     }
 
+    /// The head of a shard's answer goes to the client now.
+    pub(crate) fn answered(&mut self) {
+        if !std::mem::replace(&mut self.is_answered, true) {
+            let kind = self.kind();
+            metrics::histogram!("anteroom_gateway_answer_seconds", "kind" => kind)
+                .record(self.started.elapsed());
+        }
+    }
+
+    /// The client has its WebSocket.
+    pub(crate) fn opened(&mut self) {
+        self.answered();
+        if !std::mem::replace(&mut self.is_opened, true) {
+            self.websocket = Some(OpenWebSocket::count());
+            count_join("opened");
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.upgrade {
+            Upgrade::Http1 | Upgrade::Http2 => "join",
+            Upgrade::None if is_page(&self.path) => "page",
+            Upgrade::None => "other",
+        }
+    }
+
     /// Counts the request and writes its line. `status` is what the client got, 0 for nothing.
-    pub(crate) fn conclude(&self, method: &str, client: &str, status: u16, error: Option<&Error>) {
+    pub(crate) fn conclude(
+        &mut self,
+        method: &str,
+        client: &str,
+        status: u16,
+        error: Option<&Error>,
+    ) {
+        if status > 0 {
+            self.answered();
+        }
         self.count(status, error);
         let shard = self.shard.as_ref().map_or("-", ShardId::as_str);
         let room = self.room.as_ref().map_or("-", RoomKey::as_str);
@@ -212,19 +253,64 @@ impl Journey {
     }
 
     fn count(&self, status: u16, error: Option<&Error>) {
-        let result = match (&self.refusal, error, status) {
-            (Some(_), _, _) => "refused",
-            (None, Some(error), _) if *error.esource() == ErrorSource::Downstream => "client_gone",
-            (None, Some(_), _) => "failed",
-            (None, None, 500..) => "shard_error",
-            (None, None, _) => "ok",
+        let (result, join) = match (&self.refusal, error, status) {
+            (Some(_), _, _) => ("refused", "refused"),
+            (None, Some(error), _) if *error.esource() == ErrorSource::Downstream => {
+                ("client_gone", "client_gone")
+            }
+            (None, Some(_), _) => ("failed", "failed"),
+            (None, None, 500..) => ("shard_error", "shard_refused"),
+            (None, None, _) => ("ok", "shard_refused"),
         };
-        metrics::counter!("anteroom_gateway_requests_total", "result" => result).increment(1);
+        let class = class_of(status);
+        metrics::counter!("anteroom_gateway_requests_total", "result" => result, "class" => class)
+            .increment(1);
+        if self.upgrade != Upgrade::None && !self.is_opened {
+            count_join(join);
+        }
         if let Some(refusal) = &self.refusal {
             let status = refusal.status.to_string();
             metrics::counter!("anteroom_gateway_refusals_total", "status" => status, "why" => "request")
                 .increment(1);
         }
+        if let Some(error) = error.filter(|error| *error.esource() == ErrorSource::Upstream) {
+            // Who could not be reached was counted with each try.
+            let why = upstream_fault(error.etype());
+            if matches!(why, "no_answer" | "broken") && *error.etype() != REDIRECT {
+                count_upstream_failure(why);
+            }
+        }
+    }
+}
+
+fn count_join(result: &'static str) {
+    metrics::counter!("anteroom_gateway_joins_total", "result" => result).increment(1);
+}
+
+/// A try at a shard has failed.
+pub(crate) fn count_upstream_failure(why: &'static str) {
+    metrics::counter!("anteroom_gateway_upstream_failures_total", "why" => why).increment(1);
+}
+
+/// The word for what went wrong with a shard.
+pub(crate) fn upstream_fault(etype: &ErrorType) -> &'static str {
+    match etype {
+        ErrorType::ConnectRefused => "refused",
+        ErrorType::ConnectTimedout => "connect_timeout",
+        ErrorType::ConnectError | ErrorType::ConnectNoRoute | ErrorType::SocketError => "connect",
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => "no_answer",
+        _ => "broken",
+    }
+}
+
+fn class_of(status: u16) -> &'static str {
+    match status {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        500..600 => "5xx",
+        _ => "none",
     }
 }
 

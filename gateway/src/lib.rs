@@ -12,6 +12,7 @@ mod admin;
 mod admit;
 mod answer;
 mod background;
+mod catalogue;
 mod config;
 mod directory;
 mod edge;
@@ -40,6 +41,7 @@ mod tunnel;
 mod watch;
 mod way;
 
+pub use catalogue::METRICS;
 pub use config::{
     CertificateConfig, Config, ListenConfig, ShardConfig, ShardStateConfig, TlsConfig,
     UpstreamConfig,

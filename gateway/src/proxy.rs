@@ -6,7 +6,7 @@
 
 use crate::admit::{Admission, Upgrade};
 use crate::forward::{prepare_answer, prepare_request};
-use crate::journey::{Journey, OpenWebSocket, REDIRECT};
+use crate::journey::{Journey, REDIRECT};
 use crate::way::Shared;
 use affinity::ShardId;
 use async_trait::async_trait;
@@ -185,7 +185,9 @@ impl ProxyHttp for EdgeProxy {
         journey: &mut Journey,
     ) -> Result<()> {
         if journey.upgrade == Upgrade::Http2 && answer.status.is_success() {
-            journey.websocket.get_or_insert_with(OpenWebSocket::count);
+            journey.opened();
+        } else if !answer.status.is_informational() {
+            journey.answered();
         }
         prepare_answer(answer, journey.announced().map(ShardId::as_str))
     }

@@ -10,7 +10,7 @@ use crate::report::ReloadReport;
 use crate::server::Loader;
 use crate::snapshot::{Circumstances, Loaded, Snapshot, configured_shards};
 use crate::tls::{self, Certificates};
-use affinity::{Shard, ShardId};
+use affinity::{Shard, ShardId, ShardState, Topology};
 use arc_swap::ArcSwap;
 use proto::token::{ApiKeys, Claims};
 use std::collections::BTreeSet;
@@ -57,10 +57,12 @@ impl Reloader {
         match &result {
             Ok(report) => {
                 metrics::counter!("anteroom_reloads_total").increment(1);
+                metrics::gauge!("anteroom_reload_last_ok").set(1.0);
                 info!(why, "configuration reloaded: {report}");
             }
             Err(cause) => {
                 metrics::counter!("anteroom_reload_failures_total").increment(1);
+                metrics::gauge!("anteroom_reload_last_ok").set(0.0);
                 error!(why, "reload refused, everything stays as it was: {cause}");
             }
         }
@@ -118,6 +120,7 @@ impl Reloader {
     fn refresh(&self, outside: &mut Outside) {
         let before = self.state.load_full();
         let picture = self.lookout.picture();
+        show_shards(&before.topology, &picture);
         let mut still = still_leaving(&before, &mut outside.leaving, &picture);
         if !outside.adopted && picture.view().is_some() {
             outside.adopted = true;
@@ -170,6 +173,24 @@ impl Reloader {
         });
         entries.collect()
     }
+}
+
+/// Sets the gauges of the list of shards.
+fn show_shards(topology: &Topology, picture: &Picture) {
+    let (mut serving, mut draining, mut dead) = (0, 0, 0);
+    for shard in topology.shards() {
+        let is_active = shard.state == ShardState::Active && picture.drain(&shard.id).is_none();
+        match picture.lease(&shard.id) {
+            None => dead += 1,
+            Some(_) if is_active => serving += 1,
+            Some(_) => draining += 1,
+        }
+    }
+    for (state, count) in [("serving", serving), ("draining", draining), ("dead", dead)] {
+        metrics::gauge!("anteroom_gateway_shards", "state" => state).set(f64::from(count));
+    }
+    // A few changes a day: exact.
+    metrics::gauge!("anteroom_gateway_topology_generation").set(topology.generation() as f64);
 }
 
 /// Shards that the configuration does not name and that may have live rooms.

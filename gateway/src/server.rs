@@ -137,6 +137,8 @@ impl Gateway {
         let lookout = Arc::new(lookout);
         let state = Arc::new(ArcSwap::from_pointee(snapshot));
 
+        // No reload has been refused.
+        metrics::gauge!("anteroom_reload_last_ok").set(1.0);
         let listeners = take_listeners(&loaded.config)?;
         let internal = take_internal(&loaded.config)?;
         let config = loaded.config.clone();

@@ -8,7 +8,7 @@
 use crate::admit::{Admission, Target, admit, target_of, upgrade_of};
 use crate::directory::{Lookout, Picture};
 use crate::hold::{Ending, Holds, KNOCK_EVERY};
-use crate::journey::{Journey, Settings};
+use crate::journey::{Journey, Settings, count_upstream_failure, upstream_fault};
 use crate::roll_call::unix_ms;
 use crate::routing::{is_page, split};
 use crate::snapshot::Snapshot;
@@ -73,6 +73,12 @@ impl Shared {
             journey.shard = Some(shard.clone());
             journey.rule.clone_from(rule);
             journey.is_hinted = *hinted;
+            let by = match (room, hinted) {
+                (None, _) => "none",
+                (Some(_), true) => "hint",
+                (Some(_), false) => "ring",
+            };
+            metrics::counter!("anteroom_gateway_placements_total", "by" => by).increment(1);
         }
         Ok(admission)
     }
@@ -89,6 +95,7 @@ impl Shared {
         let Some(shard) = journey.shard.clone() else {
             return Err(error);
         };
+        count_upstream_failure(upstream_fault(error.etype()));
         let mut knocked = Instant::now();
         self.holds.is_shut(&shard, knocked);
         self.lookout.look_at_once();

@@ -75,11 +75,7 @@ pub struct Metric {
 
 impl Metric {
     /// A counter.
-    pub const fn counter(
-        name: &'static str,
-        labels: &'static [Label],
-        help: &'static str,
-    ) -> Self {
+    pub const fn counter(name: &'static str, labels: &'static [Label], help: &'static str) -> Self {
         Self::new(name, Kind::Counter, labels, help)
     }
 
@@ -128,7 +124,10 @@ impl Metric {
                 Values::Closed(values) => values.iter().map(|value| (*value).to_owned()).collect(),
                 Values::Open(_) => {
                     let found = given.iter().find(|(name, _)| *name == label.name);
-                    found.map(|(_, value)| (*value).to_owned()).into_iter().collect()
+                    found
+                        .map(|(_, value)| (*value).to_owned())
+                        .into_iter()
+                        .collect()
                 }
             };
             series = series
@@ -186,7 +185,9 @@ mod tests {
         let of = |given: &[(&'static str, &str)]| -> Vec<String> {
             let series = joins.series(given).into_iter();
             let words = series.map(|pairs| {
-                let words = pairs.iter().map(|pair| format!("{}={}", pair.key(), pair.value()));
+                let words = pairs
+                    .iter()
+                    .map(|pair| format!("{}={}", pair.key(), pair.value()));
                 words.collect::<Vec<_>>().join(" ")
             });
             words.collect()

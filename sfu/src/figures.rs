@@ -1,20 +1,39 @@
 //! The node's figures: what the media thread hands out once a second, and their way into the
 //! metrics. Nothing here runs per packet.
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use crate::engine::Census;
+use metrics::{counter, gauge};
 use proto::media::NodeReport;
+use std::time::Duration;
 
 /// A snapshot of the media thread. Counters are since the thread's start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
     /// The engine's figures, with the driver's strays added; `cpu_load` is 0.
     pub(crate) report: NodeReport,
+    /// More of them, for operators only.
+    pub(crate) census: Census,
     /// Datagrams that the kernel did not take.
     pub(crate) udp_dropped: u64,
     /// Frames for connections that were too slow or gone.
     pub(crate) tcp_dropped: u64,
     /// Media connections open now.
     pub(crate) tcp_connections: usize,
+    /// How the thread itself did since the last snapshot.
+    pub(crate) pulse: Pulse,
+}
+
+/// How the media thread did in the time between two snapshots, which is about a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Pulse {
+    /// How late its timer was at worst.
+    pub(crate) late_max: Duration,
+    /// The longest pass of its loop.
+    pub(crate) pass_max: Duration,
+    /// Share of the time in which it ran.
+    pub(crate) running: f64,
+    /// Share of the time in which it wanted to run and had no core.
+    pub(crate) waiting: f64,
 }
 
 /// Sets the metrics `anteroom_node_*`, labelled with the node's name.
@@ -26,7 +45,9 @@ pub(crate) struct Gauges {
 }
 
 impl Gauges {
+    /// Shows all metrics of the node, most of them 0.
     pub(crate) fn new(node: &str) -> Self {
+        observe::register(crate::catalogue::METRICS, &[("node", node)]);
         Self {
             node: node.to_owned(),
             last: Figures::default(),
@@ -35,61 +56,86 @@ impl Gauges {
 
     /// Publishes a snapshot taken later than the previous one.
     pub(crate) fn publish(&mut self, now: &Figures, cpu_load: f32) {
-        let report = &now.report;
-        self.gauge("anteroom_node_participants", f64::from(report.participants));
-        self.gauge("anteroom_node_tracks", f64::from(report.tracks));
-        self.gauge("anteroom_node_rooms", f64::from(report.rooms));
-        self.gauge("anteroom_node_cpu_load", f64::from(cpu_load));
-        let connections = u32::try_from(now.tcp_connections).unwrap_or(u32::MAX);
-        self.gauge("anteroom_node_tcp_connections", f64::from(connections));
+        self.publish_held(now, cpu_load);
+        self.publish_counters(now);
+        self.last = now.clone();
+    }
 
-        let before = &self.last.report;
-        let counters = [
+    fn publish_held(&self, now: &Figures, cpu_load: f32) {
+        let (report, census, pulse) = (&now.report, &now.census, &now.pulse);
+        let connections = u32::try_from(now.tcp_connections).unwrap_or(u32::MAX);
+        let gauges = [
+            ("anteroom_node_participants", f64::from(report.participants)),
+            ("anteroom_node_tracks", f64::from(report.tracks)),
+            ("anteroom_node_rooms", f64::from(report.rooms)),
             (
-                "anteroom_node_packets_in_total",
-                report.packets_in,
-                before.packets_in,
+                "anteroom_node_subscriptions",
+                f64::from(census.subscriptions),
+            ),
+            ("anteroom_node_cpu_load", f64::from(cpu_load)),
+            ("anteroom_node_tcp_connections", f64::from(connections)),
+            ("anteroom_node_rtt_seconds", census.rtt.as_secs_f64()),
+            ("anteroom_node_media_cpu_ratio", pulse.running),
+            ("anteroom_node_media_wait_ratio", pulse.waiting),
+            (
+                "anteroom_node_loop_late_seconds",
+                pulse.late_max.as_secs_f64(),
             ),
             (
-                "anteroom_node_packets_out_total",
-                report.packets_out,
-                before.packets_out,
-            ),
-            (
-                "anteroom_node_bytes_in_total",
-                report.bytes_in,
-                before.bytes_in,
-            ),
-            (
-                "anteroom_node_bytes_out_total",
-                report.bytes_out,
-                before.bytes_out,
-            ),
-            (
-                "anteroom_node_stray_packets_total",
-                report.stray_packets,
-                before.stray_packets,
-            ),
-            (
-                "anteroom_node_fenced_packets_total",
-                report.fenced_packets,
-                before.fenced_packets,
-            ),
-            (
-                "anteroom_node_udp_dropped_total",
-                now.udp_dropped,
-                self.last.udp_dropped,
-            ),
-            (
-                "anteroom_node_tcp_dropped_total",
-                now.tcp_dropped,
-                self.last.tcp_dropped,
+                "anteroom_node_loop_busy_seconds",
+                pulse.pass_max.as_secs_f64(),
             ),
         ];
-        for (name, now, before) in counters {
-            counter!(name, "node" => self.node.clone()).increment(now.saturating_sub(before));
+        for (name, value) in gauges {
+            self.gauge(name, value);
         }
-        self.last = now.clone();
+        let transports = [
+            ("connecting", census.connecting),
+            ("connected", census.connected),
+            ("unreachable", census.unreachable),
+        ];
+        for (state, count) in transports {
+            let labels = self.labels("state", state);
+            gauge!("anteroom_node_transports", &labels).set(f64::from(count));
+        }
+        for (direction, loss) in [("in", census.loss_in), ("out", census.loss_out)] {
+            let labels = self.labels("direction", direction);
+            gauge!("anteroom_node_loss_ratio", &labels).set(f64::from(loss));
+        }
+    }
+
+    fn publish_counters(&self, now: &Figures) {
+        let count = |name: &'static str, of: fn(&Figures) -> u64| {
+            let more = of(now).saturating_sub(of(&self.last));
+            counter!(name, "node" => self.node.clone()).increment(more);
+        };
+        count("anteroom_node_packets_in_total", |f| f.report.packets_in);
+        count("anteroom_node_packets_out_total", |f| f.report.packets_out);
+        count("anteroom_node_bytes_in_total", |f| f.report.bytes_in);
+        count("anteroom_node_bytes_out_total", |f| f.report.bytes_out);
+        count("anteroom_node_stray_packets_total", |f| {
+            f.report.stray_packets
+        });
+        count("anteroom_node_fenced_packets_total", |f| {
+            f.report.fenced_packets
+        });
+        count("anteroom_node_udp_dropped_total", |f| f.udp_dropped);
+        count("anteroom_node_tcp_dropped_total", |f| f.tcp_dropped);
+
+        let count_as = |name: &'static str, label, value, of: fn(&Census) -> u64| {
+            let more = of(&now.census).saturating_sub(of(&self.last.census));
+            counter!(name, &self.labels(label, value)).increment(more);
+        };
+        let name = "anteroom_node_nacks_total";
+        count_as(name, "direction", "in", |c| c.nacks_in);
+        count_as(name, "direction", "out", |c| c.nacks_out);
+        let name = "anteroom_node_keyframe_requests_total";
+        count_as(name, "direction", "in", |c| c.keyframes_in);
+        count_as(name, "direction", "out", |c| c.keyframes_out);
+        let name = "anteroom_node_transports_lost_total";
+        count_as(name, "why", "silent", |c| c.lost_silent);
+        count_as(name, "why", "closed", |c| c.lost_closed);
+        count_as(name, "why", "fault", |c| c.lost_fault);
     }
 
     /// The link is up or gone. When it goes, everybody here is gone too.
@@ -102,32 +148,8 @@ impl Gauges {
     fn gauge(&self, name: &'static str, value: f64) {
         gauge!(name, "node" => self.node.clone()).set(value);
     }
-}
 
-/// Help texts, once per process (again does no harm).
-pub(crate) fn describe() {
-    describe_gauge!(
-        "anteroom_node_attached",
-        "1 while the node has a link to its shard"
-    );
-    describe_gauge!("anteroom_node_participants", "Participants held");
-    describe_gauge!("anteroom_node_tracks", "Published tracks held");
-    describe_gauge!("anteroom_node_rooms", "Rooms with a participant here");
-    describe_gauge!(
-        "anteroom_node_cpu_load",
-        "Load of the machine, 0 to 1 of all cores"
-    );
-    describe_gauge!("anteroom_node_tcp_connections", "Open ICE-TCP connections");
-    describe_counter!("anteroom_node_packets_in_total", "RTP packets received");
-    describe_counter!("anteroom_node_packets_out_total", "RTP packets forwarded");
-    describe_counter!("anteroom_node_bytes_in_total", "Media bytes received");
-    describe_counter!("anteroom_node_bytes_out_total", "Media bytes sent");
-    let strays = "Datagrams, frames and connections that belong to nobody here";
-    describe_counter!("anteroom_node_stray_packets_total", strays);
-    let fenced = "Packets not taken while the shard has not said that it owns the rooms";
-    describe_counter!("anteroom_node_fenced_packets_total", fenced);
-    let udp = "Datagrams that the kernel did not take";
-    describe_counter!("anteroom_node_udp_dropped_total", udp);
-    let tcp = "Frames for ICE-TCP connections that were too slow or gone";
-    describe_counter!("anteroom_node_tcp_dropped_total", tcp);
+    fn labels(&self, label: &'static str, value: &'static str) -> [(&'static str, String); 2] {
+        [("node", self.node.clone()), (label, value.to_owned())]
+    }
 }

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod fuzzing;
 
 mod addresses;
+mod catalogue;
 mod config;
 mod cpu;
 mod figures;
@@ -22,8 +23,10 @@ mod link;
 mod media_thread;
 mod node;
 mod ports;
+mod pulse;
 mod tcp;
 mod udp;
 
+pub use catalogue::METRICS;
 pub use config::Config;
 pub use node::{Node, NodeError};

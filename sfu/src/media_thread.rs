@@ -8,6 +8,7 @@ use crate::engine::{Datagram, Engine, Prepared, Transmit, Transport};
 use crate::figures::Figures;
 use crate::node::NodeError;
 use crate::ports::Sockets;
+use crate::pulse::PulseMeter;
 use crate::tcp::{Connections, TcpInput, TcpPort};
 use crate::udp::{DATAGRAM_BYTES_MAX, RECEIVE_BUFFER_BYTES, UdpPort};
 use proto::media::NodeEvent;
@@ -138,6 +139,7 @@ struct MediaLoop {
     buffer: Box<[u8; RECEIVE_BUFFER_BYTES]>,
     udp_dropped: u64,
     oversized: u64,
+    pulse: PulseMeter,
 }
 
 impl MediaLoop {
@@ -159,13 +161,17 @@ impl MediaLoop {
             buffer: Box::new([0; RECEIVE_BUFFER_BYTES]),
             udp_dropped: 0,
             oversized: 0,
+            pulse: PulseMeter::new(),
         })
     }
 
     /// One pass: commands, datagrams, frames, time, then sending. Each source is read under a budget
     /// and registered for the next wake-up when it is empty.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        match self.pass(cx) {
+        let began = Instant::now();
+        let passed = self.pass(cx);
+        self.pulse.passed(began.elapsed());
+        match passed {
             Err(end) => Poll::Ready(end),
             Ok(more) => {
                 if more {
@@ -184,14 +190,15 @@ impl MediaLoop {
         more |= self.take_connections(cx)?;
 
         let now = Instant::now();
-        let due = |wanted: Option<(Instant, &str)>| wanted.is_some_and(|(at, _)| at <= now);
-        let was_due = due(self.engine.poll_timeout());
-        if was_due {
+        let due = self.engine.poll_timeout().filter(|(at, _)| *at <= now);
+        let was_due = due.is_some();
+        if let Some((at, _)) = due {
+            self.pulse.woke(at, now);
             self.engine.handle_timeout(now);
         }
         self.flush()?;
         if self.figures_at <= now {
-            self.hand_out_figures();
+            self.hand_out_figures(now);
             self.figures_at = now + FIGURES_EVERY;
         }
         if more {
@@ -320,12 +327,14 @@ impl MediaLoop {
         }
     }
 
-    fn hand_out_figures(&mut self) {
+    fn hand_out_figures(&mut self, now: Instant) {
         let tcp = self.connections.figures();
         let mut report = self.engine.report();
         report.stray_packets += self.oversized + tcp.strays;
         self.figures.send_replace(Figures {
             report,
+            census: self.engine.census(),
+            pulse: self.pulse.take(now),
             udp_dropped: self.udp_dropped,
             tcp_dropped: tcp.dropped,
             tcp_connections: self.connections.len(),

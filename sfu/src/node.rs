@@ -3,7 +3,7 @@
 use crate::addresses;
 use crate::config::Config;
 use crate::engine::{EngineConfig, LocalCandidate, Transport};
-use crate::figures::{self, Gauges};
+use crate::figures::Gauges;
 use crate::link::{self, LinkEnd};
 use crate::ports::{self, Sockets};
 use proto::context::ClusterKey;
@@ -141,7 +141,6 @@ impl Node {
     /// [`NodeError::LinkStalled`] if the shard stops taking events, the others if the media thread
     /// cannot start or dies.
     pub async fn run(self, link: NodeEnd, shutdown: CancellationToken) -> Result<(), NodeError> {
-        figures::describe();
         let mut gauges = Gauges::new(&self.config.id);
         match self.serve(link, &mut gauges, &shutdown).await? {
             LinkEnd::Shutdown | LinkEnd::Closed => Ok(()),
@@ -163,7 +162,6 @@ impl Node {
     ) -> Result<(), NodeError> {
         let shard = self.config.shard.as_deref().ok_or(NodeError::NoShard)?;
         let peer = format!("node/{}", self.config.id);
-        figures::describe();
         let mut gauges = Gauges::new(&self.config.id);
         let mut wait = BACKOFF_MIN;
         loop {

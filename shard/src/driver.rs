@@ -12,6 +12,7 @@ use crate::clock;
 use crate::core::{
     Core, Join, JoinRefusal, LateSignal, Output, RoomOptions, RoomState, RoomStatus, SessionId,
 };
+use crate::figures::Figures;
 use crate::ownership::{Hosting, News, Owner, Pin, sleep_until};
 use crate::peers::{PeerReply, PeerRequest, Peers};
 use crate::ready::Condition;
@@ -159,6 +160,7 @@ pub(crate) struct Driver {
     shard: ShardId,
     core: Core,
     owner: Owner,
+    figures: Figures,
     keys: ApiKeys,
     moves: Moves,
     drain: Drain,
@@ -174,12 +176,14 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
+        let figures = parts.owner.figures().clone();
         Self {
             shard: parts.shard,
             core: parts.core,
             owner: parts.owner,
             keys: parts.keys,
-            moves: Moves::new(parts.peers, parts.inputs),
+            moves: Moves::new(parts.peers, parts.inputs, figures.clone()),
+            figures,
             drain: Drain::new(parts.drain, parts.empty),
             sessions: HashMap::new(),
             nodes: HashMap::new(),
@@ -217,7 +221,7 @@ impl Driver {
                 node = room_for_more(&self.nodes) => self.flush(&node, Instant::now()),
                 () = told(&owner) => self.handle_news(Instant::now()),
                 () = sleep_until(wake) => {}
-                _ = gauges.tick() => self.set_gauges(),
+                _ = gauges.tick() => self.show_figures(inputs.len(), Instant::now()),
             }
             self.handle_due_timers(Instant::now());
         }
@@ -400,7 +404,7 @@ impl Driver {
     fn lose_node(&mut self, node: &NodeId, now: Instant) {
         if self.nodes.remove(node).is_some() {
             self.condition.set_nodes(self.nodes.len());
-            metrics::counter!("anteroom_shard_nodes_lost_total").increment(1);
+            self.figures.count("anteroom_shard_nodes_lost_total");
             self.core.handle_node_lost(node, now);
         }
     }
@@ -453,7 +457,8 @@ impl Driver {
         match entry.outbound.try_send(message) {
             Ok(()) => return,
             Err(TrySendError::Full(_)) => {
-                metrics::counter!("anteroom_shard_sessions_overflowed_total").increment(1);
+                self.figures
+                    .count("anteroom_shard_sessions_overflowed_total");
                 entry.overflow.cancel();
             }
             Err(TrySendError::Closed(_)) => {}
@@ -507,15 +512,31 @@ impl Driver {
         }
     }
 
-    fn set_gauges(&self) {
-        let rooms = self.core.rooms();
-        let on_hold = usize::from(self.owner.is_on_hold(Instant::now()));
-        gauge("anteroom_shard_on_hold", &self.shard, on_hold);
-        let participants: usize = rooms.iter().map(|room| room.participants).sum();
-        gauge("anteroom_shard_rooms", &self.shard, rooms.len());
-        gauge("anteroom_shard_participants", &self.shard, participants);
-        gauge("anteroom_shard_sessions", &self.shard, self.sessions.len());
-        gauge("anteroom_shard_nodes", &self.shard, self.nodes.len());
+    /// Hands out what was counted. `waiting`: inputs that nobody has looked at yet.
+    fn show_figures(&mut self, waiting: usize, now: Instant) {
+        let figures = &self.figures;
+        let held = self.core.census();
+        let gauges = [
+            ("anteroom_shard_rooms", held.rooms),
+            ("anteroom_shard_participants", held.participants),
+            ("anteroom_shard_tracks", held.tracks),
+            ("anteroom_shard_subscriptions", held.subscriptions),
+            ("anteroom_shard_sessions", self.sessions.len()),
+            ("anteroom_shard_nodes", self.nodes.len()),
+            ("anteroom_shard_inputs_waiting", waiting),
+            (
+                "anteroom_shard_on_hold",
+                usize::from(self.owner.is_on_hold(now)),
+            ),
+        ];
+        for (name, count) in gauges {
+            figures.set(name, count);
+        }
+        let lease = Duration::from_millis(self.owner.remaining_ms(now));
+        figures.set_seconds("anteroom_shard_lease_remaining_seconds", lease);
+        for time in self.core.take_entry_times() {
+            figures.took_as("anteroom_shard_join_seconds", "until", "connected", time);
+        }
     }
 }
 
@@ -538,12 +559,6 @@ async fn room_for_more(nodes: &HashMap<NodeId, NodeLink>) -> NodeId {
         return std::future::pending().await;
     }
     futures::future::select_all(room).await.0
-}
-
-/// Several shards may share a process: each has a label.
-fn gauge(name: &'static str, shard: &ShardId, value: usize) {
-    let value = f64::from(u32::try_from(value).unwrap_or(u32::MAX));
-    metrics::gauge!(name, "shard" => shard.to_string()).set(value);
 }
 
 /// A close reason has at most 123 bytes (RFC 6455 section 5.5): shorter words than the refusal's own.

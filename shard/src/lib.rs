@@ -7,11 +7,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod accept;
+mod catalogue;
 mod clock;
 mod config;
 pub mod core;
 mod directory;
 mod driver;
+mod entry;
+mod figures;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
@@ -23,6 +26,7 @@ mod ready;
 mod server;
 mod session;
 
+pub use catalogue::METRICS;
 pub use config::{Config, ConfigError, WebConfig};
 pub use directory::RpcDirectory;
 pub use ready::ReadyHandle;

@@ -12,6 +12,7 @@ pub(crate) use driver::OwnershipDriver;
 pub(crate) use news::News;
 pub(crate) use pin::{Legacy, Pin};
 
+use crate::figures::Figures;
 use affinity::directory::{
     Binding, Directory, DirectoryIncarnation, Epoch, Holder, Incarnation, Life, Reply, Request,
 };
@@ -64,6 +65,7 @@ struct Shared {
 pub(crate) struct Owner {
     shared: Arc<Mutex<Shared>>,
     directory: Arc<dyn Directory>,
+    figures: Figures,
     /// The machine has something to send.
     work: Arc<Notify>,
     /// There is news.
@@ -85,6 +87,7 @@ pub(crate) enum Hosting {
 
 impl Owner {
     pub(crate) fn new(shard: ShardId, directory: Arc<dyn Directory>, now: Instant) -> Self {
+        let figures = Figures::new(&shard);
         let shared = Shared {
             ownership: Ownership::new(shard, fresh(), now),
             waiters: HashMap::new(),
@@ -98,10 +101,16 @@ impl Owner {
         Self {
             shared: Arc::new(Mutex::new(shared)),
             directory,
+            figures,
             work: Arc::new(Notify::new()),
             told: Arc::new(Notify::new()),
             leased: Arc::new(Notify::new()),
         }
+    }
+
+    /// The shard's metrics.
+    pub(crate) fn figures(&self) -> &Figures {
+        &self.figures
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {

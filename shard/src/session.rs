@@ -7,6 +7,7 @@
 use crate::clock;
 use crate::core::SessionId;
 use crate::driver::{Input, Outbound};
+use crate::entry::Entry;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use livekit_protocol::{Pong, SignalRequest, SignalResponse, signal_request, signal_response};
@@ -71,6 +72,7 @@ pub(crate) struct Session<S> {
     pub(crate) overflow: CancellationToken,
     /// Given back when the client has been told that this connection ends.
     untold: Option<OwnedSemaphorePermit>,
+    entry: Entry,
     encoding: Encoding,
     heard: Instant,
     allowance: Allowance,
@@ -91,6 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         outbound: mpsc::Receiver<Outbound>,
         overflow: CancellationToken,
         untold: OwnedSemaphorePermit,
+        entry: Entry,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -100,6 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             outbound,
             overflow,
             untold: Some(untold),
+            entry,
             encoding: Encoding::Protobuf,
             heard: now,
             allowance: Allowance::new(now),
@@ -177,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         };
         self.allowance.take(self.heard);
-        metrics::counter!("anteroom_shard_signal_messages_total", "direction" => "in").increment(1);
+        self.entry.figures().count_signal_in();
         self.handle_request(request).await
     }
 
@@ -226,6 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn send(&mut self, message: signal_response::Message) -> Result<(), End> {
+        self.entry.said(&message);
         let response = SignalResponse {
             message: Some(message),
         };
@@ -239,8 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
             },
         };
-        metrics::counter!("anteroom_shard_signal_messages_total", "direction" => "out")
-            .increment(1);
+        self.entry.figures().count_signal_out();
         self.write(frame).await
     }
 
@@ -264,11 +268,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             reason,
             "closing the signalling connection"
         );
-        metrics::counter!(
+        self.entry.figures().count_as(
             "anteroom_shard_closes_total",
-            "code" => u16::from(code).to_string()
-        )
-        .increment(1);
+            "code",
+            u16::from(code).to_string(),
+        );
         let frame = CloseFrame {
             code,
             reason: shortened(reason).into(),

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         .gateway
         .clone()
         .context("the file has no section `gateway`")?;
-    let metrics = telemetry::init_metrics()?;
+    let metrics = telemetry::init_metrics(&[gateway::METRICS], ".".into())?;
     let runtime = process::runtime()?;
     let shutdown = CancellationToken::new();
     let path = args.config.clone();

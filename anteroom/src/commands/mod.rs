@@ -2,6 +2,7 @@
 
 mod check;
 mod gateway;
+mod metrics_reference;
 mod node;
 mod route;
 mod schema;
@@ -25,5 +26,6 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => Ok(check::run(&args)),
         Command::Route(args) => route::run(&args),
         Command::Schema => schema::run(),
+        Command::MetricsReference => Ok(metrics_reference::run()),
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         "node.shard is missing: name the shard's internal listener, such as http://127.0.0.1:7911"
     );
     let cluster = file.cluster_key()?;
-    let metrics = telemetry::init_metrics()?;
+    let metrics = telemetry::init_metrics(&[sfu::METRICS], ".".into())?;
     process::runtime()?.block_on(async move {
         let shutdown = CancellationToken::new();
         process::watch_signals(shutdown.clone())?;

@@ -16,7 +16,12 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         .shard
         .clone()
         .context("the file has no section `shard`")?;
-    let metrics = telemetry::init_metrics()?;
+    // A shard's file may ask for nodes in its own process.
+    let roles: &[&[observe::Metric]] = match section.nodes {
+        0 => &[shard::METRICS],
+        _ => &[shard::METRICS, sfu::METRICS],
+    };
+    let metrics = telemetry::init_metrics(roles, ".".into())?;
     process::runtime()?.block_on(async move {
         let stop = shard::Stop::default();
         watch_signals(stop.clone())?;

@@ -30,7 +30,10 @@ const FIRST_ROOM: &str = "standup";
 /// Runs until a signal.
 pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     telemetry::init_logs();
-    let metrics = telemetry::init_metrics()?;
+    let metrics = telemetry::init_metrics(
+        &[gateway::METRICS, shard::METRICS, sfu::METRICS],
+        args.data.clone(),
+    )?;
     let runtime = process::runtime()?;
     let shutdown = CancellationToken::new();
     let (gateway, embedded) = runtime.block_on(async {

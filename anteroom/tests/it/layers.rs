@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who may know whom inside the workspace.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("affinity", &[]),
     // It speaks the public protocol alone, to our servers as to others.
     ("client", &[]),
     ("directory", &["affinity"]),
     ("proto", &[]),
-    ("sfu", &["affinity", "proto"]),
-    ("gateway", &["affinity", "proto"]),
-    ("shard", &["affinity", "proto"]),
+    // What operators see has one form in all programs.
+    ("observe", &[]),
+    ("sfu", &["affinity", "observe", "proto"]),
+    ("gateway", &["affinity", "observe", "proto"]),
+    ("shard", &["affinity", "observe", "proto"]),
     (
         "anteroom",
         &[
@@ -21,6 +23,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "directory",
             "gateway",
             "loadtest",
+            "observe",
             "proto",
             "sfu",
             "shard",

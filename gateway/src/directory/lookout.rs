@@ -300,8 +300,13 @@ impl Lookout {
     /// # Errors
     /// Why the outcome is unknown.
     pub(crate) async fn call(&self, request: Request) -> Result<Reply, String> {
+        let asked = Instant::now();
         match tokio::time::timeout(ANSWER_TIMEOUT, self.engine.call(request)).await {
-            Ok(Ok(reply)) => Ok(reply),
+            Ok(Ok(reply)) => {
+                metrics::histogram!("anteroom_gateway_directory_call_seconds")
+                    .record(asked.elapsed());
+                Ok(reply)
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!(
                 "no answer within {} ms",
@@ -321,8 +326,8 @@ impl Lookout {
                  give all gateways the same list and reload them"
             );
         }
-        let differs = f64::from(u8::from(inner.announcer.differs().is_some()));
-        metrics::gauge!("anteroom_gateway_topology_differs").set(differs);
+        let differs = inner.announcer.differs().is_some();
+        set_flag("anteroom_gateway_topology_differs", differs);
         let picture = Picture::of(view, now);
         inner.arrivals.handle_picture(&picture, now);
         if inner.failure.take().is_some() {
@@ -330,6 +335,9 @@ impl Lookout {
             info!("the directory answers again, after {seconds} s");
         }
         inner.silent_since = now;
+        set_flag("anteroom_gateway_directory_stale", false);
+        set_flag("anteroom_gateway_directory_grace", picture.is_in_grace());
+        metrics::gauge!("anteroom_gateway_directory_rooms").set(as_gauge(picture.rooms()));
         self.picture.store(Arc::new(picture));
         metrics::gauge!("anteroom_gateway_hints").set(as_gauge(self.hints.len()));
         inner.witness.requests(now)
@@ -338,6 +346,7 @@ impl Lookout {
     /// Keeps what was seen last.
     fn failed(&self, cause: String) {
         metrics::counter!("anteroom_gateway_directory_failures_total").increment(1);
+        set_flag("anteroom_gateway_directory_stale", true);
         let mut inner = self.lock();
         if inner.failure.as_ref() != Some(&cause) {
             warn!("the directory does not answer, what it said last is used: {cause}");
@@ -352,6 +361,10 @@ impl Lookout {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn set_flag(name: &'static str, is: bool) {
+    metrics::gauge!(name).set(f64::from(u8::from(is)));
 }
 
 fn ids(topology: &Topology) -> impl Iterator<Item = ShardId> {

@@ -17,7 +17,7 @@ use crate::admit::Admission;
 use crate::answer::head_to_wire;
 use crate::farewell;
 use crate::forward::prepare_answer;
-use crate::journey::{Journey, OpenWebSocket};
+use crate::journey::Journey;
 use crate::way::Shared;
 use affinity::{Refusal, ShardId};
 use bytes::BytesMut;
@@ -71,7 +71,7 @@ pub(crate) async fn serve(
                 idle: journey.silence(),
                 write: Duration::from_millis(journey.settings.timeouts.write_timeout_ms),
             };
-            journey.websocket = Some(OpenWebSocket::count());
+            journey.opened();
             let result = relay(client, shard, early, limits).await;
             journey.websocket = None;
             (StatusCode::SWITCHING_PROTOCOLS.as_u16(), result)
@@ -122,6 +122,8 @@ async fn open(
         };
     }
     let status = answer.head.status.as_u16();
+    journey.answered();
+    let announced = journey.announced().map(ShardId::as_str);
     match exchange::pass_on(client, answer, announced, &journey.settings.timeouts).await {
         Ok(()) => Outcome::Answered(status),
         Err(error) => Outcome::Failed(status, error),

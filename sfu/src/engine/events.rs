@@ -23,6 +23,7 @@ impl Engine {
                 }
             }
             Event::KeyframeRequest(request) => {
+                self.outbox.counters.keyframes_in += 1;
                 let role = self
                     .transports
                     .get(key)
@@ -53,6 +54,9 @@ impl Engine {
                 }
             }
             Event::ChannelBufferedAmountLow(_) => self.flush_backlog(key, now),
+            Event::PeerStats(stats) => self.note_peer(key, &stats),
+            Event::MediaIngressStats(stats) => self.note_ingress(key, &stats),
+            Event::MediaEgressStats(stats) => self.note_egress(key, &stats),
             Event::Closed => self.lose(key, TransportLoss::PeerClosed),
             _ => {}
         }

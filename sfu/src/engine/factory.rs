@@ -1,6 +1,7 @@
 //! Everything about a command that is too slow for the media thread: parsing SDP (1 to 7 ms) and
 //! building transports (1 ms each). Holds no participant state.
 
+use super::census::QUALITY_EVERY;
 use super::config::{EngineConfig, LocalCandidate, Transport};
 use super::guard::guard_any;
 use super::sdp::{self, OfferedSection, SdpProblem};
@@ -152,6 +153,7 @@ impl TransportFactory {
                     // descriptor, an RTP extension that str0m does not carry.
                     .enable_av1(false)
                     .set_sctp_max_buffered_amount(DATA_BUFFER)
+                    .set_stats_interval(Some(QUALITY_EVERY))
                     .build(now),
             )
         })

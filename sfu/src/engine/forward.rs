@@ -206,6 +206,7 @@ impl Engine {
             return;
         }
         if let Some(transport) = transport {
+            self.outbox.counters.keyframes_out += 1;
             self.change(transport, now, |rtc| {
                 if let Some(stream) = rtc.direct_api().stream_rx(&ssrc) {
                     stream.request_keyframe(KeyframeRequestKind::Pli);

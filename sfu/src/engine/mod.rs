@@ -8,6 +8,7 @@
 
 mod arena;
 mod asking;
+mod census;
 mod channels;
 mod commands;
 mod config;
@@ -47,6 +48,7 @@ mod transport;
 mod transports;
 mod vp8;
 
+pub use census::Census;
 pub use config::{EngineConfig, LocalCandidate, Transport};
 pub use factory::{Prepared, TransportFactory};
 pub use io::{Datagram, Transmit};

@@ -15,6 +15,13 @@ pub(super) struct Counters {
     pub(super) bytes_out: u64,
     pub(super) strays: u64,
     pub(super) fenced: u64,
+    pub(super) nacks_in: u64,
+    pub(super) nacks_out: u64,
+    pub(super) keyframes_in: u64,
+    pub(super) keyframes_out: u64,
+    pub(super) lost_silent: u64,
+    pub(super) lost_closed: u64,
+    pub(super) lost_fault: u64,
 }
 
 /// Something that a transport reported while it was drained.

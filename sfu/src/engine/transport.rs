@@ -3,6 +3,7 @@
 //! Every call into the `Rtc` goes through [`Transport::call`], so that a fault ends this transport
 //! and no other. Decides nothing about rooms or tracks.
 
+use super::census::Quality;
 use super::channels::Channels;
 use super::demux::Addresses;
 use super::guard::{Fault, guard};
@@ -87,6 +88,7 @@ pub(super) struct Transport {
     pub(super) sections: Vec<Section>,
     pub(super) inbound: BTreeMap<Ssrc, Inbound>,
     pub(super) channels: Channels,
+    pub(super) quality: Quality,
     /// ICE and DTLS were up once.
     pub(super) connected: bool,
     /// An ICE restart is under way; the next nomination is told as connected.
@@ -105,6 +107,7 @@ impl Transport {
             sections: Vec::new(),
             inbound: BTreeMap::new(),
             channels: Channels::default(),
+            quality: Quality::default(),
             connected: false,
             restarting: false,
             ice_lost_at: None,

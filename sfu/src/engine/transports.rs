@@ -155,6 +155,7 @@ impl Engine {
         let Some(mut transport) = self.uninstall(key) else {
             return;
         };
+        self.note_loss(reason);
         let kept = Kept {
             streams: transport.kept_streams(),
             sections: std::mem::take(&mut transport.sections),

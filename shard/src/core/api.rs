@@ -297,6 +297,19 @@ impl JoinRefusal {
     }
 }
 
+/// What a shard holds, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Rooms.
+    pub rooms: usize,
+    /// Participants, hidden ones too.
+    pub participants: usize,
+    /// Published tracks, announced or not.
+    pub tracks: usize,
+    /// Tracks that nodes forward, counted for each receiver.
+    pub subscriptions: usize,
+}
+
 /// A room as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomStatus {

@@ -159,7 +159,12 @@ impl Room {
         let Some(participant) = self.participants.get_mut(who) else {
             return;
         };
-        participant.deadlines.join = None;
+        if let Some(join_by) = participant.deadlines.join.take() {
+            // It was set when the participant entered.
+            let left = join_by.saturating_duration_since(turn.now);
+            turn.index
+                .note_entry(turn.config.join_timeout.saturating_sub(left));
+        }
         participant.deadlines.reconnect = None;
         participant.has_hung_up = false;
         let arrival = participant.arrival.take();

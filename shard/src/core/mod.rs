@@ -39,7 +39,7 @@ mod tracks;
 mod turn;
 mod updates;
 
-pub use api::{CoreConfig, Join, JoinRefusal, Output, Resume, RoomStatus, SessionId};
+pub use api::{Census, CoreConfig, Join, JoinRefusal, Output, Resume, RoomStatus, SessionId};
 pub use arriving::{ImportRefusal, PULL_MAX};
 pub use limits::Limits;
 pub use moving::{FREEZE_MAX, MoveFailure, MoveRefusal};
@@ -61,7 +61,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use room::Room;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tail::Tail;
 use turn::{Clock, Due, Index, Subject, Timers, Turn};
 
@@ -322,6 +322,24 @@ impl Core {
     /// All rooms, by key.
     pub fn rooms(&self) -> Vec<RoomStatus> {
         self.rooms.values().map(Room::status).collect()
+    }
+
+    /// Everything in numbers.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for room in self.rooms.values() {
+            census.rooms += 1;
+            census.participants += room.participants.len();
+            census.tracks += room.owners.len();
+            let of_room = room.participants.values();
+            census.subscriptions += of_room.map(|p| p.subscriptions.len()).sum::<usize>();
+        }
+        census
+    }
+
+    /// From entering a room until the media transports were up, of everybody since the last call.
+    pub fn take_entry_times(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.index.entry_times)
     }
 
     fn admit(&mut self, join: Join, now: Instant) -> Result<(), JoinRefusal> {

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// How long a client can have heard nothing before it resumes, in resume windows: one, and before it
 /// the time until its dead connection was noticed, which is about as long.
 const WINDOWS_MISSED: u32 = 2;
+/// Times of entering kept for whoever draws statistics: more than a shard takes in within the second
+/// between two looks.
+const ENTRY_TIMES_MAX: usize = 4_096;
 
 /// Wall clock by way of the monotonic one.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,17 @@ pub(super) struct Index {
     pub(super) sessions: BTreeMap<SessionId, Seat>,
     pub(super) participants: BTreeMap<ParticipantSid, RoomKey>,
     pub(super) rooms: BTreeMap<RoomSid, RoomKey>,
+    /// How long entering took, until somebody asks. Bounded by `ENTRY_TIMES_MAX`.
+    pub(super) entry_times: Vec<Duration>,
+}
+
+impl Index {
+    /// Somebody is connected, so long after entering. What is too much is not remembered.
+    pub(super) fn note_entry(&mut self, took: Duration) {
+        if self.entry_times.len() < ENTRY_TIMES_MAX {
+            self.entry_times.push(took);
+        }
+    }
 }
 
 /// What a deadline is for.

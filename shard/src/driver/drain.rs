@@ -3,7 +3,7 @@
 //! Owns: the order in force, its deadline, and which room moves next. Idle rooms go at once, live ones
 //! at their end, or, from the deadline on, to another shard. Must not: move anything itself.
 
-use super::{Driver, gauge};
+use super::Driver;
 use crate::clock;
 use crate::core::TAIL_MAX;
 use affinity::directory::{self, Life};
@@ -134,7 +134,7 @@ impl Driver {
             return;
         };
         let left = self.core.rooms().len();
-        gauge("anteroom_shard_drain_rooms_left", &self.shard, left);
+        self.figures.set("anteroom_shard_drain_rooms_left", left);
         let expecting = self.moves.is_expecting(now);
         let ended = left == 0 && !self.core.has_tails() && !expecting;
         let due = now >= deadline;

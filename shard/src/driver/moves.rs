@@ -13,6 +13,7 @@ mod tests;
 
 use super::{Driver, Input, Pin};
 use crate::core::{LateSignal, RoomState};
+use crate::figures::Figures;
 use crate::peers::{PeerError, PeerReply, PeerRequest, Peers};
 use affinity::directory::{Epoch, Life};
 use affinity::{RoomKey, Shard, ShardId, ShardState, Topology};
@@ -76,6 +77,7 @@ pub(crate) enum Answered {
 pub(super) struct Moves {
     peers: Peers,
     inputs: mpsc::WeakSender<Input>,
+    figures: Figures,
     going: BTreeMap<RoomKey, Going>,
     failed: BTreeMap<RoomKey, Failed>,
     prepared: BTreeMap<RoomKey, Prepared>,
@@ -87,10 +89,11 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    pub(super) fn new(peers: Peers, inputs: mpsc::WeakSender<Input>) -> Self {
+    pub(super) fn new(peers: Peers, inputs: mpsc::WeakSender<Input>, figures: Figures) -> Self {
         Self {
             peers,
             inputs,
+            figures,
             going: BTreeMap::new(),
             failed: BTreeMap::new(),
             prepared: BTreeMap::new(),
@@ -141,7 +144,8 @@ impl Moves {
         failed.at = Some(now);
         failed.tries = failed.tries.saturating_add(1);
         failed.refused_by.extend(by);
-        count("failed");
+        self.figures
+            .count_as("anteroom_shard_room_moves_total", "result", "failed");
     }
 
     /// Says something that needs no answer.
@@ -253,8 +257,4 @@ fn no(reason: &str) -> PeerReply {
     PeerReply::No {
         reason: reason.to_owned(),
     }
-}
-
-fn count(result: &'static str) {
-    metrics::counter!("anteroom_shard_room_moves_total", "result" => result).increment(1);
 }

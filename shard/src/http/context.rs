@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use proto::context::{CONTEXT_HEADER, ContextError, RoomContext};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What the gateway found out, checked.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub(crate) async fn require(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let asked = Instant::now();
+    let kind = kind_of(request.uri().path());
     let shared = is_for_every_origin(request.uri().path());
     let mut response = match verify(&app, &request) {
         Ok(verified) => {
@@ -50,7 +53,29 @@ pub(crate) async fn require(
             .headers_mut()
             .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
     }
+    let figures = app.owner.figures();
+    figures.took_as(
+        "anteroom_shard_request_seconds",
+        "kind",
+        kind,
+        asked.elapsed(),
+    );
     response
+}
+
+/// What is asked for, for the metrics.
+fn kind_of(path: &str) -> &'static str {
+    if path.starts_with("/internal/") {
+        "internal"
+    } else if path.ends_with("/api/token") {
+        "token"
+    } else if path.ends_with("/validate") {
+        "validate"
+    } else if path.ends_with("/rtc") || path.ends_with("/rtc/v1") {
+        "join"
+    } else {
+        "page"
+    }
 }
 
 /// The client SDKs run on foreign origins and must read answers and errors; a token stands in their

@@ -6,6 +6,8 @@ use super::refusal::Refusal;
 use super::upgrade::{Upgrade, UpgradeRefusal};
 use crate::core::{Join, SessionId};
 use crate::driver::{Arrival, Input, OUTBOUND_QUEUE, Outbound};
+use crate::entry::Entry;
+use crate::figures::Figures;
 use crate::session::{Session, websocket_config};
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -14,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use proto::media::PeerMode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -56,15 +58,11 @@ async fn respond(app: Arc<App>, request: Request, mode: PeerMode) -> Response {
         }
         Err(UpgradeRefusal::Bad(response)) => return *response,
     };
+    let asked = Instant::now();
     let result = admit(&app, &parts, mode).await;
-    let label = match &result {
-        Ok(admitted) if admitted.params.resume.is_some() => "resumed".to_owned(),
-        Ok(_) => "accepted".to_owned(),
-        Err(refusal) => refusal.status.as_u16().to_string(),
-    };
-    metrics::counter!("anteroom_shard_joins_total", "result" => label).increment(1);
+    count(app.owner.figures(), &result, asked);
     match result {
-        Ok(admitted) => start(app, upgrade, admitted, mode),
+        Ok(admitted) => start(app, upgrade, admitted, mode, asked),
         Err(refusal) => {
             if refusal.status != StatusCode::MISDIRECTED_REQUEST {
                 tracing::debug!(
@@ -78,8 +76,34 @@ async fn respond(app: Arc<App>, request: Request, mode: PeerMode) -> Response {
     }
 }
 
+fn count(figures: &Figures, result: &Result<Admitted, Refusal>, asked: Instant) {
+    let label = match result {
+        Ok(admitted) if admitted.params.resume.is_some() => "resumed",
+        Ok(_) => "accepted",
+        Err(refusal) if refusal.status == StatusCode::MISDIRECTED_REQUEST => "redirected",
+        Err(_) => "refused",
+    };
+    figures.count_as("anteroom_shard_joins_total", "result", label);
+    match result {
+        Ok(_) => {
+            let took = asked.elapsed();
+            figures.took_as("anteroom_shard_join_seconds", "until", "admitted", took);
+        }
+        Err(refusal) => {
+            let status = refusal.status.as_u16().to_string();
+            figures.count_as("anteroom_shard_join_refusals_total", "status", status);
+        }
+    }
+}
+
 /// Answers the upgrade and leaves the session running.
-fn start(app: Arc<App>, upgrade: Upgrade, admitted: Admitted, mode: PeerMode) -> Response {
+fn start(
+    app: Arc<App>,
+    upgrade: Upgrade,
+    admitted: Admitted,
+    mode: PeerMode,
+    asked: Instant,
+) -> Response {
     let session = SessionId(app.next_session.fetch_add(1, Ordering::Relaxed));
     let span = tracing::info_span!(
         "session",
@@ -112,7 +136,8 @@ fn start(app: Arc<App>, upgrade: Upgrade, admitted: Admitted, mode: PeerMode) ->
         }
         tracing::debug!("signalling connected");
         let inputs = app.inputs.clone();
-        Session::new(session, socket, inputs, outbound, overflow, untold)
+        let entry = Entry::new(asked, app.owner.figures().clone());
+        Session::new(session, socket, inputs, outbound, overflow, untold, entry)
             .run()
             .await;
     };

@@ -77,7 +77,9 @@ impl OwnershipDriver {
         match call {
             Call::Directory(id, reply) => {
                 if let Err(error) = &reply {
-                    metrics::counter!("anteroom_shard_directory_failures_total").increment(1);
+                    self.owner
+                        .figures
+                        .count("anteroom_shard_directory_failures_total");
                     tracing::debug!(%error, "directory call failed");
                 }
                 shared.ownership.handle_reply(id, reply, fresh(), now);
@@ -89,7 +91,9 @@ impl OwnershipDriver {
                     Ok(Kept::No) => "refused",
                     Err(_) => "silent",
                 };
-                metrics::counter!("anteroom_shard_keeps_total", "answer" => label).increment(1);
+                self.owner
+                    .figures
+                    .count_as("anteroom_shard_keeps_total", "answer", label);
                 shared.ownership.handle_kept(id, kept, fresh(), now);
             }
         }
@@ -102,7 +106,7 @@ impl OwnershipDriver {
         let now = Instant::now();
         let due = shared.ownership.poll_timeout();
         if let Some((at, _)) = due.filter(|(at, _)| *at <= now) {
-            say_if_late(now.saturating_duration_since(at));
+            say_if_late(&owner, now.saturating_duration_since(at));
             shared.ownership.handle_timeout(fresh(), now);
         }
         owner.digest(&mut shared, now);
@@ -119,12 +123,16 @@ impl OwnershipDriver {
     /// Spawned, so that the request leaves now: the lease is counted from this moment.
     fn spawn_call(&mut self, id: RequestId, request: Request) {
         let directory = Arc::clone(&self.owner.directory);
+        let figures = self.owner.figures.clone();
         self.calls.spawn(async move {
             let asked = Instant::now();
             let call = tokio::time::timeout(CALL_TIMEOUT, directory.call(request));
             let timed_out = |_| Err(DirectoryUnreachable("no answer in time".to_owned()));
             let reply = call.await.unwrap_or_else(timed_out);
             let took = asked.elapsed();
+            if reply.is_ok() {
+                figures.took("anteroom_shard_directory_call_seconds", took);
+            }
             if took >= SLOW {
                 tracing::warn!(took_ms = took.as_millis(), "the directory answers slowly");
             }
@@ -148,11 +156,11 @@ impl OwnershipDriver {
     }
 }
 
-fn say_if_late(late: Duration) {
+fn say_if_late(owner: &Owner, late: Duration) {
     if late < LATE {
         return;
     }
-    metrics::counter!("anteroom_shard_late_wakes_total").increment(1);
+    owner.figures.count("anteroom_shard_late_wakes_total");
     tracing::warn!(
         late_ms = late.as_millis(),
         "woken late: the machine is overloaded or stood still; for more than a second, and leases end"

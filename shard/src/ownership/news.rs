@@ -75,7 +75,7 @@ impl Owner {
                 Event::Refused { room, why } => shared.answer(&room, &Err(why)),
                 Event::Lost { room, epoch, why } => {
                     tracing::warn!(room = room.as_str(), epoch = epoch.0, ?why, "room lost");
-                    metrics::counter!("anteroom_shard_rooms_lost_total").increment(1);
+                    self.figures.count("anteroom_shard_rooms_lost_total");
                     shared.legacies.remove(&room);
                     shared.news.push_back(News::Lost { room, epoch });
                 }

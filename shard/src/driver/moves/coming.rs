@@ -4,8 +4,8 @@
 //! that arrives. Must not: believe that a room is ours; the directory says so.
 
 use super::{
-    Answered, Driver, Epoch, LateSignal, Life, ORIGIN_FOR, ORIGINS_MAX, Origin, Pin, Prepared,
-    count, no, put_in,
+    Answered, Driver, Epoch, LateSignal, Life, ORIGIN_FOR, ORIGINS_MAX, Origin, Pin, Prepared, no,
+    put_in,
 };
 use crate::core::{RoomOptions, RoomState};
 use crate::peers::{PeerError, PeerReply, PeerRequest};
@@ -182,7 +182,8 @@ impl Driver {
                 Ok(()) => {
                     tracing::info!(room = room.as_str(), from = %from.shard, "a room has come");
                     self.remember_origin(room, from, theirs, now);
-                    count("came");
+                    self.figures
+                        .count_as("anteroom_shard_room_moves_total", "result", "came");
                     return None;
                 }
                 Err(error) => {
@@ -269,7 +270,8 @@ impl Driver {
         let waited = self.core.handle_pulled(room, participant, pulled, now);
         let is_late = told && !waited && after >= PULL_TIMEOUT;
         let result = if is_late { "late" } else { result };
-        metrics::counter!("anteroom_shard_pulls_total", "result" => result).increment(1);
+        self.figures
+            .count_as("anteroom_shard_pulls_total", "result", result);
         let (room, ms) = (room.as_str(), after.as_millis());
         if let Some(trouble) = trouble {
             let how =

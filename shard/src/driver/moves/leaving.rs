@@ -3,7 +3,7 @@
 //! Owns: how far each is, and what becomes of it when somebody refuses. Must not: choose which room
 //! goes when; `drain` does.
 
-use super::{Answered, Driver, ORIGIN_FOR, ORIGINS_MAX, count, put_in};
+use super::{Answered, Driver, ORIGIN_FOR, ORIGINS_MAX, put_in};
 use crate::core::{LateSignal, MoveFailure, RoomState};
 use crate::peers::{PeerError, PeerReply, PeerRequest};
 use affinity::directory::{Epoch, Life};
@@ -186,7 +186,8 @@ impl Driver {
             }
             self.moves.failed.remove(room);
             self.drain.hurry(now);
-            count("moved");
+            self.figures
+                .count_as("anteroom_shard_room_moves_total", "result", "moved");
         }
         if !self.core.complete_move(room, now) {
             // Nothing was frozen: then nothing may go on either.
