@@ -38,6 +38,14 @@ pub(crate) enum Command {
     /// Print the reference page of all metrics.
     #[command(hide = true)]
     MetricsReference,
+    /// Fill rooms with participants who publish and watch, and report what they saw: join times,
+    /// latency, loss, freezes. Works against any LiveKit server.
+    ///
+    /// Exit codes: 0 all objectives were kept; 1 one was missed, or the server went away; 2 it could not
+    /// begin (arguments, URL, keys, file limit); 3 the generator could not keep up, so that the
+    /// figures say nothing about the server; 130 stopped by Ctrl-C. The report is written in all
+    /// cases but 2 before the first join.
+    Loadtest(Box<LoadtestArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -166,6 +174,139 @@ pub(crate) struct RouteArgs {
     pub(crate) json: bool,
     /// A URL or a path; `-` reads JSON lines `{"method","url","headers"}` from standard input.
     pub(crate) url: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadtestArgs {
+    /// What people do: `meeting` all publish; `webinar` few publish, many watch; `churn` people come
+    /// and go; `switch` one speaks at a time and is looked at; `torture` cut connections, vanishing
+    /// people, mutes.
+    #[arg(value_enum)]
+    pub(crate) profile: LoadtestProfile,
+    /// The server: `http`, `https`, `ws` or `wss`.
+    pub(crate) url: String,
+    /// How many rooms.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) rooms: usize,
+    /// How many participants in each.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) people: usize,
+    /// From the first join until all leave: `90s`, `10m`.
+    #[arg(long, default_value = "60s", value_parser = parse_duration_s)]
+    pub(crate) duration: u64,
+    /// Folder for `report.json` and `report.html`; created, and overwritten.
+    #[arg(long, default_value = "loadtest-report")]
+    pub(crate) report: PathBuf,
+    /// A YAML file of objectives, such as `latency_p99_ms: 150`. Without one: no errors.
+    #[arg(long)]
+    pub(crate) slo: Option<PathBuf>,
+    /// API key that the server knows.
+    #[arg(long, env = "LIVEKIT_API_KEY", default_value = "devkey")]
+    pub(crate) api_key: String,
+    /// Secret of the API key.
+    #[arg(
+        long,
+        env = "LIVEKIT_API_SECRET",
+        default_value = "secret",
+        hide_env_values = true
+    )]
+    pub(crate) api_secret: String,
+    /// Where the servers' metrics are, `http://host:port/metrics`; once for each server. Without any:
+    /// those of `anteroom up` on this machine, if it answers.
+    #[arg(long, value_name = "URL")]
+    pub(crate) metrics: Vec<String>,
+    /// Codec of the pictures.
+    #[arg(long, value_enum, default_value_t = LoadtestCodec::Vp8)]
+    pub(crate) codec: LoadtestCodec,
+    /// Send pictures in three sizes (180p, 360p, 720p), or only in the largest.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) simulcast: bool,
+    /// In which size others are watched, where nobody speaks in particular.
+    #[arg(long, value_enum, default_value_t = LoadtestLayer::High)]
+    pub(crate) watch: LoadtestLayer,
+    /// Two peer connections each (`/rtc`) instead of one (`/rtc/v1`).
+    #[arg(long)]
+    pub(crate) dual: bool,
+    /// In `webinar`: how many of each room publish.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) publishers: usize,
+    /// Joins a second at the start.
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) join_rate: f64,
+    /// In `churn`: how many people a second are replaced, in all rooms.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) churn_rate: f64,
+    /// In `switch`: how long each one speaks.
+    #[arg(long, default_value = "3s", value_parser = parse_duration_s)]
+    pub(crate) speak: u64,
+    /// In `torture`: time from fault to fault, in all rooms.
+    #[arg(long, default_value = "1s", value_parser = parse_duration_s)]
+    pub(crate) fault_every: u64,
+    /// The plan's dice: the same seed gives the same plan.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The beginning of all room names.
+    #[arg(long, default_value = "loadtest")]
+    pub(crate) prefix: String,
+    /// One in so many participants decrypts what it receives, with latency of every packet; the others
+    /// count clear headers. Default: all up to 100 participants, one in 5 beyond.
+    #[arg(long, value_name = "N")]
+    pub(crate) full_every: Option<usize>,
+    /// Threads that drive participants. Default: one for each core.
+    #[arg(long)]
+    pub(crate) workers: Option<usize>,
+    /// Further participants over another WebRTC implementation, the `webrtc` crate.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) webrtc: usize,
+    /// Further participants in tabs of a headless Chromium, in the server's own web client.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) browsers: usize,
+    /// The browser. Default: the first Chromium or Chrome in the PATH.
+    #[arg(long, env = "CHROMIUM", value_name = "FILE")]
+    pub(crate) browser: Option<PathBuf>,
+    /// Send media without pictures: right sizes and headers, made without ffmpeg.
+    #[arg(long)]
+    pub(crate) synthetic: bool,
+    /// Folder in which media is kept from run to run. Default: `anteroom` in the user's cache.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) media: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum LoadtestProfile {
+    Meeting,
+    Webinar,
+    Churn,
+    Switch,
+    Torture,
+}
+
+impl From<LoadtestProfile> for loadtest::plan::Profile {
+    fn from(profile: LoadtestProfile) -> Self {
+        match profile {
+            LoadtestProfile::Meeting => Self::Meeting,
+            LoadtestProfile::Webinar => Self::Webinar,
+            LoadtestProfile::Churn => Self::Churn,
+            LoadtestProfile::Switch => Self::Switch,
+            LoadtestProfile::Torture => Self::Torture,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum LoadtestCodec {
+    Vp8,
+    H264,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum LoadtestLayer {
+    /// 180p.
+    Low,
+    /// 360p.
+    Medium,
+    /// 720p.
+    High,
 }
 
 /// Reads `90s`, `10m`, `6h`, `1d` or plain seconds.

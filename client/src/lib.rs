@@ -37,6 +37,7 @@ mod rtp;
 mod sdp;
 mod session;
 mod signal;
+mod signalling;
 mod timeline;
 mod tls;
 mod token;
@@ -56,6 +57,7 @@ pub use rtp::{DatagramKind, RtpHead};
 pub use session::{
     Counters, DataError, PublicationError, Session, SessionError, Transmit, WriteError,
 };
+pub use signalling::Signalling;
 pub use timeline::Timeline;
 pub use tls::Tls;
 pub use token::{AccessToken, TokenError};

@@ -36,7 +36,11 @@ impl Dice {
     /// Mostly small, sometimes large.
     fn tail(&mut self, scale: u64) -> u64 {
         let base = self.below(scale) + self.below(scale);
-        if self.below(40) == 0 { base + self.below(scale * 12) } else { base }
+        if self.below(40) == 0 {
+            base + self.below(scale * 12)
+        } else {
+            base
+        }
     }
 }
 
@@ -63,7 +67,11 @@ fn main() {
     };
     write("report.json", &report.to_json());
     write("report.html", &loadtest::html::render(&report));
-    println!("{:?}: {}", report.verdict, folder.join("report.html").display());
+    println!(
+        "{:?}: {}",
+        report.verdict,
+        folder.join("report.html").display()
+    );
 }
 
 fn info(bad: bool) -> RunInfo {
@@ -79,8 +87,14 @@ fn info(bad: bool) -> RunInfo {
         rooms: ROOMS,
         people: PEOPLE,
         seed: 1,
-        settings: vec![pair("Media", "VP8 simulcast 180p/360p/720p, Opus 32 kbit/s")],
-        machine: vec![pair("Machine", "2 cores, 24 GiB"), pair("System", "Linux 6.18")],
+        settings: vec![pair(
+            "Media",
+            "VP8 simulcast 180p/360p/720p, Opus 32 kbit/s",
+        )],
+        machine: vec![
+            pair("Machine", "2 cores, 24 GiB"),
+            pair("System", "Linux 6.18"),
+        ],
     }
 }
 
@@ -136,7 +150,11 @@ fn one_stream(
     dice: &mut Dice,
     bad: bool,
 ) -> StreamStats {
-    let mut layer = if codec.is_video() { Layer::High } else { Layer::Low };
+    let mut layer = if codec.is_video() {
+        Layer::High
+    } else {
+        Layer::Low
+    };
     let mut packetizer = Packetizer::new(codec, layer, Placement::EveryPacket, 1);
     let mut arrivals: Vec<(u64, Packet)> = Vec::new();
     let (mut now_ns, mut number, mut sequence) = (begin_ns, 0_u32, 1000_u16);
@@ -145,7 +163,11 @@ fn one_stream(
         let index = usize::try_from(number).expect("few") % stream.frames.len();
         let frame = &stream.frames[index];
         if codec.is_video() && frame.key && dice.below(if bad { 4 } else { 12 }) == 0 {
-            layer = if layer == Layer::High { Layer::Medium } else { Layer::High };
+            layer = if layer == Layer::High {
+                Layer::Medium
+            } else {
+                Layer::High
+            };
             packetizer = Packetizer::new(codec, layer, Placement::EveryPacket, 1);
             continue;
         }
@@ -205,7 +227,9 @@ fn generator(dice: &mut Dice, busy: bool) -> Generator {
     for second in 0..SECONDS {
         let share = if busy { 1750 } else { 420 };
         used_ms += u32::try_from(share + dice.below(200)).expect("small");
-        generator.cpu.handle_sample(f64::from(used_ms) / 1000.0, second * S);
+        generator
+            .cpu
+            .handle_sample(f64::from(used_ms) / 1000.0, second * S);
     }
     generator
 }
@@ -226,7 +250,9 @@ fn servers(dice: &mut Dice) -> Servers {
              anteroom_shard_rooms{{shard=\"s1\"}} {one}\nanteroom_shard_rooms{{shard=\"s2\"}} {other}\n\
              anteroom_node_packets_out_total{{node=\"n1\"}} {packets}\n"
         );
-        servers.handle_scrape("anteroom up", &body, second * S).expect("good metrics");
+        servers
+            .handle_scrape("anteroom up", &body, second * S)
+            .expect("good metrics");
     }
     servers
 }

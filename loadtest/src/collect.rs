@@ -14,6 +14,7 @@ use crate::report::{MediaReport, ReconnectReport, Report, RunInfo, VERSION};
 use crate::scrape::Servers;
 use crate::slo::Slo;
 use crate::timeline::{Step, Timeline};
+use crate::witness::Witness;
 use std::time::Duration;
 
 /// Streams of which the report tells each one.
@@ -30,7 +31,9 @@ pub struct Collector {
     recovery: Distribution,
     reconnects: u64,
     streams: u64,
+    unsent: u64,
     worst: Vec<StreamSummary>,
+    witnesses: Vec<Witness>,
 }
 
 /// Of the generator itself, for the report.
@@ -52,6 +55,11 @@ impl Collector {
         step.packets_sent += count(payloads.len());
         let bytes: usize = payloads.iter().map(|payload| payload.bytes.len()).sum();
         step.bytes_sent += count(bytes);
+    }
+
+    /// The generator's own system did not take so many datagrams: they were lost before the network.
+    pub fn handle_unsent(&mut self, datagrams: u64) {
+        self.unsent += datagrams;
     }
 
     /// A join came to its end.
@@ -84,17 +92,23 @@ impl Collector {
         step.participants = step.participants.max(count(connected));
     }
 
-    /// A received stream has ended.
-    pub fn handle_stream_end(&mut self, stream: StreamStats, now_ns: u64) {
+    /// A received stream has ended; gives what it was like.
+    pub fn handle_stream_end(&mut self, stream: StreamStats, now_ns: u64) -> StreamSummary {
         let summary = stream.finish(&mut self.timeline, now_ns);
         self.streams += 1;
         if summary.packets > 1 {
             self.jitter.record_us((summary.jitter_ms * 1000.0) as u64);
         }
-        self.worst.push(summary);
+        self.worst.push(summary.clone());
         if self.worst.len() >= WORST_MAX * 4 {
             self.keep_worst();
         }
+        summary
+    }
+
+    /// A participant with another WebRTC implementation has ended.
+    pub fn handle_witness(&mut self, witness: Witness) {
+        self.witnesses.push(witness);
     }
 
     /// Takes in what another worker saw.
@@ -106,7 +120,9 @@ impl Collector {
         self.recovery.merge(&other.recovery);
         self.reconnects += other.reconnects;
         self.streams += other.streams;
+        self.unsent += other.unsent;
         self.worst.extend(other.worst);
+        self.witnesses.extend(other.witnesses);
         self.keep_worst();
     }
 
@@ -126,7 +142,8 @@ impl Collector {
             &generator.cpu,
             &total.lateness,
             generator.limits,
-        );
+        )
+        .with_unsent(self.unsent, total.packets_sent);
         let mut report = Report {
             version: VERSION,
             run,
@@ -142,6 +159,7 @@ impl Collector {
             servers: servers.report(),
             shards: servers.shards(),
             generator: Some(own),
+            witnesses: self.witnesses,
             error_count: self.errors.count(),
             errors: self.errors.report(),
             ..Report::default()
@@ -230,7 +248,11 @@ mod tests {
         one.merge(other);
         let info = RunInfo::default();
         let report = one.report(info, &Servers::default(), &Generator::default(), None);
-        let worst: Vec<&str> = report.worst_streams.iter().map(|s| s.name.as_str()).collect();
+        let worst: Vec<&str> = report
+            .worst_streams
+            .iter()
+            .map(|s| s.name.as_str())
+            .collect();
         assert_eq!(worst, ["worse", "bad"]);
         assert_eq!(report.media.streams, 3);
         assert_eq!((report.joins.succeeded, report.joins.failed), (1, 1));
@@ -249,6 +271,9 @@ mod tests {
         assert!(collector.worst.len() < WORST_MAX * 4);
         let info = RunInfo::default();
         let report = collector.report(info, &Servers::default(), &Generator::default(), None);
-        assert_eq!((report.worst_streams.len(), report.media.streams), (WORST_MAX, 500));
+        assert_eq!(
+            (report.worst_streams.len(), report.media.streams),
+            (WORST_MAX, 500)
+        );
     }
 }

@@ -27,7 +27,9 @@ impl Distribution {
     /// Counts a time in microseconds.
     pub fn record_us(&mut self, us: u64) {
         if self.0.is_none() {
-            self.0 = Histogram::new_with_bounds(1, US_MAX, DIGITS).ok().map(Box::new);
+            self.0 = Histogram::new_with_bounds(1, US_MAX, DIGITS)
+                .ok()
+                .map(Box::new);
         }
         if let Some(histogram) = &mut self.0 {
             histogram.saturating_record(us.clamp(1, US_MAX));

@@ -113,7 +113,10 @@ mod tests {
         let rows = log.report();
         assert_eq!(log.count(), 3);
         let first = &rows[0];
-        assert_eq!((first.kind.as_str(), first.count, first.first_at_s), ("refused", 2, 1.0));
+        assert_eq!(
+            (first.kind.as_str(), first.count, first.first_at_s),
+            ("refused", 2, 1.0)
+        );
         assert_eq!(first.example, "bob: 401");
     }
 

@@ -1,7 +1,7 @@
 //! Could the generator keep up? A load test that sends late measures itself, and must say so.
 
 use crate::distribution::{Distribution, Quantiles};
-use crate::numbers::{rounded, seconds};
+use crate::numbers::{ratio, rounded, seconds};
 use crate::series::Series;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ pub struct GeneratorLimits {
     pub cpu_share_max: f64,
     /// How late 99 % of the frames may be sent, in milliseconds: half a frame at 25 a second.
     pub lateness_p99_ms_max: f64,
+    /// Share of its packets that its own system may refuse, 0 to 1.
+    pub unsent_max: f64,
 }
 
 impl Default for GeneratorLimits {
@@ -20,6 +22,7 @@ impl Default for GeneratorLimits {
         Self {
             cpu_share_max: 0.85,
             lateness_p99_ms_max: 20.0,
+            unsent_max: 0.001,
         }
     }
 }
@@ -72,6 +75,8 @@ pub struct GeneratorReport {
     pub cpu: Vec<(f64, f64)>,
     /// How late frames were sent.
     pub lateness: Option<Quantiles>,
+    /// Datagrams that its own system did not take: lost before the network.
+    pub unsent: u64,
     /// What was allowed.
     pub limits: GeneratorLimits,
     /// Why the run says nothing about the server; empty if it is valid.
@@ -81,17 +86,13 @@ pub struct GeneratorReport {
 impl GeneratorReport {
     /// Judges a generator of so many cores.
     #[must_use]
-    pub fn new(
-        cores: u32,
-        cpu: &CpuUse,
-        lateness: &Distribution,
-        limits: GeneratorLimits,
-    ) -> Self {
+    pub fn new(cores: u32, cpu: &CpuUse, lateness: &Distribution, limits: GeneratorLimits) -> Self {
         let mut report = Self {
             cores,
             cpu_cores: cpu.mean(),
             cpu: cpu.curve(),
             lateness: lateness.quantiles(),
+            unsent: 0,
             limits,
             reasons: Vec::new(),
         };
@@ -111,6 +112,21 @@ impl GeneratorReport {
             ));
         }
         report
+    }
+
+    /// Judges what its own system did not take, of so many packets.
+    #[must_use]
+    pub fn with_unsent(mut self, unsent: u64, packets: u64) -> Self {
+        self.unsent = unsent;
+        let share = ratio(unsent, packets);
+        if share > self.limits.unsent_max {
+            self.reasons.push(format!(
+                "its own system did not take {:.2} % of its packets (limit {:.2} %)",
+                share * 100.0,
+                self.limits.unsent_max * 100.0
+            ));
+        }
+        self
     }
 }
 

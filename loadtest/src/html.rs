@@ -28,7 +28,9 @@ const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\
 pub fn render(report: &Report) -> String {
     let mut page = Html::default();
     page.raw(HEAD);
-    page.text(&title(report)).raw("</title>\n<style>\n").raw(STYLE);
+    page.text(&title(report))
+        .raw("</title>\n<style>\n")
+        .raw(STYLE);
     page.raw("</style>\n</head>\n<body>\n<main>\n");
     header(report, &mut page);
     page.add(tables::banner(report));
@@ -38,6 +40,13 @@ pub fn render(report: &Report) -> String {
     }
     section("Joining", charts::joining(report), &mut page);
     section("Media", charts::media(report), &mut page);
+    if !report.witnesses.is_empty() {
+        section(
+            "Other implementations",
+            tables::witnesses(report),
+            &mut page,
+        );
+    }
     section("Server", charts::server(report), &mut page);
     section("Load generator", charts::generator(report), &mut page);
     section("Errors", tables::errors(report), &mut page);
@@ -51,7 +60,12 @@ pub fn render(report: &Report) -> String {
 
 fn title(report: &Report) -> String {
     let run = &report.run;
-    format!("{}: {} × {}", run.profile, amount(run.rooms, "room"), run.people)
+    format!(
+        "{}: {} × {}",
+        run.profile,
+        amount(run.rooms, "room"),
+        run.people
+    )
 }
 
 fn amount(count: u64, what: &str) -> String {
@@ -90,7 +104,8 @@ mod tests {
     use crate::scrape::{ServerReport, ShardReport};
     use crate::timeline::Timeline;
 
-    const HOSTILE: &str = "\"><script>alert('x')</script><img src=http://evil.example/a onerror=x>&";
+    const HOSTILE: &str =
+        "\"><script>alert('x')</script><img src=http://evil.example/a onerror=x>&";
 
     fn hostile() -> Report {
         let mut report = Report::default();
@@ -127,7 +142,10 @@ mod tests {
     #[test]
     fn nothing_that_comes_from_outside_is_markup() {
         let page = render(&hostile());
-        assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
+        assert!(
+            !page.contains("<script") && !page.contains("<img"),
+            "{page}"
+        );
         assert!(!page.contains(HOSTILE));
         let escaped = "&quot;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;";
         assert!(page.matches(escaped).count() >= 9, "{page}");
@@ -144,7 +162,14 @@ mod tests {
     #[test]
     fn a_run_in_which_nothing_was_measured_still_makes_a_page() {
         let page = render(&Report::default());
-        for title in ["Joining", "Media", "Server", "Load generator", "Errors", "The run"] {
+        for title in [
+            "Joining",
+            "Media",
+            "Server",
+            "Load generator",
+            "Errors",
+            "The run",
+        ] {
             assert!(page.contains(title), "{title}");
         }
         assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");

@@ -34,6 +34,7 @@ pub mod slo;
 pub mod stamp;
 pub mod summary;
 pub mod timeline;
+pub mod witness;
 
 mod numbers;
 mod random;

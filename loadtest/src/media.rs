@@ -27,8 +27,9 @@ pub const LAYERS: [LayerSettings; 3] = [
 ];
 
 /// What is sent in RTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[derive(JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     /// VP8 video (RFC 6386, RTP payload RFC 7741).
@@ -57,8 +58,9 @@ impl Codec {
 }
 
 /// A simulcast layer, by the names that LiveKit gives them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[derive(JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
     /// `q`, and all audio.
@@ -186,8 +188,16 @@ impl Stream {
     /// Mean rate of the media, in bits a second.
     #[must_use]
     pub fn bitrate(&self) -> u64 {
-        let bytes: u64 = self.frames.iter().map(|frame| frame.bytes.len() as u64).sum();
-        let us: u64 = self.frames.iter().map(|frame| u64::from(frame.duration_us)).sum();
+        let bytes: u64 = self
+            .frames
+            .iter()
+            .map(|frame| frame.bytes.len() as u64)
+            .sum();
+        let us: u64 = self
+            .frames
+            .iter()
+            .map(|frame| u64::from(frame.duration_us))
+            .sum();
         (bytes * 8_000_000).checked_div(us).unwrap_or(0)
     }
 }

@@ -24,7 +24,10 @@ impl Clip {
     /// The schedule of a stream; `None` if it has no frames or lasts no time.
     #[must_use]
     pub fn of(stream: &Stream) -> Option<Self> {
-        let frames = stream.frames.iter().map(|frame| (frame.duration_us.max(1), frame.key));
+        let frames = stream
+            .frames
+            .iter()
+            .map(|frame| (frame.duration_us.max(1), frame.key));
         Self::new(stream.codec, frames.collect())
     }
 
@@ -139,7 +142,11 @@ impl Pacer {
     /// Goes on at the frame whose time it is. Decoders need a key frame then.
     fn skip(&mut self, now: Duration) {
         let played_us = micros(now.saturating_sub(self.start));
-        let frame_us = self.clip.frames.get(self.next).map_or(1, |frame| u64::from(frame.0));
+        let frame_us = self
+            .clip
+            .frames
+            .get(self.next)
+            .map_or(1, |frame| u64::from(frame.0));
         let left_out = played_us.saturating_sub(self.media_us) / frame_us;
         self.media_us += left_out * frame_us;
         self.skipped += left_out;
@@ -189,7 +196,10 @@ mod tests {
         let mut pacer = pacer();
         assert_eq!(pacer.poll_due(START - MS), None);
         let first = pacer.poll_due(START + 3 * MS).unwrap();
-        assert_eq!((first.index, first.number, first.timestamp), (0, 0, u32::MAX));
+        assert_eq!(
+            (first.index, first.number, first.timestamp),
+            (0, 0, u32::MAX)
+        );
         assert_eq!(first.lateness, 3 * MS);
         assert_eq!(pacer.poll_due(START + 39 * MS), None);
         assert_eq!(pacer.poll_timeout(), START + 40 * MS);

@@ -160,7 +160,11 @@ mod tests {
     fn every_packet_is_small_enough_and_stamped_in_order() {
         let media = media();
         for codec in [Codec::Vp8, Codec::H264, Codec::Opus] {
-            let layer = if codec.is_video() { Layer::High } else { Layer::Low };
+            let layer = if codec.is_video() {
+                Layer::High
+            } else {
+                Layer::Low
+            };
             let stream = media.stream(codec, layer).unwrap();
             let mut packetizer = packetizer(codec, Placement::EveryPacket);
             let mut sequence = 0;

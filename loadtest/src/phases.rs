@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What has been reached. The order is the usual one; a phase lasts from the one reached before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[derive(JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// TCP, TLS and the answer to the HTTP request (101).
@@ -87,7 +88,9 @@ impl Join {
     /// True once this phase was reached.
     #[must_use]
     pub fn has_reached(&self, phase: Phase) -> bool {
-        self.reached_ns.get(phase.index()).is_some_and(Option::is_some)
+        self.reached_ns
+            .get(phase.index())
+            .is_some_and(Option::is_some)
     }
 }
 
@@ -212,7 +215,11 @@ mod tests {
         let mut joins = Joins::default();
         joins.finish(&join, true);
         let report = joins.report();
-        let seen: Vec<f64> = report.phases.iter().map(|phase| phase.times.p50_ms).collect();
+        let seen: Vec<f64> = report
+            .phases
+            .iter()
+            .map(|phase| phase.times.p50_ms)
+            .collect();
         for (seen, exact) in seen.iter().zip([10.0, 20.0, 30.0, 40.0, 50.0, 60.0]) {
             assert!((seen - exact).abs() <= exact / 50.0, "{seen} for {exact}");
         }
@@ -231,7 +238,10 @@ mod tests {
         let mut all = Joins::default();
         all.merge(&joins);
         let report = all.report();
-        assert_eq!((report.attempted, report.succeeded, report.failed), (2, 1, 1));
+        assert_eq!(
+            (report.attempted, report.succeeded, report.failed),
+            (2, 1, 1)
+        );
         let phases: Vec<Phase> = report.phases.iter().map(|phase| phase.phase).collect();
         assert_eq!(phases, [Phase::Http, Phase::Ice]);
         assert!(report.connected.is_none());

@@ -33,8 +33,13 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Meeting, Self::Webinar, Self::Churn, Self::Switch, Self::Torture];
+    pub const ALL: [Self; 5] = [
+        Self::Meeting,
+        Self::Webinar,
+        Self::Churn,
+        Self::Switch,
+        Self::Torture,
+    ];
 
     /// As it is written on the command line.
     #[must_use]

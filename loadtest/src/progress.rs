@@ -60,7 +60,9 @@ pub struct Progress {
 
 impl std::fmt::Debug for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Progress").field("planned", &self.planned).finish_non_exhaustive()
+        f.debug_struct("Progress")
+            .field("planned", &self.planned)
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,7 +166,10 @@ impl Progress {
             self.planned,
             get(&counters.connected),
             bits(seen.bytes_sent.saturating_sub(last.bytes_sent), span),
-            bits(seen.bytes_received.saturating_sub(last.bytes_received), span),
+            bits(
+                seen.bytes_received.saturating_sub(last.bytes_received),
+                span
+            ),
             ratio(missing, received + missing) * 100.0,
         );
         let failures = get(&counters.join_failures);
@@ -244,12 +249,18 @@ mod tests {
         let target = ProgressDrawTarget::hidden();
         let mut progress = Progress::bar_on(target, 4, Duration::from_secs(10));
         let counters = Counters::default();
-        progress.handle_counters("leaving", &counters, Duration::from_secs(12)).unwrap();
+        progress
+            .handle_counters("leaving", &counters, Duration::from_secs(12))
+            .unwrap();
         let Output::Bar(bar) = &progress.output else {
             panic!("no bar");
         };
         assert_eq!(bar.position(), 10);
-        assert!(bar.message().starts_with("leaving: 0/4 joined"), "{}", bar.message());
+        assert!(
+            bar.message().starts_with("leaving: 0/4 joined"),
+            "{}",
+            bar.message()
+        );
         progress.finish();
     }
 }

@@ -83,7 +83,8 @@ impl StreamStats {
             Arrival::Next { missing } => {
                 self.summary.missing += missing;
                 step.missing += missing;
-                self.jitter.handle(packet.timestamp, self.codec.clock_rate(), now_ns);
+                self.jitter
+                    .handle(packet.timestamp, self.codec.clock_rate(), now_ns);
             }
             Arrival::Late => {
                 self.summary.reordered += 1;
@@ -101,7 +102,10 @@ impl StreamStats {
         self.summary.bytes += bytes;
         step.packets += 1;
         step.bytes += bytes;
-        if let Some(latency_ns) = packet.stamp.and_then(|stamp| now_ns.checked_sub(stamp.sent_ns)) {
+        if let Some(latency_ns) = packet
+            .stamp
+            .and_then(|stamp| now_ns.checked_sub(stamp.sent_ns))
+        {
             self.summary.latency_max_us = self.summary.latency_max_us.max(latency_ns / 1000);
             step.latency.record_us(latency_ns / 1000);
         }

@@ -11,6 +11,7 @@ use crate::receive::StreamSummary;
 use crate::scrape::{ServerReport, ShardReport};
 use crate::slo::{EXIT_FAILED, EXIT_INVALID, EXIT_PASSED, Slo, SloRow};
 use crate::timeline::Point;
+use crate::witness::Witness;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,9 @@ pub struct Report {
     pub shards: Vec<ShardReport>,
     /// The load generator's own state; none in a report that was not measured.
     pub generator: Option<GeneratorReport>,
+    /// Participants with another WebRTC implementation than ours.
+    #[serde(default)]
+    pub witnesses: Vec<Witness>,
     /// All errors.
     pub error_count: u64,
     /// Errors by kind, the most frequent first.
@@ -147,7 +151,10 @@ impl Report {
     /// Judges the run by objectives.
     pub fn judge(&mut self, slo: Option<&Slo>) {
         self.slo = slo.map(|slo| slo.evaluate(self)).unwrap_or_default();
-        let kept_up = self.generator.as_ref().is_none_or(|own| own.reasons.is_empty());
+        let kept_up = self
+            .generator
+            .as_ref()
+            .is_none_or(|own| own.reasons.is_empty());
         self.verdict = if !kept_up {
             Verdict::Invalid
         } else if self.run.broken.is_some() {
@@ -221,7 +228,12 @@ mod tests {
         let limits = GeneratorLimits::default();
         Report {
             version: VERSION,
-            generator: Some(GeneratorReport::new(2, &CpuUse::default(), &lateness, limits)),
+            generator: Some(GeneratorReport::new(
+                2,
+                &CpuUse::default(),
+                &lateness,
+                limits,
+            )),
             ..Report::default()
         }
     }
@@ -257,7 +269,9 @@ mod tests {
         report.judge(None);
         assert_eq!(Report::from_json(&report.to_json()).unwrap(), report);
         report.version = 9;
-        let error = Report::from_json(&report.to_json()).unwrap_err().to_string();
+        let error = Report::from_json(&report.to_json())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("version 9"), "{error}");
         assert!(Report::from_json("{}").is_err());
     }
@@ -269,7 +283,10 @@ mod tests {
         let report = serde_json::to_value(run_with(1)).unwrap();
         for (key, _) in report.as_object().unwrap() {
             let described = properties.get(key).map(|property| property.to_string());
-            assert!(described.is_some_and(|text| text.contains("description")), "{key}");
+            assert!(
+                described.is_some_and(|text| text.contains("description")),
+                "{key}"
+            );
         }
     }
 }

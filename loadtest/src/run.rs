@@ -15,6 +15,7 @@
 //! 4. At the plan's end, or when the [`Stop`] is pulled, the curtain falls: nobody sends or counts any
 //!    more, all leave, and the workers' figures become one [`Report`].
 
+mod browser;
 mod cause;
 mod clock;
 mod conductor;
@@ -28,6 +29,7 @@ mod participant;
 mod receiving;
 mod sending;
 mod settings;
+mod webrtc;
 mod worker;
 
 pub use cause::{Cause, PrepareError};
@@ -40,7 +42,7 @@ use crate::plan::Step;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::slo::Slo;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +55,8 @@ pub struct Run {
     settings: Arc<RunSettings>,
     steps: Vec<Step>,
     media: Arc<Media>,
+    /// The browser's program, if there shall be browsers.
+    browser: Option<PathBuf>,
     notes: Vec<String>,
 }
 
@@ -75,11 +79,16 @@ impl Run {
         let steps = settings.plan.plan()?;
         settings.check()?;
         limits::check(limits::needed(&steps, &settings))?;
+        let browser = match settings.browsers {
+            0 => None,
+            _ => Some(browser::find(settings.browser.as_deref()).map_err(PrepareError::Setting)?),
+        };
         let (media, note) = media(&settings, folder)?;
         Ok(Self {
             settings: Arc::new(settings),
             steps,
             media: Arc::new(media),
+            browser,
             notes: note.into_iter().collect(),
         })
     }
@@ -107,10 +116,7 @@ impl Run {
 }
 
 /// The media, and what is to be said about it.
-fn media(
-    settings: &RunSettings,
-    folder: &Path,
-) -> Result<(Media, Option<String>), PrepareError> {
+fn media(settings: &RunSettings, folder: &Path) -> Result<(Media, Option<String>), PrepareError> {
     let wanted = MediaSettings {
         codecs: vec![settings.codec],
         ..MediaSettings::default()

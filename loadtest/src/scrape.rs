@@ -58,7 +58,11 @@ impl Servers {
         if let Some(series) = self.target(target) {
             series.handle_samples(&samples, at_s);
         }
-        let rooms = by_shard(&samples, target, &["anteroom_shard_rooms", "livekit_room_total"]);
+        let rooms = by_shard(
+            &samples,
+            target,
+            &["anteroom_shard_rooms", "livekit_room_total"],
+        );
         for (shard, value) in rooms {
             if let Some(shard) = self.shard(&shard) {
                 shard.rooms.push(at_s, value);
@@ -129,7 +133,9 @@ impl Target {
         ];
         for (series, name) in series {
             let values = samples.iter().filter(|sample| sample.name == name);
-            let sum = values.map(|sample| sample.value).reduce(|sum, value| sum + value);
+            let sum = values
+                .map(|sample| sample.value)
+                .reduce(|sum, value| sum + value);
             if let Some(sum) = sum.filter(|sum| sum.is_finite()) {
                 series.push(at_s, sum);
             }
@@ -140,10 +146,14 @@ impl Target {
 /// The sum of each shard's samples. A server without shards is one.
 fn by_shard(samples: &[Sample], target: &str, names: &[&str]) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
-    let ours = samples.iter().filter(|sample| names.contains(&sample.name.as_str()));
+    let ours = samples
+        .iter()
+        .filter(|sample| names.contains(&sample.name.as_str()));
     for sample in ours.filter(|sample| sample.value.is_finite()) {
         let label = sample.label("shard").or_else(|| sample.label("node_id"));
-        *sums.entry(label.unwrap_or(target).to_owned()).or_insert(0.0) += sample.value;
+        *sums
+            .entry(label.unwrap_or(target).to_owned())
+            .or_insert(0.0) += sample.value;
     }
     sums
 }
@@ -218,11 +228,17 @@ mod tests {
             servers.handle_scrape("up", &body, second * S).unwrap();
         }
         let report = &servers.report()[0];
-        assert_eq!((report.cpu_cores, report.memory_bytes_max), (Some(2.0), Some(1e6)));
+        assert_eq!(
+            (report.cpu_cores, report.memory_bytes_max),
+            (Some(2.0), Some(1e6))
+        );
         assert_eq!(report.packets_in, [(1.0, 150.0), (2.0, 150.0)]);
         assert!(report.packets_out.is_empty());
         let shards = servers.shards();
-        let rooms: Vec<_> = shards.iter().map(|s| (s.name.as_str(), s.rooms_max)).collect();
+        let rooms: Vec<_> = shards
+            .iter()
+            .map(|s| (s.name.as_str(), s.rooms_max))
+            .collect();
         assert_eq!(rooms, [("s1", 3.0), ("s2", 2.0)]);
     }
 
@@ -231,8 +247,14 @@ mod tests {
         let mut servers = Servers::default();
         let body = "livekit_room_total{node_id=\"ND_1\",node_type=\"SERVER\"} 4\n";
         servers.handle_scrape("http://a", body, S).unwrap();
-        servers.handle_scrape("http://b", "livekit_room_total 2\n", S).unwrap();
-        let names: Vec<_> = servers.shards().into_iter().map(|shard| shard.name).collect();
+        servers
+            .handle_scrape("http://b", "livekit_room_total 2\n", S)
+            .unwrap();
+        let names: Vec<_> = servers
+            .shards()
+            .into_iter()
+            .map(|shard| shard.name)
+            .collect();
         assert_eq!(names, ["ND_1", "http://b"]);
     }
 
@@ -252,8 +274,13 @@ mod tests {
         let mut servers = Servers::default();
         for number in 0..300 {
             let body = format!("anteroom_shard_rooms{{shard=\"s{number}\"}} 1\n");
-            servers.handle_scrape(&format!("t{number}"), &body, 0).unwrap();
+            servers
+                .handle_scrape(&format!("t{number}"), &body, 0)
+                .unwrap();
         }
-        assert_eq!((servers.report().len(), servers.shards().len()), (TARGETS_MAX, SHARDS_MAX));
+        assert_eq!(
+            (servers.report().len(), servers.shards().len()),
+            (TARGETS_MAX, SHARDS_MAX)
+        );
     }
 }

@@ -44,7 +44,10 @@ impl Series {
 
     /// The largest value.
     pub(crate) fn max(&self) -> Option<f64> {
-        self.points.iter().map(|point| point.1).max_by(f64::total_cmp)
+        self.points
+            .iter()
+            .map(|point| point.1)
+            .max_by(f64::total_cmp)
     }
 
     /// Of a counter: how much it grew a second, between points. A counter that went back belongs to

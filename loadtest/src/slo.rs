@@ -144,18 +144,46 @@ impl Slo {
             (name, limit.map(|limit| limit.0), value, SloUnit::Ms)
         };
         vec![
-            ms("join_p50_ms", self.join_p50_ms, join.map(|times| times.p50_ms)),
-            ms("join_p95_ms", self.join_p95_ms, join.map(|times| times.p95_ms)),
-            ms("join_p99_ms", self.join_p99_ms, join.map(|times| times.p99_ms)),
+            ms(
+                "join_p50_ms",
+                self.join_p50_ms,
+                join.map(|times| times.p50_ms),
+            ),
+            ms(
+                "join_p95_ms",
+                self.join_p95_ms,
+                join.map(|times| times.p95_ms),
+            ),
+            ms(
+                "join_p99_ms",
+                self.join_p99_ms,
+                join.map(|times| times.p99_ms),
+            ),
             ms(
                 "connect_p95_ms",
                 self.connect_p95_ms,
                 report.joins.connected.map(|times| times.p95_ms),
             ),
-            ms("latency_p50_ms", self.latency_p50_ms, latency.map(|times| times.p50_ms)),
-            ms("latency_p95_ms", self.latency_p95_ms, latency.map(|times| times.p95_ms)),
-            ms("latency_p99_ms", self.latency_p99_ms, latency.map(|times| times.p99_ms)),
-            ms("reconnect_p95_ms", self.reconnect_p95_ms, reconnect.map(|times| times.p95_ms)),
+            ms(
+                "latency_p50_ms",
+                self.latency_p50_ms,
+                latency.map(|times| times.p50_ms),
+            ),
+            ms(
+                "latency_p95_ms",
+                self.latency_p95_ms,
+                latency.map(|times| times.p95_ms),
+            ),
+            ms(
+                "latency_p99_ms",
+                self.latency_p99_ms,
+                latency.map(|times| times.p99_ms),
+            ),
+            ms(
+                "reconnect_p95_ms",
+                self.reconnect_p95_ms,
+                reconnect.map(|times| times.p95_ms),
+            ),
         ]
     }
 
@@ -169,7 +197,11 @@ impl Slo {
         };
         vec![
             share("loss_max", self.loss_max, came.then_some(media.loss)),
-            share("reordering_max", self.reordering_max, came.then_some(media.reordering)),
+            share(
+                "reordering_max",
+                self.reordering_max,
+                came.then_some(media.reordering),
+            ),
             share(
                 "freeze_ratio_max",
                 self.freeze_ratio_max,
@@ -184,19 +216,43 @@ impl Slo {
     }
 
     fn numbers(&self, report: &Report) -> Vec<Check> {
-        let cpu: Option<f64> = report.servers.iter().filter_map(|server| server.cpu_cores).reduce(sum);
-        let memory = report.servers.iter().filter_map(|server| server.memory_bytes_max).reduce(sum);
+        let cpu: Option<f64> = report
+            .servers
+            .iter()
+            .filter_map(|server| server.cpu_cores)
+            .reduce(sum);
+        let memory = report
+            .servers
+            .iter()
+            .filter_map(|server| server.memory_bytes_max)
+            .reduce(sum);
         let count = crate::numbers::as_f64;
-        let number =
-            |name, limit: Option<Amount>, value, unit| (name, limit.map(|limit| limit.0), value, unit);
+        let number = |name, limit: Option<Amount>, value, unit| {
+            (name, limit.map(|limit| limit.0), value, unit)
+        };
         let mib = memory.map(|bytes| bytes / f64::from(1 << 20));
         let errors = Some(count(report.error_count));
         let reconnects = Some(count(report.reconnects.count));
         vec![
             number("errors_max", self.errors_max, errors, SloUnit::Count),
-            number("reconnects_max", self.reconnects_max, reconnects, SloUnit::Count),
-            number("server_cpu_cores_max", self.server_cpu_cores_max, cpu, SloUnit::Cores),
-            number("server_memory_mib_max", self.server_memory_mib_max, mib, SloUnit::Mib),
+            number(
+                "reconnects_max",
+                self.reconnects_max,
+                reconnects,
+                SloUnit::Count,
+            ),
+            number(
+                "server_cpu_cores_max",
+                self.server_cpu_cores_max,
+                cpu,
+                SloUnit::Cores,
+            ),
+            number(
+                "server_memory_mib_max",
+                self.server_memory_mib_max,
+                mib,
+                SloUnit::Mib,
+            ),
         ]
     }
 }
@@ -210,13 +266,17 @@ fn sum(a: f64, b: f64) -> f64 {
 
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Number { share: false }).map(Self)
+        deserializer
+            .deserialize_any(Number { share: false })
+            .map(Self)
     }
 }
 
 impl<'de> Deserialize<'de> for Share {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Number { share: true }).map(Self)
+        deserializer
+            .deserialize_any(Number { share: true })
+            .map(Self)
     }
 }
 
@@ -266,7 +326,11 @@ impl de::Visitor<'_> for Number {
         let percent = text.trim().strip_suffix('%').filter(|_| self.share);
         let number = percent.unwrap_or(text).trim().parse::<f64>();
         let number = number.map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))?;
-        self.checked(if percent.is_some() { number / 100.0 } else { number })
+        self.checked(if percent.is_some() {
+            number / 100.0
+        } else {
+            number
+        })
     }
 }
 

@@ -213,15 +213,17 @@ mod tests {
             0_u8..3,
             any::<bool>(),
         );
-        parts.prop_map(|(sent_ns, sequence, frame, index, packets, layer, key)| Stamp {
-            sent_ns,
-            sequence,
-            frame,
-            index,
-            packets,
-            layer: Layer::from_index(layer).unwrap(),
-            key,
-        })
+        parts.prop_map(
+            |(sent_ns, sequence, frame, index, packets, layer, key)| Stamp {
+                sent_ns,
+                sequence,
+                frame,
+                index,
+                packets,
+                layer: Layer::from_index(layer).unwrap(),
+                key,
+            },
+        )
     }
 
     #[test]

@@ -28,20 +28,27 @@ pub fn text(report: &Report) -> String {
         media.packets_received
     ));
     for server in &report.servers {
-        let cores = server.cpu_cores.map_or("–".to_owned(), |cores| format!("{cores:.2}"));
+        let cores = server
+            .cpu_cores
+            .map_or("–".to_owned(), |cores| format!("{cores:.2}"));
         let memory = server.memory_bytes_max.map_or("–".to_owned(), |bytes| {
             format!("{:.0} MiB", bytes / f64::from(1 << 20))
         });
         lines.push(format!("server {}: {cores} cores, {memory}", server.name));
     }
     if let Some(own) = &report.generator {
-        let cores = own.cpu_cores.map_or("–".to_owned(), |cores| format!("{cores:.2}"));
+        let cores = own
+            .cpu_cores
+            .map_or("–".to_owned(), |cores| format!("{cores:.2}"));
         let late = times("late", own.lateness);
         lines.push(format!("generator: {cores} of {} cores, {late}", own.cores));
     }
     lines.extend(report.slo.iter().filter(|row| !row.passed).map(missed));
     for error in report.errors.iter().take(3) {
-        lines.push(format!("error, {} times: {} ({})", error.count, error.kind, error.example));
+        lines.push(format!(
+            "error, {} times: {} ({})",
+            error.count, error.kind, error.example
+        ));
     }
     lines.join("\n")
 }
@@ -71,7 +78,9 @@ fn times(what: &str, times: Option<Quantiles>) -> String {
 }
 
 fn missed(row: &SloRow) -> String {
-    let value = row.value.map_or("nothing was measured".to_owned(), |value| value.to_string());
+    let value = row
+        .value
+        .map_or("nothing was measured".to_owned(), |value| value.to_string());
     format!("missed: {} is {value}, limit {}", row.name, row.limit)
 }
 
@@ -94,6 +103,9 @@ mod tests {
         let text = text(&report);
         assert!(text.starts_with("failed: 0 of 0 joins"), "{text}");
         assert!(text.contains("missed: errors_max is 1, limit 0"), "{text}");
-        assert!(text.ends_with("error, 1 times: join refused (ann: 503)"), "{text}");
+        assert!(
+            text.ends_with("error, 1 times: join refused (ann: 503)"),
+            "{text}"
+        );
     }
 }

@@ -287,7 +287,10 @@ mod tests {
         timeline.at(2 * S + 1).packets += 30;
         timeline.at(2 * S + 1).missing += 10;
         let points = timeline.points();
-        let seen: Vec<_> = points.iter().map(|point| (point.at_s, point.receive_packets)).collect();
+        let seen: Vec<_> = points
+            .iter()
+            .map(|point| (point.at_s, point.receive_packets))
+            .collect();
         assert_eq!(seen, [(0.0, 10.0), (1.0, 0.0), (2.0, 30.0)]);
         assert_eq!(points[2].loss, 0.25);
         assert_eq!(points[1].latency_p50_ms, None);
@@ -305,7 +308,10 @@ mod tests {
         assert_eq!(timeline.step_s(), 16.0);
         assert!(timeline.steps.len() <= STEPS_MAX);
         let total = timeline.total();
-        assert_eq!((total.packets, total.participants, total.latency.count()), (5000, 7, 5000));
+        assert_eq!(
+            (total.packets, total.participants, total.latency.count()),
+            (5000, 7, 5000)
+        );
         assert_eq!(timeline.points()[0].receive_packets, 1.0);
     }
 

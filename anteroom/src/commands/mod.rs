@@ -2,6 +2,7 @@
 
 mod check;
 mod gateway;
+mod loadtest;
 mod metrics_reference;
 mod node;
 mod route;
@@ -27,5 +28,6 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Route(args) => route::run(&args),
         Command::Schema => schema::run(),
         Command::MetricsReference => Ok(metrics_reference::run()),
+        Command::Loadtest(args) => loadtest::run(&args),
     }
 }

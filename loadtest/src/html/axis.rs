@@ -16,7 +16,11 @@ const DECADES_MAX: usize = 10;
 impl Axis {
     /// From 0 to a round number at or above `max`, with about so many steps.
     pub(super) fn linear(max: f64, steps: f64) -> Self {
-        let max = if max.is_finite() && max > 0.0 { max } else { 1.0 };
+        let max = if max.is_finite() && max > 0.0 {
+            max
+        } else {
+            1.0
+        };
         let step = round_step(max / steps);
         let count = (max / step - 1e-9).ceil().max(1.0);
         Self::with_step(step * count, step)
@@ -24,7 +28,11 @@ impl Axis {
 
     /// From 0 to exactly `max`.
     pub(super) fn up_to(max: f64, steps: f64) -> Self {
-        let max = if max.is_finite() && max > 0.0 { max } else { 1.0 };
+        let max = if max.is_finite() && max > 0.0 {
+            max
+        } else {
+            1.0
+        };
         Self::with_step(max, round_step(max / steps))
     }
 
@@ -49,17 +57,31 @@ impl Axis {
 
     /// Logarithmic, with lines at 1, 2 and 5 of each decade, or at 1 if there are many decades.
     pub(super) fn log(min: f64, max: f64) -> Self {
-        let min = if min.is_finite() && min > 0.0 { min } else { 0.1 };
-        let max = if max.is_finite() && max > min { max } else { min * 10.0 };
+        let min = if min.is_finite() && min > 0.0 {
+            min
+        } else {
+            0.1
+        };
+        let max = if max.is_finite() && max > min {
+            max
+        } else {
+            min * 10.0
+        };
         let first = min.log10().floor();
         let mut lines: Vec<f64> = (0_u32..)
             .take(DECADES_MAX)
             .map(|decade| 10_f64.powf(first + f64::from(decade)))
             .flat_map(|decade| [decade, decade * 2.0, decade * 5.0])
             .collect();
-        let from = lines.iter().rposition(|line| *line <= min * 1.001).unwrap_or(0);
+        let from = lines
+            .iter()
+            .rposition(|line| *line <= min * 1.001)
+            .unwrap_or(0);
         let to = lines.iter().position(|line| *line >= max * 0.999);
-        lines = lines.get(from..=to.unwrap_or(lines.len() - 1)).unwrap_or_default().to_vec();
+        lines = lines
+            .get(from..=to.unwrap_or(lines.len() - 1))
+            .unwrap_or_default()
+            .to_vec();
         let (low, high) = (lines.first().copied(), lines.last().copied());
         let many = lines.len() > 9;
         let is_decade = |line: &f64| (line.log10() - line.log10().round()).abs() < 1e-6;
@@ -84,7 +106,11 @@ impl Axis {
         } else {
             (value - self.min) / (self.max - self.min)
         };
-        if place.is_finite() { place.clamp(0.0, 1.0) } else { 0.0 }
+        if place.is_finite() {
+            place.clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
     }
 }
 
@@ -92,7 +118,9 @@ impl Axis {
 fn round_step(raw: f64) -> f64 {
     let power = 10_f64.powf(raw.log10().floor());
     let steps = [1.0, 2.0, 2.5, 5.0, 10.0];
-    let fits = steps.iter().find(|step| *step * power >= raw * (1.0 - 1e-9));
+    let fits = steps
+        .iter()
+        .find(|step| *step * power >= raw * (1.0 - 1e-9));
     fits.copied().unwrap_or(10.0) * power
 }
 
@@ -120,18 +148,33 @@ mod tests {
 
     #[test]
     fn lines_are_at_round_numbers() {
-        assert_eq!(labels(&Axis::linear(93.0, 4.0)), ["0", "25", "50", "75", "100"]);
-        assert_eq!(labels(&Axis::linear(0.9, 4.0)), ["0.00", "0.25", "0.50", "0.75", "1.00"]);
+        assert_eq!(
+            labels(&Axis::linear(93.0, 4.0)),
+            ["0", "25", "50", "75", "100"]
+        );
+        assert_eq!(
+            labels(&Axis::linear(0.9, 4.0)),
+            ["0.00", "0.25", "0.50", "0.75", "1.00"]
+        );
         assert_eq!(labels(&Axis::linear(7.0, 4.0)), ["0", "2", "4", "6", "8"]);
-        assert_eq!(labels(&Axis::up_to(60.0, 6.0)), ["0", "10", "20", "30", "40", "50", "60"]);
-        assert_eq!(labels(&Axis::log(3.0, 180.0)), ["2", "5", "10", "20", "50", "100", "200"]);
+        assert_eq!(
+            labels(&Axis::up_to(60.0, 6.0)),
+            ["0", "10", "20", "30", "40", "50", "60"]
+        );
+        assert_eq!(
+            labels(&Axis::log(3.0, 180.0)),
+            ["2", "5", "10", "20", "50", "100", "200"]
+        );
         assert_eq!(labels(&Axis::log(0.03, 9000.0))[..3], ["0.1", "1", "10"]);
     }
 
     #[test]
     fn places_are_shares_of_the_axis() {
         let axis = Axis::linear(100.0, 4.0);
-        assert_eq!((axis.place(0.0), axis.place(50.0), axis.place(900.0)), (0.0, 0.5, 1.0));
+        assert_eq!(
+            (axis.place(0.0), axis.place(50.0), axis.place(900.0)),
+            (0.0, 0.5, 1.0)
+        );
         let axis = Axis::log(1.0, 100.0);
         assert!((axis.place(10.0) - 0.5).abs() < 1e-9);
         assert_eq!(axis.place(0.0), 0.0);

@@ -16,11 +16,16 @@ const BOTTOM: f64 = 24.0;
 /// A figure of these rows.
 pub(super) fn figure(title: &str, note: &str, rows: &[(&str, Quantiles)]) -> Html {
     let mut out = Html::default();
-    out.raw("<figure>\n<figcaption><h3>").text(title).raw("</h3><p>").text(note);
+    out.raw("<figure>\n<figcaption><h3>")
+        .text(title)
+        .raw("</h3><p>")
+        .text(note);
     out.raw("</p></figcaption>\n<ul class=\"legend\"><li class=\"p50\">p50</li>");
     out.raw("<li class=\"p95\">p95</li><li class=\"p99\">p99</li></ul>\n");
     let bottom = TOP + ROW * f64::from(u32::try_from(rows.len().max(2)).unwrap_or(0));
-    out.raw("<svg viewBox=\"0 0 520 ").number(bottom + BOTTOM).raw("\" role=\"img\" aria-label=\"");
+    out.raw("<svg viewBox=\"0 0 520 ")
+        .number(bottom + BOTTOM)
+        .raw("\" role=\"img\" aria-label=\"");
     out.text(title).raw("\">\n");
     if rows.is_empty() {
         out.raw("<text class=\"remark\" x=\"260\" y=\"50\">not measured</text>\n");
@@ -40,9 +45,19 @@ fn bars(rows: &[(&str, Quantiles)], bottom: f64, out: &mut Html) {
     let last = axis.ticks.len().saturating_sub(1);
     for (index, (value, label)) in axis.ticks.iter().enumerate() {
         let at = x(*value);
-        out.raw("<line y1=\"").number(TOP - 6.0).raw("\" y2=\"").number(bottom);
-        out.raw("\" x1=\"").number(at).raw("\" x2=\"").number(at).raw("\"/>");
-        out.raw("<text class=\"x\" x=\"").number(at).raw("\" y=\"").number(bottom + 18.0);
+        out.raw("<line y1=\"")
+            .number(TOP - 6.0)
+            .raw("\" y2=\"")
+            .number(bottom);
+        out.raw("\" x1=\"")
+            .number(at)
+            .raw("\" x2=\"")
+            .number(at)
+            .raw("\"/>");
+        out.raw("<text class=\"x\" x=\"")
+            .number(at)
+            .raw("\" y=\"")
+            .number(bottom + 18.0);
         out.raw("\">").text(label);
         if index == last {
             out.raw(" ").text(scale.name);
@@ -52,7 +67,10 @@ fn bars(rows: &[(&str, Quantiles)], bottom: f64, out: &mut Html) {
     out.raw("</g>\n<text class=\"values\" x=\"508\" y=\"10\">p50 · p95 · p99</text>\n");
     for (index, (name, times)) in rows.iter().enumerate() {
         let y = TOP + ROW * f64::from(u32::try_from(index).unwrap_or(0));
-        out.raw("<text class=\"row\" x=\"").number(LEFT - 9.0).raw("\" y=\"").number(y + 12.0);
+        out.raw("<text class=\"row\" x=\"")
+            .number(LEFT - 9.0)
+            .raw("\" y=\"")
+            .number(y + 12.0);
         out.raw("\">").text(name).raw("</text>");
         let tones = [
             ("<rect class=\"p99\" x=\"", times.p99_ms),
@@ -61,11 +79,20 @@ fn bars(rows: &[(&str, Quantiles)], bottom: f64, out: &mut Html) {
         ];
         for (markup, value) in tones {
             let width = (x(value / scale.size) - LEFT).max(1.0);
-            out.raw(markup).number(LEFT).raw("\" y=\"").number(y).raw("\" width=\"");
-            out.number(width).raw("\" height=\"").number(BAR).raw("\" rx=\"2\"/>");
+            out.raw(markup)
+                .number(LEFT)
+                .raw("\" y=\"")
+                .number(y)
+                .raw("\" width=\"");
+            out.number(width)
+                .raw("\" height=\"")
+                .number(BAR)
+                .raw("\" rx=\"2\"/>");
         }
         let values = [times.p50_ms, times.p95_ms, times.p99_ms];
-        out.raw("<text class=\"values\" x=\"508\" y=\"").number(y + 12.0).raw("\">");
+        out.raw("<text class=\"values\" x=\"508\" y=\"")
+            .number(y + 12.0)
+            .raw("\">");
         out.text(&words(values)).raw("</text>\n");
     }
 }
@@ -96,7 +123,10 @@ mod tests {
         };
         let svg = figure("Joins", "", &[("<HTTP>", times)]).finish();
         assert_eq!(svg.matches("<rect").count(), 3);
-        assert!(svg.contains("&lt;HTTP&gt;") && svg.contains("4.0 · 12 · 80 ms"), "{svg}");
+        assert!(
+            svg.contains("&lt;HTTP&gt;") && svg.contains("4.0 · 12 · 80 ms"),
+            "{svg}"
+        );
         assert!(figure("Joins", "", &[]).finish().contains("not measured"));
     }
 }

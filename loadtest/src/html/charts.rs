@@ -42,7 +42,12 @@ fn row(phase: &PhaseReport) -> (&'static str, crate::distribution::Quantiles) {
 /// What receivers saw.
 pub(super) fn media(report: &Report) -> Html {
     let mut out = open();
-    for plot in [latency(report), latency_curve(report), loss(report), bitrate(report)] {
+    for plot in [
+        latency(report),
+        latency_curve(report),
+        loss(report),
+        bitrate(report),
+    ] {
         out.add(plot.figure());
     }
     for plot in [freezes(report), switches(report), reconnects(report)] {
@@ -69,7 +74,11 @@ fn latency(report: &Report) -> Plot<'static> {
 fn latency_curve(report: &Report) -> Plot<'static> {
     let latency = report.media.latency;
     let marks = latency.map(|latency| {
-        vec![(latency.p50_ms, "p50"), (latency.p95_ms, "p95"), (latency.p99_ms, "p99")]
+        vec![
+            (latency.p50_ms, "p50"),
+            (latency.p95_ms, "p95"),
+            (latency.p99_ms, "p99"),
+        ]
     });
     let note = latency.map_or(String::new(), |latency| {
         format!(
@@ -100,7 +109,9 @@ fn loss(report: &Report) -> Plot<'static> {
     let media = &report.media;
     let series = vec![
         curve("lost", Draw::Area, report, |point| Some(point.loss)),
-        curve("out of order", Draw::Line, report, |point| Some(point.reordering)),
+        curve("out of order", Draw::Line, report, |point| {
+            Some(point.reordering)
+        }),
     ];
     Plot {
         title: "Loss and reordering",
@@ -118,7 +129,9 @@ fn loss(report: &Report) -> Plot<'static> {
 
 fn bitrate(report: &Report) -> Plot<'static> {
     let series = vec![
-        curve("received", Draw::Area, report, |point| Some(point.receive_bitrate)),
+        curve("received", Draw::Area, report, |point| {
+            Some(point.receive_bitrate)
+        }),
         curve("sent", Draw::Line, report, |point| Some(point.send_bitrate)),
     ];
     Plot {
@@ -131,9 +144,15 @@ fn bitrate(report: &Report) -> Plot<'static> {
 
 fn packets(report: &Report) -> Plot<'static> {
     let series = vec![
-        curve("packets received", Draw::Area, report, |point| Some(point.receive_packets)),
-        curve("packets sent", Draw::Line, report, |point| Some(point.send_packets)),
-        curve("frames shown", Draw::Line, report, |point| Some(point.frames)),
+        curve("packets received", Draw::Area, report, |point| {
+            Some(point.receive_packets)
+        }),
+        curve("packets sent", Draw::Line, report, |point| {
+            Some(point.send_packets)
+        }),
+        curve("frames shown", Draw::Line, report, |point| {
+            Some(point.frames)
+        }),
     ];
     Plot {
         title: "Packets and frames",
@@ -145,7 +164,9 @@ fn packets(report: &Report) -> Plot<'static> {
 
 fn freezes(report: &Report) -> Plot<'static> {
     let media = &report.media;
-    let series = vec![curve("frozen", Draw::Columns, report, |point| Some(point.freeze_ratio))];
+    let series = vec![curve("frozen", Draw::Columns, report, |point| {
+        Some(point.freeze_ratio)
+    })];
     Plot {
         title: "Freeze ratio",
         note: format!(
@@ -165,7 +186,10 @@ fn switches(report: &Report) -> Plot<'static> {
     })];
     Plot {
         title: "Layer switches",
-        note: format!("{} changes of the simulcast layer shown", report.media.layer_switches),
+        note: format!(
+            "{} changes of the simulcast layer shown",
+            report.media.layer_switches
+        ),
         quiet: "no stream changed its layer",
         ..over_time(report, Unit::Count, media_series(report, series))
     }
@@ -173,8 +197,12 @@ fn switches(report: &Report) -> Plot<'static> {
 
 fn reconnects(report: &Report) -> Plot<'static> {
     let series = vec![
-        curve("reconnects", Draw::Columns, report, |point| Some(count(point.reconnects))),
-        curve("failed joins", Draw::Columns, report, |point| Some(count(point.join_failures))),
+        curve("reconnects", Draw::Columns, report, |point| {
+            Some(count(point.reconnects))
+        }),
+        curve("failed joins", Draw::Columns, report, |point| {
+            Some(count(point.join_failures))
+        }),
     ];
     let recovery = report.reconnects.recovery.map(|times| {
         let (p50, p95) = (Unit::Ms.words(times.p50_ms), Unit::Ms.words(times.p95_ms));
@@ -182,7 +210,11 @@ fn reconnects(report: &Report) -> Plot<'static> {
     });
     Plot {
         title: "Reconnects",
-        note: format!("{}{}", report.reconnects.count, recovery.unwrap_or_default()),
+        note: format!(
+            "{}{}",
+            report.reconnects.count,
+            recovery.unwrap_or_default()
+        ),
         quiet: "no connection was lost",
         ..over_time(report, Unit::Count, series)
     }
@@ -194,15 +226,41 @@ pub(super) fn server(report: &Report) -> Html {
     let shards = &report.shards;
     let rooms = shards.iter().map(|shard| named(&shard.name, &shard.rooms));
     let servers = &report.servers;
-    let cpu = servers.iter().map(|server| named(&server.name, &server.cpu));
-    let memory = servers.iter().map(|server| named(&server.name, &server.memory_bytes));
-    let sent = servers.iter().filter(|server| !server.packets_out.is_empty());
+    let cpu = servers
+        .iter()
+        .map(|server| named(&server.name, &server.cpu));
+    let memory = servers
+        .iter()
+        .map(|server| named(&server.name, &server.memory_bytes));
+    let sent = servers
+        .iter()
+        .filter(|server| !server.packets_out.is_empty());
     let packets = sent.map(|server| named(&server.name, &server.packets_out));
     let plots = [
-        ("Rooms per shard", "as each shard counts them", Unit::Count, rooms.collect()),
-        ("Server CPU", "cores in use, by process", Unit::Cores, cpu.collect()),
-        ("Server memory", "resident, by process", Unit::Bytes, memory.collect()),
-        ("Packets forwarded", "a second, by process", Unit::PerSecond, packets.collect()),
+        (
+            "Rooms per shard",
+            "as each shard counts them",
+            Unit::Count,
+            rooms.collect(),
+        ),
+        (
+            "Server CPU",
+            "cores in use, by process",
+            Unit::Cores,
+            cpu.collect(),
+        ),
+        (
+            "Server memory",
+            "resident, by process",
+            Unit::Bytes,
+            memory.collect(),
+        ),
+        (
+            "Packets forwarded",
+            "a second, by process",
+            Unit::PerSecond,
+            packets.collect(),
+        ),
     ];
     for (title, note, unit, series) in plots {
         let plot = Plot {
@@ -231,7 +289,9 @@ pub(super) fn generator(report: &Report) -> Html {
         ..over_time(report, Unit::Cores, cpu.collect())
     };
     out.add(plot.figure());
-    let series = vec![curve("p99", Draw::Area, report, |point| point.lateness_p99_ms)];
+    let series = vec![curve("p99", Draw::Area, report, |point| {
+        point.lateness_p99_ms
+    })];
     let plot = Plot {
         title: "Send lateness",
         note: "p99 of how long after their time frames were sent".to_owned(),
@@ -244,7 +304,10 @@ pub(super) fn generator(report: &Report) -> Html {
 }
 
 fn over_time(report: &Report, unit: Unit, series: Vec<Series>) -> Plot<'static> {
-    let last = report.timeline.last().map_or(0.0, |point| point.at_s + report.step_s);
+    let last = report
+        .timeline
+        .last()
+        .map_or(0.0, |point| point.at_s + report.step_s);
     Plot {
         title: "",
         note: String::new(),
@@ -260,17 +323,14 @@ fn over_time(report: &Report, unit: Unit, series: Vec<Series>) -> Plot<'static> 
     }
 }
 
-fn curve(
-    name: &str,
-    draw: Draw,
-    report: &Report,
-    value: impl Fn(&Point) -> Option<f64>,
-) -> Series {
+fn curve(name: &str, draw: Draw, report: &Report, value: impl Fn(&Point) -> Option<f64>) -> Series {
     let points = report.timeline.iter();
     Series {
         name: name.to_owned(),
         draw,
-        points: points.filter_map(|point| Some((point.at_s, value(point)?))).collect(),
+        points: points
+            .filter_map(|point| Some((point.at_s, value(point)?)))
+            .collect(),
     }
 }
 
@@ -291,7 +351,11 @@ fn media_series(report: &Report, series: Vec<Series>) -> Vec<Series> {
 }
 
 fn limit(report: &Report, name: &str) -> Option<f64> {
-    report.slo.iter().find(|row| row.name == name).map(|row| row.limit)
+    report
+        .slo
+        .iter()
+        .find(|row| row.name == name)
+        .map(|row| row.limit)
 }
 
 fn count(value: u64) -> f64 {

@@ -54,7 +54,14 @@ mod tests {
     fn text_is_escaped_and_numbers_are_short() {
         let mut html = Html::default();
         html.raw("<b title=\"").text("a\"<'>&\u{7}").raw("\">");
-        html.number(1.04).raw(" ").number(2.0).raw(" ").number(f64::NAN);
-        assert_eq!(html.finish(), "<b title=\"a&quot;&lt;&#39;&gt;&amp; \">1 2 0");
+        html.number(1.04)
+            .raw(" ")
+            .number(2.0)
+            .raw(" ")
+            .number(f64::NAN);
+        assert_eq!(
+            html.finish(),
+            "<b title=\"a&quot;&lt;&#39;&gt;&amp; \">1 2 0"
+        );
     }
 }

@@ -75,7 +75,9 @@ impl Plot<'_> {
     /// The chart with its title and legend.
     pub(super) fn figure(&self) -> Html {
         let mut out = Html::default();
-        out.raw("<figure>\n<figcaption><h3>").text(self.title).raw("</h3>");
+        out.raw("<figure>\n<figcaption><h3>")
+            .text(self.title)
+            .raw("</h3>");
         out.raw("<p>").text(&self.note).raw("</p></figcaption>\n");
         self.legend(&mut out);
         out.raw("<svg viewBox=\"0 0 520 240\" role=\"img\" aria-label=\"");
@@ -95,7 +97,9 @@ impl Plot<'_> {
 
     fn values(&self) -> impl Iterator<Item = f64> {
         let points = self.series.iter().flat_map(|series| &series.points);
-        points.map(|point| point.1).filter(|value| value.is_finite())
+        points
+            .map(|point| point.1)
+            .filter(|value| value.is_finite())
     }
 
     fn frame(&self) -> Frame {
@@ -106,7 +110,11 @@ impl Plot<'_> {
         let max = if max > 0.0 { max } else { self.unit.floor() };
         let y_scale = self.unit.scale(max);
         let whole = self.unit == Unit::Count && max / y_scale.size < 4.0;
-        let steps = if whole { (max / y_scale.size).ceil() } else { 4.0 };
+        let steps = if whole {
+            (max / y_scale.size).ceil()
+        } else {
+            4.0
+        };
         let (x, x_scale) = match self.along {
             Along::Time { until_s, .. } => {
                 let scale = Unit::Seconds.scale(until_s);
@@ -118,7 +126,13 @@ impl Plot<'_> {
                 let range = times.fold((f64::MAX, 0.0), |(min, max), time| {
                     (f64::min(min, time), f64::max(max, time))
                 });
-                (Axis::log(range.0, range.1), Scale { size: 1.0, name: "ms" })
+                (
+                    Axis::log(range.0, range.1),
+                    Scale {
+                        size: 1.0,
+                        name: "ms",
+                    },
+                )
             }
         };
         Frame {
@@ -139,7 +153,9 @@ impl Plot<'_> {
             }
             let more = self.series.len().saturating_sub(LEGEND_MAX);
             if more > 0 {
-                out.raw("<li>").text(&format!("and {more} more")).raw("</li>");
+                out.raw("<li>")
+                    .text(&format!("and {more} more"))
+                    .raw("</li>");
             }
         }
         out.raw("</ul>\n");
@@ -149,17 +165,32 @@ impl Plot<'_> {
         out.raw("<g class=\"grid\">");
         for (value, label) in &frame.y.ticks {
             let y = frame.y(value * frame.y_scale.size);
-            out.raw("<line x1=\"").number(LEFT).raw("\" x2=\"").number(WIDTH - RIGHT);
-            out.raw("\" y1=\"").number(y).raw("\" y2=\"").number(y).raw("\"/>");
-            out.raw("<text class=\"y\" x=\"").number(LEFT - 7.0).raw("\" y=\"").number(y + 4.0);
+            out.raw("<line x1=\"")
+                .number(LEFT)
+                .raw("\" x2=\"")
+                .number(WIDTH - RIGHT);
+            out.raw("\" y1=\"")
+                .number(y)
+                .raw("\" y2=\"")
+                .number(y)
+                .raw("\"/>");
+            out.raw("<text class=\"y\" x=\"")
+                .number(LEFT - 7.0)
+                .raw("\" y=\"")
+                .number(y + 4.0);
             out.raw("\">").text(label).raw("</text>");
         }
-        out.raw("<text class=\"unit\" x=\"").number(LEFT - 7.0).raw("\" y=\"12\">");
+        out.raw("<text class=\"unit\" x=\"")
+            .number(LEFT - 7.0)
+            .raw("\" y=\"12\">");
         out.text(frame.y_scale.name).raw("</text>");
         let last = frame.x.ticks.len().saturating_sub(1);
         for (index, (value, label)) in frame.x.ticks.iter().enumerate() {
             let x = frame.x(value * frame.x_scale.size);
-            out.raw("<text class=\"x\" x=\"").number(x).raw("\" y=\"").number(HEIGHT - 8.0);
+            out.raw("<text class=\"x\" x=\"")
+                .number(x)
+                .raw("\" y=\"")
+                .number(HEIGHT - 8.0);
             out.raw("\">").text(label);
             if index == last {
                 out.raw(" ").text(frame.x_scale.name);
@@ -194,19 +225,31 @@ impl Plot<'_> {
         let base = frame.y(0.0);
         for (x, y) in points.iter().filter(|(_, y)| *y < base) {
             out.raw("<rect x=\"").number(*x).raw("\" y=\"").number(*y);
-            out.raw("\" width=\"").number(width).raw("\" height=\"").number(base - y);
+            out.raw("\" width=\"")
+                .number(width)
+                .raw("\" height=\"")
+                .number(base - y);
             out.raw("\" rx=\"1\"/>");
         }
     }
 
     /// Objectives across, names upright.
     fn marks(&self, frame: &Frame, out: &mut Html) {
-        let limit = self.limit.filter(|limit| *limit / frame.y_scale.size <= frame.y.max);
+        let limit = self
+            .limit
+            .filter(|limit| *limit / frame.y_scale.size <= frame.y.max);
         if let Some(limit) = limit {
             let y = frame.y(limit);
-            out.raw("<line class=\"limit\" x1=\"").number(LEFT).raw("\" x2=\"");
-            out.number(WIDTH - RIGHT).raw("\" y1=\"").number(y).raw("\" y2=\"").number(y);
-            out.raw("\"/><text class=\"limit\" x=\"").number(WIDTH - RIGHT - 2.0);
+            out.raw("<line class=\"limit\" x1=\"")
+                .number(LEFT)
+                .raw("\" x2=\"");
+            out.number(WIDTH - RIGHT)
+                .raw("\" y1=\"")
+                .number(y)
+                .raw("\" y2=\"")
+                .number(y);
+            out.raw("\"/><text class=\"limit\" x=\"")
+                .number(WIDTH - RIGHT - 2.0);
             out.raw("\" y=\"").number(y - 5.0).raw("\">limit ");
             out.text(&self.unit.words(limit)).raw("</text>\n");
         }
@@ -217,10 +260,21 @@ impl Plot<'_> {
             // Names that would lie on each other go up and down.
             lift = if x - before < 34.0 { lift + 14.0 } else { 0.0 };
             before = x;
-            out.raw("<line class=\"mark\" x1=\"").number(x).raw("\" x2=\"").number(x);
-            out.raw("\" y1=\"").number(TOP).raw("\" y2=\"").number(HEIGHT - BOTTOM);
-            out.raw("\"/><text class=\"mark\" x=\"").number(x + 4.0).raw("\" y=\"");
-            out.number(HEIGHT - BOTTOM - 8.0 - lift).raw("\">").raw(name).raw("</text>\n");
+            out.raw("<line class=\"mark\" x1=\"")
+                .number(x)
+                .raw("\" x2=\"")
+                .number(x);
+            out.raw("\" y1=\"")
+                .number(TOP)
+                .raw("\" y2=\"")
+                .number(HEIGHT - BOTTOM);
+            out.raw("\"/><text class=\"mark\" x=\"")
+                .number(x + 4.0)
+                .raw("\" y=\"");
+            out.number(HEIGHT - BOTTOM - 8.0 - lift)
+                .raw("\">")
+                .raw(name)
+                .raw("</text>\n");
         }
     }
 
@@ -234,7 +288,8 @@ impl Plot<'_> {
         } else {
             return;
         };
-        out.raw("<text class=\"remark\" x=\"").number((LEFT + WIDTH - RIGHT) / 2.0);
+        out.raw("<text class=\"remark\" x=\"")
+            .number((LEFT + WIDTH - RIGHT) / 2.0);
         out.raw("\" y=\"").number((TOP + HEIGHT - BOTTOM) / 2.0);
         out.raw("\">").raw(remark).raw("</text>\n");
     }
@@ -246,7 +301,11 @@ fn colour(index: usize) -> f64 {
 
 fn line(points: &[(f64, f64)], out: &mut Html) {
     if let [(x, y)] = points {
-        out.raw("<circle r=\"2.5\" cx=\"").number(*x).raw("\" cy=\"").number(*y).raw("\"/>");
+        out.raw("<circle r=\"2.5\" cx=\"")
+            .number(*x)
+            .raw("\" cy=\"")
+            .number(*y)
+            .raw("\"/>");
         return;
     }
     out.raw("<path class=\"line\" d=\"");
@@ -261,12 +320,19 @@ fn area(points: &[(f64, f64)], out: &mut Html) {
     out.raw("<path class=\"area\" d=\"");
     path(points, out);
     out.raw("L").number(last.0).raw(" ").number(HEIGHT - BOTTOM);
-    out.raw("L").number(first.0).raw(" ").number(HEIGHT - BOTTOM).raw("Z\"/>");
+    out.raw("L")
+        .number(first.0)
+        .raw(" ")
+        .number(HEIGHT - BOTTOM)
+        .raw("Z\"/>");
 }
 
 fn path(points: &[(f64, f64)], out: &mut Html) {
     for (index, (x, y)) in points.iter().enumerate() {
-        out.raw(if index == 0 { "M" } else { "L" }).number(*x).raw(" ").number(*y);
+        out.raw(if index == 0 { "M" } else { "L" })
+            .number(*x)
+            .raw(" ")
+            .number(*y);
     }
 }
 

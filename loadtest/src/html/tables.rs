@@ -17,7 +17,10 @@ pub(super) fn banner(report: &Report) -> Html {
         ),
         Verdict::Passed => (
             "<div class=\"banner good\"><strong>Passed</strong><p>",
-            format!("All {all} objectives were kept, and the load generator kept up."),
+            match all {
+                1 => "The objective was kept, and the load generator kept up.".to_owned(),
+                _ => format!("All {all} objectives were kept, and the load generator kept up."),
+            },
         ),
         Verdict::Failed => (
             "<div class=\"banner bad\"><strong>Failed</strong><p>",
@@ -53,10 +56,16 @@ pub(super) fn banner(report: &Report) -> Html {
 }
 
 fn miss(row: &SloRow) -> String {
-    let reached = row.value.map_or("nothing was measured".to_owned(), |value| {
-        format!("reached {}", words(row.unit, value))
-    });
-    format!("{}: {reached}, limit {}", row.name, words(row.unit, row.limit))
+    let reached = row
+        .value
+        .map_or("nothing was measured".to_owned(), |value| {
+            format!("reached {}", words(row.unit, value))
+        });
+    format!(
+        "{}: {reached}, limit {}",
+        row.name,
+        words(row.unit, row.limit)
+    )
 }
 
 fn words(unit: SloUnit, value: f64) -> String {
@@ -76,10 +85,20 @@ pub(super) fn tiles(report: &Report) -> Html {
     let none = || "–".to_owned();
     let ms = |value: Option<f64>| value.map_or_else(none, |value| Unit::Ms.words(value));
     let came = media.packets_received > 0;
-    let share = |value: f64| if came { Unit::Share.words(value) } else { none() };
+    let share = |value: f64| {
+        if came {
+            Unit::Share.words(value)
+        } else {
+            none()
+        }
+    };
     let seconds = report.run.duration_s.max(1.0);
     let mean = |bytes: u64| Unit::Bits.words(crate::numbers::as_f64(bytes) * 8.0 / seconds);
-    let cpu = report.servers.iter().filter_map(|server| server.cpu_cores).reduce(|a, b| a + b);
+    let cpu = report
+        .servers
+        .iter()
+        .filter_map(|server| server.cpu_cores)
+        .reduce(|a, b| a + b);
     let tiles = [
         (
             "Joined",
@@ -93,7 +112,12 @@ pub(super) fn tiles(report: &Report) -> Html {
             format!("p50 {}", ms(media.latency.map(|latency| latency.p50_ms))),
             false,
         ),
-        ("Packet loss", share(media.loss), format!("{} packets", media.lost), false),
+        (
+            "Packet loss",
+            share(media.loss),
+            format!("{} packets", media.lost),
+            false,
+        ),
         (
             "Frozen",
             share(media.freeze_ratio),
@@ -115,7 +139,10 @@ pub(super) fn tiles(report: &Report) -> Html {
         (
             "Reconnects",
             report.reconnects.count.to_string(),
-            format!("back after {}", ms(report.reconnects.recovery.map(|times| times.p95_ms))),
+            format!(
+                "back after {}",
+                ms(report.reconnects.recovery.map(|times| times.p95_ms))
+            ),
             false,
         ),
         (
@@ -128,8 +155,15 @@ pub(super) fn tiles(report: &Report) -> Html {
     let mut out = Html::default();
     out.raw("<dl class=\"tiles\">\n");
     for (name, value, more, bad) in tiles {
-        out.raw(if bad { "<div class=\"bad\"><dt>" } else { "<div><dt>" });
-        out.text(name).raw("</dt><dd><b>").text(&value).raw("</b><span>");
+        out.raw(if bad {
+            "<div class=\"bad\"><dt>"
+        } else {
+            "<div><dt>"
+        });
+        out.text(name)
+            .raw("</dt><dd><b>")
+            .text(&value)
+            .raw("</b><span>");
         out.text(&more).raw("</span></dd></div>\n");
     }
     out.raw("</dl>\n");
@@ -140,9 +174,15 @@ pub(super) fn tiles(report: &Report) -> Html {
 pub(super) fn objectives(report: &Report) -> Html {
     let mut out = table(&["Objective", "Limit", "Reached", ""]);
     for row in &report.slo {
-        let reached = row.value.map_or("not measured".to_owned(), |value| words(row.unit, value));
-        out.raw("<tr><td><code>").text(&row.name).raw("</code></td><td class=\"n\">");
-        out.text(&words(row.unit, row.limit)).raw("</td><td class=\"n\">").text(&reached);
+        let reached = row
+            .value
+            .map_or("not measured".to_owned(), |value| words(row.unit, value));
+        out.raw("<tr><td><code>")
+            .text(&row.name)
+            .raw("</code></td><td class=\"n\">");
+        out.text(&words(row.unit, row.limit))
+            .raw("</td><td class=\"n\">")
+            .text(&reached);
         out.raw(if row.passed {
             "</td><td class=\"mark good\">✓ kept</td></tr>\n"
         } else {
@@ -161,23 +201,31 @@ pub(super) fn errors(report: &Report) -> Html {
     }
     let mut out = table(&["What", "Count", "First", "For example"]);
     for error in &report.errors {
-        out.raw("<tr><td>").text(&error.kind).raw("</td><td class=\"n\">");
-        out.text(&error.count.to_string()).raw("</td><td class=\"n\">");
-        out.text(&format!("{:.1} s", error.first_at_s)).raw("</td><td class=\"long\">");
+        out.raw("<tr><td>")
+            .text(&error.kind)
+            .raw("</td><td class=\"n\">");
+        out.text(&error.count.to_string())
+            .raw("</td><td class=\"n\">");
+        out.text(&format!("{:.1} s", error.first_at_s))
+            .raw("</td><td class=\"long\">");
         out.text(&error.example).raw("</td></tr>\n");
     }
     for server in report.servers.iter().filter(|server| server.failures > 0) {
         out.raw("<tr><td>metrics of ").text(&server.name);
-        out.raw(" could not be read</td><td class=\"n\">").text(&server.failures.to_string());
+        out.raw(" could not be read</td><td class=\"n\">")
+            .text(&server.failures.to_string());
         out.raw("</td><td></td><td class=\"long\">");
-        out.text(server.last_failure.as_deref().unwrap_or("")).raw("</td></tr>\n");
+        out.text(server.last_failure.as_deref().unwrap_or(""))
+            .raw("</td></tr>\n");
     }
     close(out)
 }
 
 /// The worst streams.
 pub(super) fn streams(report: &Report) -> Html {
-    let heads = ["Stream", "Codec", "Lost", "Frozen", "Freezes", "Jitter", "Slowest", "Rate"];
+    let heads = [
+        "Stream", "Codec", "Lost", "Frozen", "Freezes", "Jitter", "Slowest", "Rate",
+    ];
     let mut out = table(&heads);
     for stream in &report.worst_streams {
         let slowest = crate::numbers::as_f64(stream.latency_max_us) / 1000.0;
@@ -200,20 +248,71 @@ pub(super) fn streams(report: &Report) -> Html {
 }
 
 /// What was run, and where.
+/// Participants over other implementations of WebRTC.
+pub(super) fn witnesses(report: &Report) -> Html {
+    let heads = [
+        "Participant",
+        "Implementation",
+        "Joined",
+        "First frame",
+        "Streams",
+        "Packets",
+        "Lost",
+        "Frames",
+        "Freezes",
+        "Frozen",
+        "Trouble",
+    ];
+    let mut out = table(&heads);
+    let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |ms| Unit::Ms.words(ms));
+    for witness in &report.witnesses {
+        let cells = [
+            ms(witness.joined_ms),
+            ms(witness.first_frame_ms),
+            witness.streams.to_string(),
+            witness.packets.to_string(),
+            witness.lost.to_string(),
+            witness.frames.to_string(),
+            witness.freezes.to_string(),
+            format!("{:.1} s", witness.frozen_s),
+        ];
+        out.raw("<tr><td>").text(&witness.name).raw("</td><td>");
+        out.raw(witness.kind.title()).raw("</td>");
+        for cell in &cells {
+            out.raw("<td class=\"n\">").text(cell).raw("</td>");
+        }
+        out.raw("<td>")
+            .text(witness.error.as_deref().unwrap_or("none"))
+            .raw("</td></tr>\n");
+    }
+    close(out)
+}
+
 pub(super) fn run(report: &Report) -> Html {
     let run = &report.run;
-    let stopped = if run.interrupted { ", stopped before its end" } else { "" };
+    let stopped = if run.interrupted {
+        ", stopped before its end"
+    } else {
+        ""
+    };
     let own = [
         ("Program".to_owned(), run.tool.clone()),
         ("Server".to_owned(), run.url.clone()),
         ("Began".to_owned(), date(run.started_unix_s)),
-        ("Lasted".to_owned(), format!("{:.1} s{stopped}", run.duration_s)),
+        (
+            "Lasted".to_owned(),
+            format!("{:.1} s{stopped}", run.duration_s),
+        ),
         ("Seed".to_owned(), run.seed.to_string()),
     ];
     let mut out = Html::default();
     out.raw("<dl class=\"run\">\n");
     for (name, value) in own.iter().chain(&run.settings).chain(&run.machine) {
-        out.raw("<div><dt>").text(name).raw("</dt><dd>").text(value).raw("</dd></div>\n");
+        out.raw("<div><dt>")
+            .text(name)
+            .raw("</dt><dd>")
+            .text(value)
+            .raw("</dd></div>\n");
     }
     out.raw("</dl>\n");
     out
@@ -294,6 +393,9 @@ mod tests {
         };
         assert_eq!(miss(&row), "loss_max: reached 2 %, limit 0.1 %");
         let unmeasured = SloRow { value: None, ..row };
-        assert_eq!(miss(&unmeasured), "loss_max: nothing was measured, limit 0.1 %");
+        assert_eq!(
+            miss(&unmeasured),
+            "loss_max: nothing was measured, limit 0.1 %"
+        );
     }
 }

@@ -34,14 +34,24 @@ impl Unit {
                 (1e6, 1_048_576.0, "MiB"),
                 (0.0, 1024.0, "KiB"),
             ],
-            Self::Bits => &[(1e9, 1e9, "Gbit/s"), (1e6, 1e6, "Mbit/s"), (0.0, 1e3, "kbit/s")],
+            Self::Bits => &[
+                (1e9, 1e9, "Gbit/s"),
+                (1e6, 1e6, "Mbit/s"),
+                (0.0, 1e3, "kbit/s"),
+            ],
             Self::PerSecond => &[(1e6, 1e6, "M/s"), (1e4, 1e3, "k/s"), (0.0, 1.0, "/s")],
         };
         let step = steps.iter().find(|step| max >= step.0);
-        step.map_or(Scale { size: 1.0, name: "" }, |step| Scale {
-            size: step.1,
-            name: step.2,
-        })
+        step.map_or(
+            Scale {
+                size: 1.0,
+                name: "",
+            },
+            |step| Scale {
+                size: step.1,
+                name: step.2,
+            },
+        )
     }
 
     /// The largest value of an axis on which all is zero.

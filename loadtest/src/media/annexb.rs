@@ -34,7 +34,8 @@ struct Unit {
 
 impl Unit {
     fn push(&mut self, nal: &[u8], key: bool) -> Option<()> {
-        self.bytes.extend(u32::try_from(nal.len()).ok()?.to_be_bytes());
+        self.bytes
+            .extend(u32::try_from(nal.len()).ok()?.to_be_bytes());
         self.bytes.extend(nal);
         self.key |= key;
         Some(())
@@ -77,7 +78,9 @@ mod tests {
         ];
         let frames = frames(&file, 40_000).unwrap();
         assert_eq!(frames.len(), 2);
-        let key = [0, 0, 0, 2, 0x67, 1, 0, 0, 0, 2, 0x68, 2, 0, 0, 0, 3, 0x65, 7, 8];
+        let key = [
+            0, 0, 0, 2, 0x67, 1, 0, 0, 0, 2, 0x68, 2, 0, 0, 0, 3, 0x65, 7, 8,
+        ];
         assert!(frames[0].key && *frames[0].bytes == key);
         assert!(!frames[1].key && *frames[1].bytes == [0, 0, 0, 2, 0x41, 3]);
     }

@@ -49,7 +49,10 @@ mod tests {
     #[test]
     fn frames_come_out_with_their_key_flags() {
         let frames = vp8_frames(&file(&[&[0x10, 1, 2], &[0x31, 3]]), 40_000).unwrap();
-        let seen: Vec<_> = frames.iter().map(|frame| (frame.key, frame.bytes.len())).collect();
+        let seen: Vec<_> = frames
+            .iter()
+            .map(|frame| (frame.key, frame.bytes.len()))
+            .collect();
         assert_eq!(seen, [(true, 3), (false, 2)]);
         assert_eq!(frames[1].duration_us, 40_000);
     }

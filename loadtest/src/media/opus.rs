@@ -46,7 +46,11 @@ mod tests {
     #[test]
     fn the_packets_behind_the_two_headers_come_out() {
         let frames = opus_frames(&file(&[b"OpusHead....", b"OpusTags....", b"one", b"two!"]));
-        let lengths: Vec<_> = frames.unwrap().iter().map(|frame| frame.bytes.len()).collect();
+        let lengths: Vec<_> = frames
+            .unwrap()
+            .iter()
+            .map(|frame| frame.bytes.len())
+            .collect();
         assert_eq!(lengths, [3, 4]);
     }
 

@@ -123,10 +123,18 @@ mod tests {
         let settings = MediaSettings::default();
         let media = synthetic(&settings);
         assert_eq!(media.streams.len(), 7);
-        for stream in media.streams.iter().filter(|stream| stream.codec.is_video()) {
+        for stream in media
+            .streams
+            .iter()
+            .filter(|stream| stream.codec.is_video())
+        {
             let asked = settings.layers[usize::from(stream.layer.index())].bitrate;
             let off = stream.bitrate().abs_diff(u64::from(asked));
-            assert!(off < u64::from(asked) / 20, "{} of {asked}", stream.bitrate());
+            assert!(
+                off < u64::from(asked) / 20,
+                "{} of {asked}",
+                stream.bitrate()
+            );
         }
     }
 

@@ -128,7 +128,10 @@ mod tests {
         let Piece::Aggregate { header, before, .. } = &pieces[0] else {
             panic!("{pieces:?}");
         };
-        assert_eq!((*header, before.as_slice()), (0x78, [0, 2, 0x67, 1, 0, 2, 0x68, 2].as_slice()));
+        assert_eq!(
+            (*header, before.as_slice()),
+            (0x78, [0, 2, 0x67, 1, 0, 2, 0x68, 2].as_slice())
+        );
         let mut joined = vec![0x65];
         for (index, piece) in pieces[1..].iter().enumerate() {
             let Piece::End(bytes) = piece else {
@@ -156,7 +159,10 @@ mod tests {
     fn a_large_slice_for_a_decoder_has_the_sei_message_in_a_packet_before_it() {
         let slice = long(0x41);
         let pieces = pieces(&frame(&[&slice]), Placement::Decodable);
-        assert!(matches!(pieces[..], [Piece::Sei, Piece::Bare(_), Piece::Bare(_), Piece::Bare(_)]));
+        assert!(matches!(
+            pieces[..],
+            [Piece::Sei, Piece::Bare(_), Piece::Bare(_), Piece::Bare(_)]
+        ));
     }
 
     proptest! {

@@ -14,7 +14,10 @@ const _: () = assert!(STAMP_LEN < 255);
 /// A packet of one frame gets the padding that the stamp will be. Any other packet is not of our
 /// making; there the stamp just follows.
 pub(super) fn pieces(packet: &[u8]) -> Vec<Piece> {
-    let Some((toc, frame)) = packet.split_first().filter(|(toc, _)| *toc & CODE_MASK == 0) else {
+    let Some((toc, frame)) = packet
+        .split_first()
+        .filter(|(toc, _)| *toc & CODE_MASK == 0)
+    else {
         return vec![Piece::End(packet.to_vec())];
     };
     let mut bytes = vec![toc | CODE_MASK, ONE_FRAME_PADDED];

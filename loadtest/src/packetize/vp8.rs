@@ -79,14 +79,20 @@ mod tests {
         assert_eq!(pieces.len(), 3);
         assert_eq!(bytes(&pieces[0])[..6], [0x90, 0xe0, 0x81, 0x2c, 9, 0]);
         assert_eq!(bytes(&pieces[1])[..6], [0x80, 0xe0, 0x81, 0x2c, 9, 0]);
-        let joined: Vec<u8> = pieces.iter().flat_map(|piece| bytes(piece)[6..].to_vec()).collect();
+        let joined: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| bytes(piece)[6..].to_vec())
+            .collect();
         assert_eq!(joined, frame);
     }
 
     #[test]
     fn a_decoder_gets_the_stamp_behind_the_last_partition_only() {
         let pieces = pieces(&[1; 2500], (0, 0), Placement::Decodable);
-        let kinds: Vec<_> = pieces.iter().map(|piece| matches!(piece, Piece::End(_))).collect();
+        let kinds: Vec<_> = pieces
+            .iter()
+            .map(|piece| matches!(piece, Piece::End(_)))
+            .collect();
         assert_eq!(kinds, [false, false, true]);
     }
 

@@ -46,7 +46,9 @@ impl<'a> Builder<'a> {
         Self {
             settings,
             random: Random::new(settings.seed),
-            rooms: (0..*rooms).map(|room| format!("{prefix}-{}", room + 1).into()).collect(),
+            rooms: (0..*rooms)
+                .map(|room| format!("{prefix}-{}", room + 1).into())
+                .collect(),
             present: Vec::new(),
             joined: vec![0; *rooms],
             steps: Vec::new(),
@@ -189,7 +191,11 @@ impl<'a> Builder<'a> {
     }
 
     fn focus(&mut self, watcher: usize, on: usize, at: Duration) {
-        if let Some(on) = self.present.get(on).map(|person| Arc::clone(&person.identity)) {
+        if let Some(on) = self
+            .present
+            .get(on)
+            .map(|person| Arc::clone(&person.identity))
+        {
             self.act(watcher, Action::Focus(on), at);
         }
     }

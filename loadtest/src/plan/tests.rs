@@ -21,9 +21,13 @@ fn fault(settings: &PlanSettings, steps: &[Step]) -> Option<String> {
             Action::Join { .. } => ever.insert(who) && room.insert(who),
             Action::Leave | Action::Vanish => room.remove(who),
             Action::CutConnection => room.contains(who),
-            Action::Focus(other) => room.contains(who) && room.contains(&**other) && **other != *who,
+            Action::Focus(other) => {
+                room.contains(who) && room.contains(&**other) && **other != *who
+            }
             Action::Mute(kind) => room.contains(who) && muted.insert((who, *kind == Kind::Audio)),
-            Action::Unmute(kind) => room.contains(who) && muted.remove(&(who, *kind == Kind::Audio)),
+            Action::Unmute(kind) => {
+                room.contains(who) && muted.remove(&(who, *kind == Kind::Audio))
+            }
         };
         if !fits || room.len() > settings.people {
             return Some(format!("cannot be: {step:?}"));
@@ -49,9 +53,15 @@ fn a_meeting_joins_at_its_rate_and_all_publish_until_the_end() {
     };
     let steps = settings.plan().unwrap();
     assert_eq!(fault(&settings, &steps), None);
-    assert_eq!(count(&steps, |action| *action == Action::Join { publish: true }), 80);
+    assert_eq!(
+        count(&steps, |action| *action == Action::Join { publish: true }),
+        80
+    );
     assert_eq!(steps[79].at, Duration::from_millis(7900));
-    assert_eq!((&*steps[0].room, &*steps[0].identity), ("loadtest-1", "loadtest-1-p1"));
+    assert_eq!(
+        (&*steps[0].room, &*steps[0].identity),
+        ("loadtest-1", "loadtest-1-p1")
+    );
     assert!(steps[80..].iter().all(|step| step.at == settings.duration));
     assert_eq!(steps.len(), 160);
 }
@@ -64,7 +74,10 @@ fn in_a_webinar_few_publish() {
         ..PlanSettings::new(Profile::Webinar)
     };
     let steps = settings.plan().unwrap();
-    assert_eq!(count(&steps, |action| *action == Action::Join { publish: true }), 2);
+    assert_eq!(
+        count(&steps, |action| *action == Action::Join { publish: true }),
+        2
+    );
     assert_eq!(joins(&steps), 100);
 }
 
@@ -92,7 +105,10 @@ fn one_speaks_at_a_time_and_all_others_look() {
     assert_eq!(fault(&settings, &steps), None);
     let changes = count(&steps, |action| *action == Action::Unmute(Kind::Audio));
     assert_eq!(changes, 2 * 19, "every 3 s from 1 s to 58 s in two rooms");
-    assert_eq!(count(&steps, |action| matches!(action, Action::Focus(_))), changes * 4);
+    assert_eq!(
+        count(&steps, |action| matches!(action, Action::Focus(_))),
+        changes * 4
+    );
 }
 
 #[test]
@@ -106,7 +122,13 @@ fn torture_has_all_kinds_of_faults() {
     assert_eq!(fault(&settings, &steps), None);
     let kinds: BTreeSet<String> = steps
         .iter()
-        .map(|step| format!("{:?}", step.action).split('(').next().unwrap().to_owned())
+        .map(|step| {
+            format!("{:?}", step.action)
+                .split('(')
+                .next()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     let expected = [
         "CutConnection",
@@ -117,7 +139,10 @@ fn torture_has_all_kinds_of_faults() {
         "Unmute",
         "Vanish",
     ];
-    assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        kinds.iter().map(String::as_str).collect::<Vec<_>>(),
+        expected
+    );
 }
 
 #[test]

@@ -63,7 +63,11 @@ impl FrameTracker {
             return Shown::default();
         }
         let open = self.open.entry(time).or_default();
-        open.first = if open.packets == 0 { extended } else { open.first.min(extended) };
+        open.first = if open.packets == 0 {
+            extended
+        } else {
+            open.first.min(extended)
+        };
         open.packets += 1;
         if packet.marker {
             open.marker = Some(extended);
@@ -190,7 +194,10 @@ mod tests {
     #[test]
     fn a_stream_starts_with_a_key_frame() {
         let mut tracker = FrameTracker::default();
-        assert_eq!(play(&mut tracker, &[(8, 0, 1), (9, 0, 1), (10, 0, 1)]), [0, 0, 1]);
+        assert_eq!(
+            play(&mut tracker, &[(8, 0, 1), (9, 0, 1), (10, 0, 1)]),
+            [0, 0, 1]
+        );
     }
 
     #[test]

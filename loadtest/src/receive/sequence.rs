@@ -88,7 +88,8 @@ impl SequenceTracker {
     }
 
     fn begin(&mut self, sequence: u16) {
-        let extended = self.highest.map_or(START, |highest| highest & !0xffff) + u64::from(sequence);
+        let extended =
+            self.highest.map_or(START, |highest| highest & !0xffff) + u64::from(sequence);
         // What came before the first packet was not for us: it shall not count as late.
         self.seen.fill(u64::MAX);
         self.highest = Some(extended);
@@ -123,7 +124,10 @@ mod tests {
 
     fn arrivals(sequence: &[u16]) -> Vec<Arrival> {
         let mut tracker = SequenceTracker::default();
-        sequence.iter().map(|sequence| tracker.handle(*sequence)).collect()
+        sequence
+            .iter()
+            .map(|sequence| tracker.handle(*sequence))
+            .collect()
     }
 
     const NEXT: Arrival = Arrival::Next { missing: 0 };
@@ -152,7 +156,14 @@ mod tests {
     #[test]
     fn one_packet_far_away_is_a_stray_and_two_in_a_row_are_a_new_source() {
         let seen = arrivals(&[10, 30_000, 11, 40_000, 40_001, 40_002]);
-        let expected = [NEXT, Arrival::Stray, NEXT, Arrival::Stray, Arrival::Restart, NEXT];
+        let expected = [
+            NEXT,
+            Arrival::Stray,
+            NEXT,
+            Arrival::Stray,
+            Arrival::Restart,
+            NEXT,
+        ];
         assert_eq!(seen, expected);
     }
 

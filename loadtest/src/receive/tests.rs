@@ -55,12 +55,19 @@ fn a_stream_that_comes_whole_after_12_ms_is_without_fault() {
         let late = packets.iter().map(|(packet, at)| (*packet, at + 12 * MS));
         let (summary, timeline) = received(codec, late);
         assert_eq!(summary.packets, packets.len() as u64);
-        assert_eq!((summary.missing, summary.reordered, summary.duplicates), (0, 0, 0));
+        assert_eq!(
+            (summary.missing, summary.reordered, summary.duplicates),
+            (0, 0, 0)
+        );
         assert_eq!((summary.frames, summary.freezes), (100, 0));
         assert!(summary.jitter_ms < 0.01, "{}", summary.jitter_ms);
         let latency = timeline.total().latency.quantiles().unwrap();
         assert!((latency.p50_ms - 12.0).abs() < 0.2, "{latency:?}");
-        assert!((summary.bitrate - 150_000.0).abs() < 30_000.0, "{}", summary.bitrate);
+        assert!(
+            (summary.bitrate - 150_000.0).abs() < 30_000.0,
+            "{}",
+            summary.bitrate
+        );
     }
 }
 
@@ -73,7 +80,11 @@ fn a_lost_packet_freezes_the_picture_until_the_next_key_frame() {
     let (summary, timeline) = received(Codec::Vp8, lost);
     assert_eq!(summary.missing, 1);
     assert_eq!((summary.frames, summary.freezes), (80, 1));
-    assert!((summary.frozen_s - 0.84).abs() < 0.001, "{}", summary.frozen_s);
+    assert!(
+        (summary.frozen_s - 0.84).abs() < 0.001,
+        "{}",
+        summary.frozen_s
+    );
     assert_eq!(timeline.total().freezes, 1);
     assert_eq!(timeline.total().lost(), 1);
 }
@@ -81,14 +92,23 @@ fn a_lost_packet_freezes_the_picture_until_the_next_key_frame() {
 #[test]
 fn a_retransmitted_packet_in_time_repairs_the_loss() {
     let mut packets = sent(Codec::Vp8);
-    let at = packets.iter().position(|(packet, _)| packet.stamp.unwrap().frame == 30).unwrap();
+    let at = packets
+        .iter()
+        .position(|(packet, _)| packet.stamp.unwrap().frame == 30)
+        .unwrap();
     let (lost, sent_ns) = packets.remove(at);
     packets.insert(at + 1, (lost, sent_ns + 60 * MS));
     packets.insert(at + 2, (lost, sent_ns + 61 * MS));
     let (summary, timeline) = received(Codec::Vp8, packets);
-    assert_eq!((summary.missing, summary.reordered, summary.duplicates), (0, 1, 1));
+    assert_eq!(
+        (summary.missing, summary.reordered, summary.duplicates),
+        (0, 1, 1)
+    );
     assert_eq!((summary.frames, summary.freezes), (100, 0));
-    assert_eq!((timeline.total().lost(), timeline.total().reordered), (0, 1));
+    assert_eq!(
+        (timeline.total().lost(), timeline.total().reordered),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -96,7 +116,10 @@ fn audio_has_no_frames_and_no_freezes() {
     let mut packets = sent(Codec::Opus);
     packets.drain(50..100);
     let (summary, _) = received(Codec::Opus, packets);
-    assert_eq!((summary.missing, summary.frames, summary.freezes), (50, 0, 0));
+    assert_eq!(
+        (summary.missing, summary.frames, summary.freezes),
+        (50, 0, 0)
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::cause::Cause;
 use super::clock::Clock;
 use super::desk::Common;
 use super::fetch::{DEFAULT_METRICS, Fetcher};
-use super::{Ended, Run, Stop, host, worker};
+use super::{Ended, Run, Stop, browser, host, webrtc, worker};
 use crate::collect::{Collector, Generator};
 use crate::generator::CpuUse;
 use crate::progress::{Counters, Progress};
@@ -29,10 +29,14 @@ const SCRAPES_MAX: usize = 64;
 
 /// Runs it from here to its end, in a runtime of its own.
 pub(super) fn conduct(run: Run, slo: &Slo, stop: Stop, progress: Progress) -> io::Result<Ended> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(async {
         let targets = targets(&run.settings).await;
-        Conductor::new(run, targets, stop, progress).conduct(slo).await
+        Conductor::new(run, targets, stop, progress)
+            .conduct(slo)
+            .await
     });
     runtime.shutdown_background();
     ended
@@ -82,15 +86,10 @@ impl Conductor {
 
     /// To the end, and to the report.
     async fn conduct(mut self, slo: &Slo) -> io::Result<Ended> {
-        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let steps = std::mem::take(&mut self.run.steps);
-        let mut workers = Vec::new();
-        for (number, tasks) in
-            worker::deal(steps, self.common.settings.workers).into_iter().enumerate()
-        {
-            let common = Arc::clone(&self.common);
-            workers.push(worker::start(common, tasks, number, self.end.clone())?);
-        }
+        let began = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let workers = self.start()?;
         self.watch(&workers).await;
         let mut collector = Collector::default();
         for worker in workers {
@@ -101,6 +100,28 @@ impl Conductor {
         }
         self.progress.finish();
         Ok(self.end(collector, began, slo))
+    }
+
+    /// All threads of participants.
+    fn start(&mut self) -> io::Result<Vec<JoinHandle<Collector>>> {
+        let steps = std::mem::take(&mut self.run.steps);
+        let mut workers = Vec::new();
+        let shares = worker::deal(steps, self.common.settings.workers);
+        for (number, tasks) in shares.into_iter().enumerate() {
+            let common = Arc::clone(&self.common);
+            workers.push(worker::start(common, tasks, number, self.end.clone())?);
+        }
+        if self.common.settings.webrtc > 0 {
+            workers.push(webrtc::start(Arc::clone(&self.common), self.end.clone())?);
+        }
+        if let Some(program) = self.run.browser.take() {
+            workers.push(browser::start(
+                Arc::clone(&self.common),
+                program,
+                self.end.clone(),
+            )?);
+        }
+        Ok(workers)
     }
 
     fn end(self, collector: Collector, began: Duration, slo: &Slo) -> Ended {
@@ -146,7 +167,9 @@ impl Conductor {
             self.look(now);
             let (step, since) = (self.step(now), self.common.clock.since(now));
             // A line that cannot be written is no reason to end.
-            let _ = self.progress.handle_counters(step, &self.common.counters, since);
+            let _ = self
+                .progress
+                .handle_counters(step, &self.common.counters, since);
         }
     }
 
@@ -170,7 +193,8 @@ impl Conductor {
         for target in &self.targets {
             if self.scrapes.len() < SCRAPES_MAX {
                 let (target, servers) = (target.clone(), Arc::clone(&self.servers));
-                self.scrapes.spawn(scrape(target, servers, self.common.clock.clone()));
+                self.scrapes
+                    .spawn(scrape(target, servers, self.common.clock.clone()));
             }
         }
     }
@@ -180,7 +204,12 @@ impl Conductor {
         let counters = &self.common.counters;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let all_lost = get(&counters.joined) > 0 && get(&counters.connected) == 0;
-        let last_loss = self.common.last_loss.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last_loss = self
+            .common
+            .last_loss
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if all_lost && !last_loss.is_empty() {
             let since = *self.alone_since.get_or_insert(now);
             if now.duration_since(since) > GONE_AFTER {

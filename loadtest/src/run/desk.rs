@@ -56,7 +56,9 @@ impl Desk {
 
     pub(super) fn collector(&self) -> MutexGuard<'_, Collector> {
         // A participant that panicked has at most lost a count.
-        self.collector.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The figures, for the last time.
@@ -149,6 +151,8 @@ fn is_hopeless(error: &ConnectError) -> bool {
         | ConnectError::NotLiveKit { .. }
         | ConnectError::Header(_)
         | ConnectError::Session(_) => true,
-        ConnectError::Timeout { .. } | ConnectError::Refused(_) | ConnectError::Socket { .. } => false,
+        ConnectError::Timeout { .. } | ConnectError::Refused(_) | ConnectError::Socket { .. } => {
+            false
+        }
     }
 }

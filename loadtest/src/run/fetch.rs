@@ -35,7 +35,9 @@ impl Fetcher {
         if !status.is_success() {
             return Err(format!("status {}", status.as_u16()));
         }
-        let body = Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await;
+        let body = Limited::new(answer.into_body(), BODY_BYTES_MAX)
+            .collect()
+            .await;
         let body = body.map_err(|error| error.to_string())?.to_bytes();
         String::from_utf8(body.into()).map_err(|_| "it is no text".to_owned())
     }
@@ -48,7 +50,9 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     if good {
         return Ok(());
     }
-    Err(format!("'{url}' is no URL of metrics: give one such as {DEFAULT_METRICS} (http:// only)"))
+    Err(format!(
+        "'{url}' is no URL of metrics: give one such as {DEFAULT_METRICS} (http:// only)"
+    ))
 }
 
 fn with_source(error: &dyn std::error::Error) -> String {

@@ -17,13 +17,19 @@ pub(super) fn machine() -> Vec<(String, String)> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let mut rows = Vec::new();
     if let Some(processor) = value_of(&read("/proc/cpuinfo"), "model name") {
-        rows.push(("Processor".to_owned(), format!("{processor}, {} cores", cores())));
+        rows.push((
+            "Processor".to_owned(),
+            format!("{processor}, {} cores", cores()),
+        ));
     } else {
         rows.push(("Processor".to_owned(), format!("{} cores", cores())));
     }
     let memory = value_of(&read("/proc/meminfo"), "MemTotal");
     if let Some(kib) = memory.and_then(|text| text.trim_end_matches(" kB").parse::<u64>().ok()) {
-        rows.push(("Memory".to_owned(), format!("{} GiB", kib.div_ceil(1 << 20))));
+        rows.push((
+            "Memory".to_owned(),
+            format!("{} GiB", kib.div_ceil(1 << 20)),
+        ));
     }
     let system = read("/proc/sys/kernel/osrelease");
     if !system.trim().is_empty() {
@@ -46,7 +52,10 @@ mod tests {
     #[test]
     fn files_of_names_and_values_are_read() {
         let text = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nMemTotal:  24 kB\n";
-        assert_eq!(value_of(text, "model name").as_deref(), Some("Some CPU @ 2 GHz"));
+        assert_eq!(
+            value_of(text, "model name").as_deref(),
+            Some("Some CPU @ 2 GHz")
+        );
         assert_eq!(value_of(text, "MemTotal").as_deref(), Some("24 kB"));
         assert_eq!(value_of(text, "nothing"), None);
         assert!(machine().iter().any(|(name, _)| name == "Processor"));

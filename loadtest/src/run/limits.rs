@@ -25,7 +25,7 @@ pub(super) fn needed(steps: &[Step], settings: &RunSettings) -> u64 {
         most = most.max(open);
     }
     // One TCP connection, and a UDP socket for each peer connection.
-    let sockets = match settings.mode {
+    let sockets = match settings.mode() {
         PeerMode::Single => 2,
         PeerMode::Dual => 3,
     };
@@ -47,7 +47,9 @@ fn soft_limit(file: &Path) -> Option<u64> {
 
 /// From the text of `/proc/self/limits` (proc_pid_limits(5)); `None` also if there is none.
 fn soft_limit_of(text: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let rest = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
     rest.split_ascii_whitespace().next()?.parse().ok()
 }
 
@@ -62,7 +64,10 @@ mod tests {
                     Max processes             95810  95810  processes\n\
                     Max open files            1024                 524288               files\n";
         assert_eq!(soft_limit_of(text), Some(1024));
-        assert_eq!(soft_limit_of("Max open files unlimited unlimited files"), None);
+        assert_eq!(
+            soft_limit_of("Max open files unlimited unlimited files"),
+            None
+        );
         assert_eq!(soft_limit_of("nothing"), None);
     }
 
@@ -76,7 +81,7 @@ mod tests {
         let steps = plan.plan().unwrap();
         let mut settings = RunSettings::new(plan, "http://127.0.0.1:1");
         assert_eq!(needed(&steps, &settings), OWN + (100 + SPARE) * 2);
-        settings.mode = PeerMode::Dual;
+        settings.dual = true;
         assert_eq!(needed(&steps, &settings), OWN + (100 + SPARE) * 3);
         let refused = check(u64::MAX).unwrap_err().to_string();
         assert!(refused.contains("ulimit -n"), "{refused}");

@@ -95,25 +95,34 @@ impl Member {
 
     /// Wants what it was told while it joined.
     pub(super) fn catch_up(&mut self, wishes: &Wishes, session: &mut Session, now: Instant) {
-        for (kind, muted) in
-            [(Kind::Audio, wishes.audio_muted), (Kind::Video, wishes.video_muted)]
-        {
+        for (kind, muted) in [
+            (Kind::Audio, wishes.audio_muted),
+            (Kind::Video, wishes.video_muted),
+        ] {
             if self.wishes.is_muted(kind) != muted {
                 self.obey(&Order::Mute(kind, muted), session, now);
             }
         }
-        if let Some(on) = wishes.focus.clone().filter(|_| self.wishes.focus != wishes.focus) {
+        if let Some(on) = wishes
+            .focus
+            .clone()
+            .filter(|_| self.wishes.focus != wishes.focus)
+        {
             self.obey(&Order::Focus(on), session, now);
         }
     }
 
     fn handle_joined(&mut self, join: &lk::JoinResponse, session: &mut Session, now: Instant) {
         let others = join.other_participants.iter();
-        let tracks = others.flat_map(|other| &other.tracks).filter(|track| !track.muted);
-        self.goal = tracks.fold(Goal::Connection, |goal, track| match (goal, track.r#type()) {
-            (_, lk::TrackType::Video) | (Goal::Frame, _) => Goal::Frame,
-            (goal, lk::TrackType::Data) => goal,
-            (_, lk::TrackType::Audio) => Goal::Packet,
+        let tracks = others
+            .flat_map(|other| &other.tracks)
+            .filter(|track| !track.muted);
+        self.goal = tracks.fold(Goal::Connection, |goal, track| {
+            match (goal, track.r#type()) {
+                (_, lk::TrackType::Video) | (Goal::Frame, _) => Goal::Frame,
+                (goal, lk::TrackType::Data) => goal,
+                (_, lk::TrackType::Audio) => Goal::Packet,
+            }
         });
         self.due = Some(session.timeline().started + JOIN_WITHIN);
         if self.publishes {
@@ -165,7 +174,9 @@ impl Member {
     fn join(&self, timeline: &Timeline) -> Join {
         let ns = |moment: Instant| self.desk.common.clock.ns(moment);
         let mut join = Join::begin(ns(timeline.started));
-        let first_packet = timeline.first_packet.filter(|_| self.goal != Goal::Connection);
+        let first_packet = timeline
+            .first_packet
+            .filter(|_| self.goal != Goal::Connection);
         let first_frame = self.first_frame.filter(|_| self.goal == Goal::Frame);
         let moments = [
             (Phase::Http, timeline.http),
@@ -193,11 +204,15 @@ impl Member {
         match self.coming {
             Coming::First => {
                 let ns = self.desk.ns(now);
-                self.desk.collector().handle_join(&Join::begin(ns), false, ns);
+                self.desk
+                    .collector()
+                    .handle_join(&Join::begin(ns), false, ns);
                 add(&self.desk.common.counters.join_failures, 1);
                 self.desk.note_error("join without media", &example, now);
             }
-            Coming::Again(_) => self.desk.note_error("reconnect without media", &example, now),
+            Coming::Again(_) => self
+                .desk
+                .note_error("reconnect without media", &example, now),
         }
     }
 
@@ -268,7 +283,8 @@ impl Member {
             SessionEvent::Connected(connection) => self.handle_connected(connection, session, now),
             SessionEvent::Subscribed(track) => {
                 let layer = self.watched_as(&track.identity);
-                self.receiving.handle_track(track, layer, &self.desk, session);
+                self.receiving
+                    .handle_track(track, layer, &self.desk, session);
             }
             SessionEvent::Unsubscribed { id, .. } => {
                 self.receiving.handle_track_end(id, &self.desk, now);
@@ -283,7 +299,11 @@ impl Member {
                 let example = format!("{}: {cause}", self.identity);
                 self.desk.note_error("track refused", &example, now);
             }
-            SessionEvent::Ended(reason) => self.handle_end(reason, now),
+            SessionEvent::Ended(reason) => {
+                let unsent = session.counters().unsent_datagrams;
+                self.desk.collector().handle_unsent(unsent);
+                self.handle_end(reason, now);
+            }
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 use super::desk::{Desk, kind_of};
 use super::member::{Coming, Member};
 use super::orders::{Order, Wishes};
+use crate::media::Codec;
 use crate::phases::Join;
 use crate::random::Random;
 use client::{Client, ConnectError, ConnectOptions, EndReason, Fidelity, Sections};
@@ -72,7 +73,9 @@ impl Participant {
             Some(Err(error)) => {
                 let (now, ns) = (Instant::now(), self.desk.ns(begun));
                 if !self.desk.is_over(now) {
-                    self.desk.collector().handle_join(&Join::begin(ns), false, ns);
+                    self.desk
+                        .collector()
+                        .handle_join(&Join::begin(ns), false, ns);
                     self.desk.note_refusal(&self.ticket.identity, &error, now);
                 }
                 return;
@@ -101,8 +104,13 @@ impl Participant {
             }
             pause = (pause * 2).clamp(RETRY_FIRST, RETRY_LAST);
         }
-        let example = format!("{}: not back in {} s", self.ticket.identity, BACK_WITHIN.as_secs());
-        self.desk.note_error("gave up coming back", &example, Instant::now());
+        let example = format!(
+            "{}: not back in {} s",
+            self.ticket.identity,
+            BACK_WITHIN.as_secs()
+        );
+        self.desk
+            .note_error("gave up coming back", &example, Instant::now());
         Parting::Done
     }
 
@@ -163,9 +171,11 @@ impl Participant {
             crate::plan::Profile::Webinar => plan.publishers,
             _ => plan.people.saturating_sub(1),
         };
-        let sections = u32::try_from(senders).unwrap_or(SECTIONS_MAX).clamp(1, SECTIONS_MAX);
+        let sections = u32::try_from(senders)
+            .unwrap_or(SECTIONS_MAX)
+            .clamp(1, SECTIONS_MAX);
         let session = &mut options.session;
-        session.mode = settings.mode;
+        session.mode = settings.mode();
         session.receive = Sections {
             audio: sections,
             video: sections,
@@ -176,6 +186,10 @@ impl Participant {
             Fidelity::Counting
         };
         session.video_codecs = vec![super::sending::codec_out(settings.codec)];
+        if settings.browsers > 0 && settings.codec != Codec::Vp8 {
+            // What the web client sends.
+            session.video_codecs.push(client::Codec::Vp8);
+        }
         session.seed = self.ticket.number as u64;
         options
     }

@@ -48,7 +48,11 @@ impl Receiving {
         }
         let index = track.id.index();
         let what = if codec.is_video() { "picture" } else { "sound" };
-        let from = if track.identity.is_empty() { &track.sid } else { &track.identity };
+        let from = if track.identity.is_empty() {
+            &track.sid
+        } else {
+            &track.identity
+        };
         let name = format!("{what} of {from} at {}", self.identity);
         if self.streams.len() <= index {
             self.streams.resize_with(index + 1, || None);
@@ -67,7 +71,8 @@ impl Receiving {
     pub(super) fn handle_track_end(&mut self, id: RemoteId, desk: &Desk, now: Instant) {
         let stream = self.streams.get_mut(id.index()).and_then(Option::take);
         if let Some(stream) = stream {
-            desk.collector().handle_stream_end(stream.stats, desk.ns(now));
+            desk.collector()
+                .handle_stream_end(stream.stats, desk.ns(now));
         }
     }
 
@@ -92,9 +97,17 @@ impl Receiving {
 
     /// Looks at one, and at the others only in passing.
     pub(super) fn focus(&mut self, on: &str, session: &mut Session) {
-        let pictures = self.streams.iter().flatten().filter(|stream| stream.codec.is_video());
+        let pictures = self
+            .streams
+            .iter()
+            .flatten()
+            .filter(|stream| stream.codec.is_video());
         for stream in pictures {
-            let layer = if stream.track.identity == on { Layer::High } else { Layer::Low };
+            let layer = if stream.track.identity == on {
+                Layer::High
+            } else {
+                Layer::Low
+            };
             session.track_settings(seen_in(&stream.track.sid, layer));
         }
     }
@@ -146,7 +159,8 @@ impl Stream {
         }
         let before = self.stats.first_frame_ns().is_some();
         let mut collector = desk.collector();
-        self.stats.handle_packet(packet, &mut collector.timeline, desk.ns(at));
+        self.stats
+            .handle_packet(packet, &mut collector.timeline, desk.ns(at));
         drop(collector);
         if self.paused {
             self.stats.handle_pause();

@@ -39,14 +39,22 @@ impl Sending {
     }
 
     /// Announces both tracks.
-    pub(super) fn begin(&mut self, desk: &Desk, wishes: &Wishes, session: &mut Session, now: Instant) {
+    pub(super) fn begin(
+        &mut self,
+        desk: &Desk,
+        wishes: &Wishes,
+        session: &mut Session,
+        now: Instant,
+    ) {
         let settings = &desk.common.settings;
         let microphone = TrackSpec {
             muted: wishes.audio_muted,
             ..TrackSpec::microphone()
         };
         self.add(Kind::Audio, microphone, desk, session, now);
-        let layers = LAYERS.iter().filter(|layer| settings.layers().contains(&layer.layer));
+        let layers = LAYERS
+            .iter()
+            .filter(|layer| settings.layers().contains(&layer.layer));
         let specs: Vec<LayerSpec> = layers
             .map(|layer| LayerSpec {
                 layer: layer_out(layer.layer),
@@ -78,7 +86,10 @@ impl Sending {
         let packetizer = |layer: &Layer| {
             // Layers differ, as those of browsers do.
             let start = (self.seed as u16).wrapping_add(u16::from(layer.index()) * 1000);
-            (*layer, Packetizer::new(codec, *layer, settings.placement(), start))
+            (
+                *layer,
+                Packetizer::new(codec, *layer, settings.placement(), start),
+            )
         };
         self.tracks.push(Track {
             kind,
@@ -96,7 +107,10 @@ impl Sending {
         let Some(track) = self.track(handle) else {
             return;
         };
-        let layer = track.packetizers.first().map_or(Layer::Low, |first| first.0);
+        let layer = track
+            .packetizers
+            .first()
+            .map_or(Layer::Low, |first| first.0);
         let timestamp = (seed >> 16) as u32;
         let clip = desk.common.clip(track.codec, layer);
         track.pacer = clip.map(|clip| Pacer::new(clip, timestamp, desk.common.clock.since(now)));
@@ -128,7 +142,12 @@ impl Sending {
     }
 
     /// The server knows a track: it shall also know whether it is muted.
-    pub(super) fn handle_named(&mut self, handle: TrackHandle, as_muted: bool, session: &mut Session) {
+    pub(super) fn handle_named(
+        &mut self,
+        handle: TrackHandle,
+        as_muted: bool,
+        session: &mut Session,
+    ) {
         if let Some(track) = self.track(handle)
             && track.muted != as_muted
         {
@@ -138,7 +157,9 @@ impl Sending {
 
     pub(super) fn poll_timeout(&self, desk: &Desk) -> Option<Instant> {
         let playing = self.tracks.iter().filter(|track| !track.muted);
-        let next = playing.filter_map(|track| Some(track.pacer.as_ref()?.poll_timeout())).min();
+        let next = playing
+            .filter_map(|track| Some(track.pacer.as_ref()?.poll_timeout()))
+            .min();
         next.map(|next| desk.common.clock.at(next))
     }
 
@@ -198,7 +219,10 @@ impl Track {
 }
 
 fn bytes(payloads: &[Payload]) -> u64 {
-    payloads.iter().map(|payload| payload.bytes.len() as u64).sum()
+    payloads
+        .iter()
+        .map(|payload| payload.bytes.len() as u64)
+        .sum()
 }
 
 pub(super) fn layer_out(layer: Layer) -> client::Layer {

@@ -17,6 +17,8 @@ const WORKERS_MAX: usize = 64;
 const BROWSERS_MAX: usize = 50;
 /// Participants over the `webrtc` crate at most: they share one thread.
 const WEBRTC_MAX: usize = 200;
+/// Characters of a prefix at most.
+const PREFIX_MAX: usize = 64;
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
@@ -29,8 +31,8 @@ pub struct RunSettings {
     pub api_key: String,
     /// With what.
     pub api_secret: String,
-    /// One peer connection or two.
-    pub mode: PeerMode,
+    /// Two peer connections each, else one.
+    pub dual: bool,
     /// Of the pictures.
     pub codec: Codec,
     /// Pictures are sent in three sizes; else in the largest alone.
@@ -66,7 +68,7 @@ impl RunSettings {
             url: url.into(),
             api_key: "devkey".to_owned(),
             api_secret: "secret".to_owned(),
-            mode: PeerMode::Single,
+            dual: false,
             codec: Codec::Vp8,
             simulcast: true,
             watch: Layer::High,
@@ -89,13 +91,26 @@ impl RunSettings {
         if !self.codec.is_video() {
             return refuse("the codec must be one of pictures: vp8 or h264".to_owned());
         }
+        // Rooms stand in URLs of pages, and everybody's rules for names differ.
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let prefix = &self.plan.prefix;
+        if prefix.is_empty() || prefix.len() > PREFIX_MAX || !prefix.chars().all(plain) {
+            return refuse(format!(
+                "the prefix '{prefix}' must be 1 to {PREFIX_MAX} letters, digits, '-', '_' or '.'"
+            ));
+        }
         if self.full_every == Some(0) {
             return refuse("one in 0 participants is nobody: give 1 or more".to_owned());
         }
         let counts = [
             (self.workers, 1, WORKERS_MAX, "workers"),
             (self.browsers, 0, BROWSERS_MAX, "browsers"),
-            (self.webrtc, 0, WEBRTC_MAX, "participants over the webrtc crate"),
+            (
+                self.webrtc,
+                0,
+                WEBRTC_MAX,
+                "participants over the webrtc crate",
+            ),
         ];
         for (count, min, max, what) in counts {
             if !(min..=max).contains(&count) {
@@ -121,6 +136,14 @@ impl RunSettings {
         token.sign(&self.api_key, &self.api_secret)
     }
 
+    pub(super) fn mode(&self) -> PeerMode {
+        if self.dual {
+            PeerMode::Dual
+        } else {
+            PeerMode::Single
+        }
+    }
+
     /// Participants that are not our own clients.
     pub(super) fn outsiders(&self) -> u64 {
         (self.webrtc + self.browsers) as u64
@@ -129,7 +152,11 @@ impl RunSettings {
     /// This participant, by its number in the run, decrypts what it receives.
     pub(super) fn is_full(&self, number: usize) -> bool {
         let people = self.plan.rooms * self.plan.people;
-        let default = if people <= ALL_FULL_MAX { 1 } else { FULL_EVERY };
+        let default = if people <= ALL_FULL_MAX {
+            1
+        } else {
+            FULL_EVERY
+        };
         number.is_multiple_of(self.full_every.unwrap_or(default).max(1))
     }
 
@@ -154,8 +181,16 @@ impl RunSettings {
     /// Name and value, for the report.
     pub(super) fn rows(&self, notes: &[String]) -> Vec<(String, String)> {
         let plan = &self.plan;
-        let layers = if self.simulcast { "180p, 360p, 720p" } else { "720p alone" };
-        let source = if self.synthetic || !notes.is_empty() { "synthetic" } else { "encoded" };
+        let layers = if self.simulcast {
+            "180p, 360p, 720p"
+        } else {
+            "720p alone"
+        };
+        let source = if self.synthetic || !notes.is_empty() {
+            "synthetic"
+        } else {
+            "encoded"
+        };
         let media = format!("{:?} {layers}, Opus; {source}", self.codec);
         let people = plan.rooms * plan.people;
         let full = (0..people).filter(|number| self.is_full(*number)).count();
@@ -163,10 +198,13 @@ impl RunSettings {
             ("Media", media),
             ("Joins a second", plan.join_rate.to_string()),
             ("Decrypting receivers", format!("{full} of {people}")),
-            ("Connections", match self.mode {
-                PeerMode::Single => "one for both directions (/rtc/v1)".to_owned(),
-                PeerMode::Dual => "one a direction (/rtc)".to_owned(),
-            }),
+            (
+                "Connections",
+                match self.mode() {
+                    PeerMode::Single => "one for both directions (/rtc/v1)".to_owned(),
+                    PeerMode::Dual => "one a direction (/rtc)".to_owned(),
+                },
+            ),
             ("Workers", self.workers.to_string()),
         ];
         match plan.profile {
@@ -182,12 +220,18 @@ impl RunSettings {
         if self.browsers > 0 {
             rows.push(("In browsers", self.browsers.to_string()));
         }
-        rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        rows.into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 
     /// The room that the `number`-th outsider joins, and its name there.
     pub(super) fn place_of(&self, number: usize, what: &str) -> (String, String) {
-        let room = format!("{}-{}", self.plan.prefix, number % self.plan.rooms.max(1) + 1);
+        let room = format!(
+            "{}-{}",
+            self.plan.prefix,
+            number % self.plan.rooms.max(1) + 1
+        );
         let identity = format!("{room}-{what}{}", number + 1);
         (room, identity)
     }
@@ -220,13 +264,55 @@ mod tests {
     #[test]
     fn bad_settings_are_refused_with_their_cure() {
         let refusals = [
-            (RunSettings { url: "host".to_owned(), ..settings(4) }, "no URL"),
-            (RunSettings { api_secret: String::new(), ..settings(4) }, "secret is empty"),
-            (RunSettings { full_every: Some(0), ..settings(4) }, "1 or more"),
-            (RunSettings { workers: 0, ..settings(4) }, "1 to 64 workers"),
-            (RunSettings { browsers: 99, ..settings(4) }, "0 to 50 browsers"),
-            (RunSettings { codec: Codec::Opus, ..settings(4) }, "vp8 or h264"),
-            (RunSettings { metrics: vec!["host".to_owned()], ..settings(4) }, "http://"),
+            (
+                RunSettings {
+                    url: "host".to_owned(),
+                    ..settings(4)
+                },
+                "no URL",
+            ),
+            (
+                RunSettings {
+                    api_secret: String::new(),
+                    ..settings(4)
+                },
+                "secret is empty",
+            ),
+            (
+                RunSettings {
+                    full_every: Some(0),
+                    ..settings(4)
+                },
+                "1 or more",
+            ),
+            (
+                RunSettings {
+                    workers: 0,
+                    ..settings(4)
+                },
+                "1 to 64 workers",
+            ),
+            (
+                RunSettings {
+                    browsers: 99,
+                    ..settings(4)
+                },
+                "0 to 50 browsers",
+            ),
+            (
+                RunSettings {
+                    codec: Codec::Opus,
+                    ..settings(4)
+                },
+                "vp8 or h264",
+            ),
+            (
+                RunSettings {
+                    metrics: vec!["host".to_owned()],
+                    ..settings(4)
+                },
+                "http://",
+            ),
         ];
         for (settings, words) in refusals {
             let refused = settings.check().unwrap_err().to_string();
@@ -239,7 +325,9 @@ mod tests {
     fn outsiders_go_from_room_to_room() {
         let mut settings = settings(4);
         settings.plan.rooms = 2;
-        let rooms: Vec<_> = (0..3).map(|number| settings.place_of(number, "browser").0).collect();
+        let rooms: Vec<_> = (0..3)
+            .map(|number| settings.place_of(number, "browser").0)
+            .collect();
         assert_eq!(rooms, ["loadtest-1", "loadtest-2", "loadtest-1"]);
     }
 }

@@ -47,7 +47,9 @@ pub(super) fn start(
     number: usize,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<Collector>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let thread = std::thread::Builder::new().name(format!("load-{number}"));
     thread.spawn(move || {
         let worker = Worker {
@@ -99,7 +101,9 @@ impl Worker {
             let now = Instant::now();
             if !self.desk.is_over(now) {
                 let connected = self.desk.connected();
-                self.desk.collector().handle_participants(connected, self.desk.ns(now));
+                self.desk
+                    .collector()
+                    .handle_participants(connected, self.desk.ns(now));
             }
             while self.tasks.try_join_next().is_some() {}
             if self.stop.is_cancelled() {
@@ -138,7 +142,8 @@ impl Worker {
                     && let Err(mpsc::error::TrySendError::Full(_)) = channel.try_send(order)
                 {
                     let now = Instant::now();
-                    self.desk.note_error("participant hangs", &step.identity, now);
+                    self.desk
+                        .note_error("participant hangs", &step.identity, now);
                 }
             }
         }
@@ -151,10 +156,12 @@ impl Worker {
                 let (sender, orders) = orders::channel();
                 self.present.insert(Arc::clone(&ticket.identity), sender);
                 let desk = Arc::clone(&self.desk);
-                self.tasks.spawn(Participant::new(desk, ticket, token, orders).live());
+                self.tasks
+                    .spawn(Participant::new(desk, ticket, token, orders).live());
             }
             Err(error) => {
-                self.desk.note_error("no token", &error.to_string(), Instant::now());
+                self.desk
+                    .note_error("no token", &error.to_string(), Instant::now());
             }
         }
     }
@@ -179,10 +186,18 @@ mod tests {
             .map(|share| share.iter().map(|task| &*task.step.identity).collect())
             .collect();
         for (index, some) in people.iter().enumerate() {
-            assert!(people.iter().skip(index + 1).all(|others| others.is_disjoint(some)));
+            assert!(
+                people
+                    .iter()
+                    .skip(index + 1)
+                    .all(|others| others.is_disjoint(some))
+            );
         }
         let sizes: Vec<usize> = people.iter().map(BTreeSet::len).collect();
-        assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{sizes:?}");
+        assert!(
+            sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1,
+            "{sizes:?}"
+        );
         for share in &shares {
             let times: Vec<Duration> = share.iter().map(|task| task.step.at).collect();
             assert!(times.is_sorted());

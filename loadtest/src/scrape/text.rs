@@ -22,7 +22,9 @@ impl Sample {
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         let mut labels = self.labels.iter();
-        labels.find(|label| label.0 == name).map(|label| label.1.as_str())
+        labels
+            .find(|label| label.0 == name)
+            .map(|label| label.1.as_str())
     }
 }
 

@@ -44,27 +44,45 @@ fn each_mistake_names_its_place_the_word_and_what_was_meant() {
         "slo.yaml, line 2, column 1: unknown objective 'join_p59_ms': did you mean 'join_p95_ms'?"
     );
     let far = mistake("colour: red\n");
-    assert!(far.contains("unknown objective 'colour': known are join_p50_ms, "), "{far}");
+    assert!(
+        far.contains("unknown objective 'colour': known are join_p50_ms, "),
+        "{far}"
+    );
     let percent = mistake("loss_max: 0.1%\njoin_p95_ms: 10%\n");
-    assert!(percent.starts_with("slo.yaml, line 2, column "), "{percent}");
+    assert!(
+        percent.starts_with("slo.yaml, line 2, column "),
+        "{percent}"
+    );
     assert!(percent.contains("a number of 0 or more"), "{percent}");
     let large = mistake("loss_max: 5\n");
-    assert!(large.contains("line 1") && large.contains("5 is no share"), "{large}");
+    assert!(
+        large.contains("line 1") && large.contains("5 is no share"),
+        "{large}"
+    );
     let negative = mistake("errors_max: -1\n");
     assert!(negative.contains("-1 is no limit"), "{negative}");
     let kind = mistake("loss_max: [1]\n");
-    assert!(kind.contains("line 1") && kind.contains("a share, as 0.1% or 0.001"), "{kind}");
+    assert!(
+        kind.contains("line 1") && kind.contains("a share, as 0.1% or 0.001"),
+        "{kind}"
+    );
     let syntax = mistake("loss_max: 0.1\n\t- x\n");
     assert!(syntax.contains("line 2"), "{syntax}");
     let empty = mistake("{}\n");
-    assert_eq!(empty, "slo.yaml: no objective in it: add one, as `loss_max: 0.1%`");
+    assert_eq!(
+        empty,
+        "slo.yaml: no objective in it: add one, as `loss_max: 0.1%`"
+    );
 }
 
 #[test]
 fn a_limit_that_is_reached_exactly_is_kept_and_a_larger_value_is_not() {
     let slo = parse("join_p95_ms: 1000\nloss_max: 0.1%\nerrors_max: 0\n").unwrap();
     let rows = slo.evaluate(&report());
-    let seen: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.value, row.passed)).collect();
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|row| (row.name.as_str(), row.value, row.passed))
+        .collect();
     let expected = [
         ("join_p95_ms", Some(1000.0), true),
         ("loss_max", Some(0.002), false),

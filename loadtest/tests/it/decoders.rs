@@ -40,8 +40,7 @@ fn made(name: &str) -> Option<Media> {
 }
 
 fn payloads(stream: &Stream) -> Vec<Vec<Payload>> {
-    let mut packetizer =
-        Packetizer::new(stream.codec, stream.layer, Placement::Decodable, 40_000);
+    let mut packetizer = Packetizer::new(stream.codec, stream.layer, Placement::Decodable, 40_000);
     let frames = (0..).zip(&stream.frames);
     frames
         .map(|(number, frame)| packetizer.handle_frame(frame, number, u64::from(number) << 40))
@@ -51,7 +50,9 @@ fn payloads(stream: &Stream) -> Vec<Vec<Payload>> {
 /// Hashes of all that ffmpeg decodes from a file of this format.
 fn decoded(format: &str, file: &[u8]) -> Vec<String> {
     let mut child = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", format, "-i", "pipe:0", "-f", "framemd5", "pipe:1"])
+        .args([
+            "-v", "error", "-f", format, "-i", "pipe:0", "-f", "framemd5", "pipe:1",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -66,14 +67,20 @@ fn decoded(format: &str, file: &[u8]) -> Vec<String> {
     assert!(complaint.is_empty(), "{format}: {complaint}");
     let hashes = String::from_utf8(output.stdout).unwrap();
     let lines = hashes.lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| line.rsplit(',').next().unwrap().trim().to_owned()).collect()
+    lines
+        .map(|line| line.rsplit(',').next().unwrap().trim().to_owned())
+        .collect()
 }
 
 fn ivf(frames: impl Iterator<Item = Vec<u8>>, stream: &Stream) -> Vec<u8> {
     let mut file = b"DKIF\0\0\x20\0VP80".to_vec();
     file.extend(stream.width.to_le_bytes());
     file.extend(stream.height.to_le_bytes());
-    file.extend([25_u32, 1, u32::try_from(stream.frames.len()).unwrap(), 0].map(u32::to_le_bytes).concat());
+    file.extend(
+        [25_u32, 1, u32::try_from(stream.frames.len()).unwrap(), 0]
+            .map(u32::to_le_bytes)
+            .concat(),
+    );
     for (time, frame) in (0_u64..).zip(frames) {
         file.extend(u32::try_from(frame.len()).unwrap().to_le_bytes());
         file.extend(time.to_le_bytes());
@@ -90,7 +97,10 @@ fn stamped_vp8_decodes_to_the_same_pictures() {
     for layer in [Layer::Low, Layer::Medium] {
         let stream = media.stream(Codec::Vp8, layer).unwrap();
         assert_eq!(stream.frames.len(), 50);
-        let plain = ivf(stream.frames.iter().map(|frame| frame.bytes.to_vec()), stream);
+        let plain = ivf(
+            stream.frames.iter().map(|frame| frame.bytes.to_vec()),
+            stream,
+        );
         let joined = payloads(stream).into_iter().map(|payloads| {
             let media = payloads.iter().flat_map(|payload| &payload.bytes[6..]);
             media.copied().collect()
@@ -180,7 +190,10 @@ fn stamped_opus_decodes_to_the_same_sound() {
     let stream = media.stream(Codec::Opus, Layer::Low).unwrap();
     assert!(stream.frames.len() >= 100);
     let plain = ogg(stream.frames.iter().map(|frame| frame.bytes.to_vec()));
-    let stamped = ogg(payloads(stream).into_iter().flatten().map(|payload| payload.bytes));
+    let stamped = ogg(payloads(stream)
+        .into_iter()
+        .flatten()
+        .map(|payload| payload.bytes));
     let sound = decoded("ogg", &plain);
     assert!(sound.len() >= 100);
     assert_eq!(decoded("ogg", &stamped), sound);

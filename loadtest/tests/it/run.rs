@@ -47,8 +47,7 @@ impl Hall {
                 join.reach(Phase::Http, now_ns + 1_000_000);
                 self.collector.handle_join(&join, true, now_ns);
                 let clip = Clip::of(media.stream(Codec::Vp8, Layer::Low).unwrap()).unwrap();
-                let packetizer =
-                    Packetizer::new(Codec::Vp8, Layer::Low, Placement::EveryPacket, 3);
+                let packetizer = Packetizer::new(Codec::Vp8, Layer::Low, Placement::EveryPacket, 3);
                 let publisher = Publisher {
                     pacer: Pacer::new(clip, 7, now),
                     packetizer,
@@ -79,11 +78,17 @@ impl Hall {
         let people: Vec<(String, String)> = self.publishers.keys().cloned().collect();
         self.collector.handle_participants(people.len(), nanos(now));
         for (room, sender) in &people {
-            let publisher = self.publishers.get_mut(&(room.clone(), sender.clone())).unwrap();
+            let publisher = self
+                .publishers
+                .get_mut(&(room.clone(), sender.clone()))
+                .unwrap();
             while let Some(due) = publisher.pacer.poll_due(now) {
                 let frame = &frames[due.index];
-                let payloads = publisher.packetizer.handle_frame(frame, due.number, nanos(now));
-                self.collector.handle_sent(&payloads, due.lateness, nanos(now));
+                let payloads = publisher
+                    .packetizer
+                    .handle_frame(frame, due.number, nanos(now));
+                self.collector
+                    .handle_sent(&payloads, due.lateness, nanos(now));
                 for payload in payloads {
                     publisher.sequence = publisher.sequence.wrapping_add(1);
                     self.sent += 1;
@@ -104,8 +109,7 @@ impl Hall {
                         let key = (room.clone(), sender.clone(), receiver.clone());
                         let name = format!("{sender} to {receiver}");
                         let stats = self.streams.entry(key);
-                        let stats =
-                            stats.or_insert_with(|| StreamStats::new(Codec::Vp8, name));
+                        let stats = stats.or_insert_with(|| StreamStats::new(Codec::Vp8, name));
                         let timeline = &mut self.collector.timeline;
                         stats.handle_packet(&packet, timeline, nanos(now) + WAY_NS);
                     }
@@ -152,7 +156,8 @@ fn run(profile: Profile, lossy: u64) -> Report {
         duration_s: now.as_secs_f64(),
         ..RunInfo::default()
     };
-    hall.collector.report(info, &Servers::default(), &generator, Some(&slo))
+    hall.collector
+        .report(info, &Servers::default(), &generator, Some(&slo))
 }
 
 #[test]
@@ -163,9 +168,15 @@ fn a_meeting_without_faults_keeps_all_objectives() {
     assert_eq!(report.media.streams, 12);
     // Before all three were in the room, packets had fewer receivers.
     let (sent, received) = (report.media.packets_sent, report.media.packets_received);
-    assert!(received <= sent * 2 && received > sent * 19 / 10, "{received} of {sent}");
+    assert!(
+        received <= sent * 2 && received > sent * 19 / 10,
+        "{received} of {sent}"
+    );
     let latency = report.media.latency.unwrap();
-    assert!((latency.p50_ms - 10.0).abs() < 0.2 && latency.max_ms < 10.2, "{latency:?}");
+    assert!(
+        (latency.p50_ms - 10.0).abs() < 0.2 && latency.max_ms < 10.2,
+        "{latency:?}"
+    );
     let page = loadtest::html::render(&report);
     assert!(page.contains("Passed") && !page.contains("NaN"));
     assert_eq!(Report::from_json(&report.to_json()).unwrap(), report);
@@ -175,11 +186,19 @@ fn a_meeting_without_faults_keeps_all_objectives() {
 fn loss_is_counted_and_freezes_are_seen() {
     let report = run(Profile::Meeting, 100);
     assert_eq!(report.verdict, Verdict::Failed);
-    assert!((report.media.loss - 0.01).abs() < 0.002, "{}", report.media.loss);
+    assert!(
+        (report.media.loss - 0.01).abs() < 0.002,
+        "{}",
+        report.media.loss
+    );
     assert!(report.media.freezes > 10, "{}", report.media.freezes);
     assert!(!report.worst_streams.is_empty());
-    let failed: Vec<&str> =
-        report.slo.iter().filter(|row| !row.passed).map(|row| row.name.as_str()).collect();
+    let failed: Vec<&str> = report
+        .slo
+        .iter()
+        .filter(|row| !row.passed)
+        .map(|row| row.name.as_str())
+        .collect();
     assert_eq!(failed, ["loss_max", "freeze_ratio_max"]);
 }
 
