@@ -35,6 +35,10 @@ LIMIT = "limit"
 _SATURATED = 0.95
 # The same if its frames were written later than this, p99, µs.
 _LATE_US = 5_000
+# More than this, in processors, used by others: they had it from the server or from its load.
+_OTHERS = 0.25
+# Turns that are given to a server whose load or machine was not up to it.
+_TRIES = 2
 # Delivered, at least, for a server to have done its work.
 _DELIVERED = 0.999
 # For the largest M also: what comes later, p99, is no conversation, µs.
@@ -72,6 +76,51 @@ SCENARIOS = {
 }
 LARGEST = "largest"
 QUICK = {"1x10": Scenario(1, 1, 10, 8, rounds=1), "2x3": Scenario(2, 3, 0, 4, rounds=1)}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What came of one server in one scenario."""
+
+    said: dict
+    # CPU seconds of the server.
+    spent: float
+    # What others on the machine used meanwhile, processors.
+    others: float
+    # Seconds until everybody heard everybody.
+    joined: float
+    # Memory of each participant.
+    kib: float
+
+    @property
+    def us(self) -> float:
+        return self.spent / max(1, self.said["delivered"]) * 1e6
+
+    @property
+    def delivered(self) -> float:
+        return self.said["delivered"] / self.said["expected"]
+
+    @property
+    def delay_ms(self) -> float:
+        return self.said["delay_p99_us"] / 1000
+
+    def disturbed(self) -> str:
+        """Why it says nothing about the server; empty: it does."""
+        if self.others > _OTHERS:
+            return f"others used {self.others:.2f} processors"
+        return _flaw_of_load(self.said)
+
+    def flaw(self) -> str:
+        """Why its costs do not count; empty: they do."""
+        return self.disturbed() or _flaw(self.said)
+
+    def __str__(self) -> str:
+        late = self.said["late_p99_us"] / 1000
+        return (
+            f"{self.us:.1f} µs, {self.delivered:.2%}, p99 {self.delay_ms:.1f} ms, "
+            f"{self.kib:.0f} KiB, joined in {self.joined:.1f} s, load {self.said['own_cpu']:.2f}, "
+            f"late {late:.1f} ms, others {self.others:.2f}{mark(self.flaw())}"
+        )
 
 
 class Bench:
@@ -120,7 +169,7 @@ class Bench:
         server.start()
         load = Load(
             f"load-{server.name}",
-            ["sfu", *server.target(), *arguments],
+            ["sfu", *server.target(), *arguments, "--patience-ms", self.options.patience_ms],
             self.folder,
             before=LOAD_CPU,
         )
@@ -161,26 +210,29 @@ class Bench:
             self.tell(f"{name}, round {number + 1}/{rounds}: {'; '.join(told)}")
 
     def _turn(self, server: Server, name: str, scenario: Scenario) -> str:
+        turn = self._try(server, scenario)
+        for _ in range(_TRIES - 1):
+            if turn.disturbed():
+                turn = self._try(server, scenario)
+        self._keep(server, name, turn)
+        return str(turn)
+
+    def _try(self, server: Server, scenario: Scenario) -> "Turn":
         with self.loaded(server, *scenario.arguments()) as load:
             before = server.memory_kib()
-            ready = load.line("ready")
+            joined = load.line("ready")["join_seconds"]
             said, spent, others = self.once(server, load, self.options.seconds)
             grown = server.memory_kib() - before
-        delivered = said["delivered"] / said["expected"]
-        own, flaw = _flaw_of_load(said), _flaw(said)
-        us = spent / max(1, said["delivered"]) * 1e6
-        keep = self.rows.keep
-        keep(server.name, f"{name} cpu", "µs CPU/packet", us, flaw, others)
-        keep(server.name, f"{name} delay-p99", "ms", said["delay_p99_us"] / 1000, flaw, others)
-        keep(server.name, f"{name} delivered", "%", 100 * delivered, own, others)
-        each = grown / said["participants"]
-        keep(server.name, f"{name} memory", "KiB/participant", each, "", others)
-        joined = ready["join_seconds"]
-        keep(server.name, f"{name} join", "s for all", joined, "", others)
-        return (
-            f"{us:.1f} µs, {delivered:.2%}, p99 {said['delay_p99_us'] / 1000:.1f} ms, {each:.0f} KiB, "
-            f"joined in {joined:.1f} s, load {said['own_cpu']:.2f}{mark(flaw)}"
-        )
+        return Turn(said, spent, others, joined, grown / said["participants"])
+
+    def _keep(self, server: Server, name: str, turn: "Turn") -> None:
+        keep, others, flaw = self.rows.keep, turn.others, turn.flaw()
+        keep(server.name, f"{name} cpu", "µs CPU/packet", turn.us, flaw, others)
+        keep(server.name, f"{name} delay-p99", "ms", turn.delay_ms, flaw, others)
+        delivered = 100 * turn.delivered
+        keep(server.name, f"{name} delivered", "%", delivered, turn.disturbed(), others)
+        keep(server.name, f"{name} memory", "KiB/participant", turn.kib, "", others)
+        keep(server.name, f"{name} join", "s for all", turn.joined, "", others)
 
     def _failed(self, server: Server, name: str, error: str) -> None:
         """The same rows for everybody, whatever happens."""
@@ -212,11 +264,13 @@ class Bench:
         with self.loaded(server, *scenario.arguments()) as load:
             load.line("ready")
             while True:
-                said, _, _ = self.once(server, load, self.options.step)
+                said, others = self._step(server, load)
                 fits = _holds(said)
                 held, failed = (count, failed) if fits else (held, count)
                 if not fits:
                     flaw = _flaw_of_load(said)
+                    if others > _OTHERS:
+                        flaw = f"others used {others:.2f} processors"
                 self.tell(
                     f"  {server.name} 1 x {count}: {said['delivered'] / said['expected']:.2%}, "
                     f"p99 {said['delay_p99_us'] / 1000:.1f} ms, load {said['own_cpu']:.2f}"
@@ -229,6 +283,14 @@ class Bench:
                 count = _next(held, failed)
                 load.say(f"watchers {count}")
                 load.line("ready")
+
+    def _step(self, server: Server, load: Load) -> tuple[dict, float]:
+        """One measurement, and another if others were in its way."""
+        for _ in range(_TRIES):
+            said, _, others = self.once(server, load, self.options.step)
+            if _holds(said) or others <= _OTHERS:
+                break
+        return said, others
 
     def _guess(self, server: Server) -> int:
         """What a busy processor would do, were every packet as dear as one of 60."""
@@ -365,6 +427,8 @@ def parse() -> argparse.Namespace:
         options.scenarios = list(QUICK) if options.quick else scenarios
     options.seconds = options.seconds or (1.0 if options.quick else 5.0)
     options.limit_seconds = 0.3 if options.quick else 1.5
+    # A quick run shows that everything works, on a machine that may be busy.
+    options.patience_ms = 3_000 if options.quick else 200
     return options
 
 

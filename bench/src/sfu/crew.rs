@@ -10,7 +10,7 @@ use crate::tally::quantile;
 use anyhow::bail;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,8 +28,6 @@ const QUIET: Duration = Duration::from_millis(150);
 const QUIET_WITHIN: Duration = Duration::from_secs(5);
 /// From the order to the first frame.
 const AHEAD: Duration = Duration::from_millis(50);
-/// What comes later than this behind the last frame is not delivered.
-const PATIENCE: Duration = Duration::from_millis(200);
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long somebody may take to leave.
@@ -37,15 +35,15 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct Person {
     seat: Seat,
-    tally: Rc<Tally>,
+    tally: Arc<Tally>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Person {
     fn is_ready(&self) -> bool {
-        let hears_all = self.tally.sources.get() >= self.seat.hears as usize;
-        hears_all && (!self.seat.sends || self.tally.can_send.get())
+        let hears_all = self.tally.sources() >= self.seat.hears as usize;
+        hears_all && (!self.seat.sends || self.tally.can_send())
     }
 }
 
@@ -53,6 +51,7 @@ impl Person {
 pub(crate) struct Crew {
     server: Server,
     shape: Shape,
+    patience: Duration,
     orders: watch::Sender<Order>,
     people: Vec<Person>,
     watchers: u32,
@@ -88,6 +87,7 @@ impl Crew {
                 bytes: args.bytes,
                 first_decrypting: (DECRYPTS_ONE_OF / 2).min(hearers / 2),
             },
+            patience: Duration::from_millis(args.patience_ms),
             orders: watch::Sender::new(Order::Warm),
             people: Vec::new(),
             watchers: 0,
@@ -123,7 +123,7 @@ impl Crew {
         self.join(senders).await?;
         if !receivers.is_empty() {
             // Others can only be asked for when they are there.
-            self.wait_for(|person| person.tally.can_send.get()).await?;
+            self.wait_for(|person| person.tally.can_send()).await?;
             self.join(receivers).await?;
         }
         Ok(())
@@ -146,7 +146,7 @@ impl Crew {
         let begun = Instant::now();
         if count > self.watchers {
             // Servers that answer offers send what is there at that moment.
-            self.wait_for(|person| !person.seat.sends || person.tally.can_send.get())
+            self.wait_for(|person| !person.seat.sends || person.tally.can_send())
                 .await?;
         }
         let mut seats = Vec::new();
@@ -201,7 +201,7 @@ impl Crew {
 
     fn endings(&self) -> impl Iterator<Item = String> {
         self.people.iter().filter_map(|person| {
-            let cause = person.tally.ended.borrow();
+            let cause = person.tally.ended();
             let cause = cause.as_ref()?;
             Some(format!(
                 "{} of room {}: {cause}",
@@ -237,7 +237,7 @@ impl Crew {
         let clock = Clock::start();
         let begin = Instant::now() + AHEAD;
         self.orders.send_replace(Order::Run { begin, frames });
-        let end = begin + Duration::from_secs(1) / FRAMES_PER_SECOND * (frames + 1) + PATIENCE;
+        let end = begin + Duration::from_secs(1) / FRAMES_PER_SECOND * (frames + 1) + self.patience;
         tokio::time::sleep_until(end.into()).await;
         self.orders.send_replace(Order::Still);
         let (seconds, own_cpu) = clock.stop();
@@ -261,8 +261,8 @@ impl Crew {
         };
         let (mut delays, mut late) = (Vec::new(), Vec::new());
         for person in &self.people {
-            delays.extend_from_slice(&person.tally.delays_us.borrow());
-            late.extend_from_slice(&person.tally.late_us.borrow());
+            delays.extend_from_slice(&person.tally.delays_us());
+            late.extend_from_slice(&person.tally.late_us());
         }
         json!({
             "participants": self.participants(),
@@ -298,7 +298,7 @@ impl Crew {
 
 fn start(shape: &Shape, orders: &watch::Sender<Order>, seat: Seat, joined: Joined) -> Person {
     let (media, wire, signal) = joined;
-    let (tally, stop) = (Rc::new(Tally::default()), CancellationToken::new());
+    let (tally, stop) = (Arc::new(Tally::default()), CancellationToken::new());
     let camera = seat.sends.then(|| {
         // Not all at the same moment: a frame apart is the most there is.
         let turn = u32::try_from(seat.number)
@@ -313,7 +313,7 @@ fn start(shape: &Shape, orders: &watch::Sender<Order>, seat: Seat, joined: Joine
         wire,
         signal,
         camera,
-        ear: Ear::new(Rc::clone(&tally), shape.bytes / 2),
+        ear: Ear::new(Arc::clone(&tally), shape.bytes / 2),
         orders: orders.subscribe(),
         stop: stop.clone(),
     };
@@ -321,7 +321,7 @@ fn start(shape: &Shape, orders: &watch::Sender<Order>, seat: Seat, joined: Joine
         seat,
         tally,
         stop,
-        task: tokio::task::spawn_local(player.run()),
+        task: tokio::spawn(player.run()),
     }
 }
 

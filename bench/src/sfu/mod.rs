@@ -15,7 +15,6 @@ mod server;
 mod whip;
 mod wire;
 
-use crate::crew::runtime;
 use crate::talk;
 use anyhow::{Context as _, bail, ensure};
 use camera::{FRAMES_PER_SECOND, PAYLOAD_BYTES_MIN};
@@ -24,10 +23,12 @@ use crew::Crew;
 use serde_json::json;
 use std::net::IpAddr;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
-use tokio::task::LocalSet;
+use tokio::runtime::Builder;
 
 /// Largest payload, bytes: a datagram stays below the internet's 1500.
 const PAYLOAD_BYTES_MAX: usize = 1200;
+/// Turns of participants between two looks at the clock: cameras must not wait for a crowd that reads.
+const TURNS_PER_LOOK: u32 = 8;
 /// Longest measurement, seconds.
 const SECONDS_MAX: f64 = 600.0;
 
@@ -68,6 +69,9 @@ pub(crate) struct SfuArgs {
     /// Bytes of a payload.
     #[arg(long, default_value_t = 1150)]
     bytes: usize,
+    /// What comes later than this behind the last frame is not delivered.
+    #[arg(long, default_value_t = 200)]
+    patience_ms: u64,
     #[arg(long, default_value = "devkey")]
     key: String,
     #[arg(long, default_value = "secret")]
@@ -82,7 +86,12 @@ pub(crate) fn run(args: &SfuArgs) -> anyhow::Result<()> {
         args.publishers > 0 && args.packets > 0,
         "nothing would be sent"
     );
-    runtime()?.block_on(LocalSet::new().run_until(converse(args)))
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .event_interval(TURNS_PER_LOOK)
+        .build()
+        .context("start the async runtime")?;
+    runtime.block_on(converse(args))
 }
 
 async fn converse(args: &SfuArgs) -> anyhow::Result<()> {

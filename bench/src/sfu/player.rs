@@ -3,11 +3,11 @@
 use super::camera::{Camera, written_at};
 use super::livekit::Signal;
 use super::media::{Heard, Media};
-use super::order::{Order, Tally, count};
+use super::order::{Order, Tally};
 use super::wire::Wire;
 use std::future::pending;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::Sleep;
@@ -29,7 +29,7 @@ pub(crate) struct Player {
 
 /// What hears and counts.
 pub(crate) struct Ear {
-    pub(crate) tally: Rc<Tally>,
+    pub(crate) tally: Arc<Tally>,
     /// Packets with less are padding or the like. Servers may write picture ids shorter than we do.
     pub(crate) bytes: usize,
     sources: Vec<u32>,
@@ -38,7 +38,7 @@ pub(crate) struct Ear {
 }
 
 impl Ear {
-    pub(crate) fn new(tally: Rc<Tally>, bytes: usize) -> Self {
+    pub(crate) fn new(tally: Arc<Tally>, bytes: usize) -> Self {
         Self {
             tally,
             bytes,
@@ -57,20 +57,20 @@ impl Ear {
             } => {
                 if !self.sources.contains(&source) {
                     self.sources.push(source);
-                    self.tally.sources.set(self.sources.len());
+                    self.tally.set_sources(self.sources.len());
                 }
                 if bytes >= self.bytes {
-                    count(&self.tally.received);
+                    self.tally.received.add_one();
                     if let Some(payload) = payload {
                         self.time(&payload, at);
                     }
                 }
             }
-            Heard::CanSend => self.tally.can_send.set(true),
+            Heard::CanSend => self.tally.set_can_send(),
             Heard::KeyFrameWanted => self.refresh = true,
             Heard::Ended(cause) => {
                 self.over = true;
-                self.tally.ended.borrow_mut().get_or_insert(cause);
+                self.tally.ended().get_or_insert(cause);
             }
         }
     }
@@ -80,9 +80,9 @@ impl Ear {
             Some(written) => {
                 let delay = at.saturating_sub(written).as_micros();
                 let delay = u64::try_from(delay).unwrap_or(u64::MAX);
-                self.tally.delays_us.borrow_mut().push(delay);
+                self.tally.delays_us().push(delay);
             }
-            None => count(&self.tally.wrong),
+            None => self.tally.wrong.add_one(),
         }
     }
 }
@@ -184,10 +184,10 @@ impl Player {
         while let Some(due) = camera.due().filter(|due| *due <= now) {
             let late = Instant::now().saturating_duration_since(due).as_micros();
             let late = u64::try_from(late).unwrap_or(u64::MAX);
-            tally.late_us.borrow_mut().push(late);
+            tally.late_us().push(late);
             camera.shoot(due, |packet| {
                 if self.media.write(packet, Instant::now()) {
-                    count(&tally.sent);
+                    tally.sent.add_one();
                 }
                 while let Some((to, contents)) = self.media.poll_transmit() {
                     self.wire.send(to, &contents);
