@@ -18,6 +18,7 @@ mod metrics;
 mod nodes;
 mod process;
 mod telemetry;
+mod traces;
 
 use clap::Parser as _;
 use std::process::ExitCode;

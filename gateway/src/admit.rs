@@ -28,6 +28,8 @@ pub(crate) struct Target {
     pub(crate) room: Option<RoomKey>,
     pub(crate) shard: ShardId,
     pub(crate) rule: String,
+    /// Where the ring would place it.
+    pub(crate) candidate: ShardId,
     /// The room was seen there; else the ring has chosen it.
     pub(crate) hinted: bool,
 }
@@ -144,12 +146,14 @@ pub(crate) fn admit(
         Some(shard) => Target {
             rule: format!("{}; last seen on {shard}", decision.rule),
             room: decision.room,
+            candidate: decision.candidate,
             shard,
             hinted: true,
         },
         None => Target {
             room: decision.room,
-            shard: decision.candidate,
+            shard: decision.candidate.clone(),
+            candidate: decision.candidate,
             rule: decision.rule,
             hinted: false,
         },

@@ -3,6 +3,7 @@
 use crate::admit::target_of;
 use http::header::HeaderName;
 use http::uri::PathAndQuery;
+use observe::{TRACE_HEADER, Traceparent};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, Result};
 use proto::context::{CONTEXT_HEADER, SHARD_HEADER};
@@ -10,7 +11,14 @@ use proto::context::{CONTEXT_HEADER, SHARD_HEADER};
 /// Headers that only we may set. What a client sends under these names is dropped, or it could speak
 /// in the gateway's name.
 const OURS: [&str; 4] = ["x-anteroom-", "x-room-", "x-shard-", "x-forwarded-"];
-const OURS_EXACTLY: [&str; 2] = ["forwarded", "x-real-ip"];
+/// And a client cannot put itself into our traces.
+const OURS_EXACTLY: [&str; 5] = [
+    "forwarded",
+    "x-real-ip",
+    TRACE_HEADER,
+    "tracestate",
+    "baggage",
+];
 
 fn is_ours(name: &str) -> bool {
     OURS_EXACTLY.contains(&name) || OURS.iter().any(|prefix| name.starts_with(prefix))
@@ -30,12 +38,16 @@ pub(crate) fn prepare_request(
     context: &str,
     client: &str,
     tls: bool,
+    trace: Option<Traceparent>,
 ) -> Result<()> {
     for name in ours(&request.headers) {
         request.remove_header(&name);
     }
     normalise_target(request)?;
     request.insert_header(CONTEXT_HEADER, context)?;
+    if let Some(trace) = trace {
+        request.insert_header(TRACE_HEADER, trace.to_string())?;
+    }
     request.insert_header("x-forwarded-for", client)?;
     request.insert_header("x-forwarded-proto", if tls { "https" } else { "http" })?;
     Ok(())
@@ -81,12 +93,17 @@ mod tests {
             "X-Forwarded-For",
             "Forwarded",
             "x-real-ip",
+            "traceparent",
+            "tracestate",
+            "baggage",
         ] {
             request.append_header(name, "forged").unwrap();
         }
         request.append_header("x-forwarded-for", "forged").unwrap();
         request.append_header("x-custom", "kept").unwrap();
-        prepare_request(&mut request, "signed", "192.0.2.1", true).unwrap();
+        let trace = Traceparent::unsampled();
+        prepare_request(&mut request, "signed", "192.0.2.1", true, Some(trace)).unwrap();
+        assert_eq!(request.headers["traceparent"], trace.to_string());
         assert_eq!(request.raw_path(), b"/rtc/v1?x=//y");
         assert!(!format!("{:?}", request.headers).contains("forged"));
         assert_eq!(request.headers["x-anteroom-context"], "signed");

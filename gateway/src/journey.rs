@@ -11,7 +11,9 @@ use crate::config::UpstreamConfig;
 use crate::hold::{HOLD_MAX, Held, KNOCK_EVERY};
 use crate::routing::{is_cross_origin, is_page};
 use crate::snapshot::{Snapshot, Upstream};
+use crate::trace::JoinTrace;
 use affinity::{Refusal, RoomKey, ShardId};
+use http::StatusCode;
 use pingora::{Error, ErrorSource, ErrorType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,6 +72,9 @@ pub(crate) struct Journey {
     pub(crate) room: Option<RoomKey>,
     pub(crate) shard: Option<ShardId>,
     pub(crate) rule: String,
+    /// Where the ring would place the room.
+    pub(crate) candidate: Option<ShardId>,
+    pub(crate) trace: JoinTrace,
     /// It was chosen because the room was seen there.
     pub(crate) is_hinted: bool,
     /// Number of the snapshot that placed the request.
@@ -99,6 +104,8 @@ impl Journey {
             room: None,
             shard: None,
             rule: String::new(),
+            candidate: None,
+            trace: JoinTrace::default(),
             is_hinted: false,
             placed_by: 0,
             redirected: false,
@@ -209,7 +216,20 @@ impl Journey {
         if !std::mem::replace(&mut self.is_opened, true) {
             self.websocket = Some(OpenWebSocket::count());
             count_join("opened");
+            self.end_trace(StatusCode::SWITCHING_PROTOCOLS.as_u16(), None);
+            let (room, shard) = self.place();
+            let (rule, trace) = (self.rule.as_str(), &self.trace);
+            let ms = self.started.elapsed().as_millis();
+            debug!(room, shard, rule, %trace, ms, "join");
         }
+    }
+
+    /// Room and shard, for the log.
+    fn place(&self) -> (&str, &str) {
+        (
+            self.room.as_ref().map_or("-", RoomKey::as_str),
+            self.shard.as_ref().map_or("-", ShardId::as_str),
+        )
     }
 
     fn kind(&self) -> &'static str {
@@ -232,23 +252,34 @@ impl Journey {
             self.answered();
         }
         self.count(status, error);
-        let shard = self.shard.as_ref().map_or("-", ShardId::as_str);
-        let room = self.room.as_ref().map_or("-", RoomKey::as_str);
+        if self.trace.is_kept() {
+            let cause = error.map(|error| error.etype().as_str().to_owned());
+            let refusal = self.refusal.as_ref().map(|refusal| refusal.reason.clone());
+            self.end_trace(status, refusal.or(cause).as_deref());
+        }
+        let (room, shard) = self.place();
+        let trace = &self.trace;
         let ms = self.started.elapsed().as_millis();
         let path: String = self.path.chars().take(LOGGED_PATH_CHARS).collect();
         if let Some(refusal) = &self.refusal {
             let reason = refusal.reason.as_str();
-            info!(method, path, status, client, reason, "request refused");
+            info!(
+                method,
+                path, status, client, reason, %trace, "request refused"
+            );
         } else if let Some(error) = error {
             let cause = error.etype().as_str();
             let side = error.esource().as_str();
             debug!(
                 method,
-                path, status, room, shard, cause, side, ms, "request failed"
+                path, status, room, shard, cause, side, %trace, ms, "request failed"
             );
         } else {
             let rule = self.rule.as_str();
-            debug!(method, path, status, room, shard, rule, ms, "request");
+            debug!(
+                method,
+                path, status, room, shard, rule, %trace, ms, "request"
+            );
         }
     }
 

@@ -37,6 +37,7 @@ mod routing;
 mod server;
 mod snapshot;
 mod tls;
+mod trace;
 mod tunnel;
 mod watch;
 mod way;

@@ -156,13 +156,14 @@ impl ProxyHttp for EdgeProxy {
         let tls = session
             .digest()
             .is_some_and(|digest| digest.ssl_digest.is_some());
-        let Some(shard) = &journey.shard else {
+        let Some(shard) = journey.shard.clone() else {
             return Error::e_explain(ErrorType::InternalError, "no shard was chosen");
         };
-        let context = self.shared.context(journey, shard, &client);
+        let context = self.shared.context(journey, &shard, &client);
+        let trace = journey.trace.asks(&shard);
         // What wants to become a WebSocket over HTTP/1.1 is not here.
         request.remove_header(&http::header::UPGRADE);
-        prepare_request(request, &context, &client, tls)
+        prepare_request(request, &context, &client, tls, trace)
     }
 
     async fn upstream_response_filter(

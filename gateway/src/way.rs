@@ -5,7 +5,7 @@
 //! Must not: send a request to a second shard whose outcome at the first is unknown, or to another
 //! shard because the first cannot be reached and the directory has not given it up.
 
-use crate::admit::{Admission, Target, admit, target_of, upgrade_of};
+use crate::admit::{Admission, Target, Upgrade, admit, target_of, upgrade_of};
 use crate::directory::{Lookout, Picture};
 use crate::hold::{Ending, Holds, KNOCK_EVERY};
 use crate::journey::{Journey, Settings, count_upstream_failure, upstream_fault};
@@ -54,6 +54,10 @@ impl Shared {
         journey.settings = Settings::of(&snapshot);
         journey.placed_by = snapshot.serial;
         journey.upgrade = upgrade_of(request)?;
+        if journey.upgrade != Upgrade::None {
+            journey.trace.begin();
+        }
+        let mut step = journey.trace.step("route");
         let target = target_of(request).ok_or_else(|| Refusal {
             status: 400,
             reason: "the request target is no text".to_owned(),
@@ -66,12 +70,18 @@ impl Shared {
             room,
             shard,
             rule,
+            candidate,
             hinted,
         }) = &admission
         {
             journey.room.clone_from(room);
             journey.shard = Some(shard.clone());
             journey.rule.clone_from(rule);
+            journey.candidate = Some(candidate.clone());
+            if step.is_kept() {
+                step.set("anteroom.why", rule.clone());
+                step.set("anteroom.candidate", candidate.as_str().to_owned());
+            }
             journey.is_hinted = *hinted;
             let by = match (room, hinted) {
                 (None, _) => "none",
@@ -95,7 +105,10 @@ impl Shared {
         let Some(shard) = journey.shard.clone() else {
             return Err(error);
         };
-        count_upstream_failure(upstream_fault(error.etype()));
+        let fault = upstream_fault(error.etype());
+        count_upstream_failure(fault);
+        let mut step = journey.trace.step("wait for the shard");
+        step.fail(fault);
         let mut knocked = Instant::now();
         self.holds.is_shut(&shard, knocked);
         self.lookout.look_at_once();
@@ -216,7 +229,8 @@ impl Shared {
     }
 
     /// Remembers where the room is, from the status of an answer of its shard.
-    pub(crate) fn learn(&self, journey: &Journey, status: StatusCode) {
+    pub(crate) fn learn(&self, journey: &mut Journey, status: StatusCode) {
+        journey.trace.told(status.as_u16(), None);
         let (Some(room), Some(shard)) = (&journey.room, &journey.shard) else {
             return;
         };
@@ -239,6 +253,7 @@ impl Shared {
             .and_then(|value| value.to_str().ok())
             .map(ShardId::new)
             .filter(|owner| journey.settings.upstreams.contains_key(owner));
+        journey.trace.told(answer.status.as_u16(), owner.as_ref());
         if let (Some(room), Some(shard)) = (&journey.room, &journey.shard) {
             let hints = self.lookout.hints();
             hints.forget(room, shard);

@@ -160,6 +160,11 @@ impl Owner {
         answer.await.unwrap_or(Err(RefusedWhy::Unknown))
     }
 
+    /// Whether the room is ours now.
+    pub(crate) fn is_owned(&self, room: &RoomKey) -> bool {
+        self.lock().ownership.owned(room, Instant::now()).is_some()
+    }
+
     /// For those who do not open rooms: the room if it is live here, else who has it; `None` if
     /// nobody has.
     pub(crate) async fn find_live(&self, room: RoomKey) -> Result<Option<Pin>, RefusedWhy> {

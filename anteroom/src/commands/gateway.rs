@@ -1,6 +1,7 @@
 //! `anteroom gateway`: the edge proxy.
 
 use crate::cli::RoleArgs;
+use crate::traces::Traces;
 use crate::{admin, config, directory, process, telemetry};
 use anyhow::Context as _;
 use gateway::{Deps, Gateway, Loaded};
@@ -19,6 +20,8 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         .context("the file has no section `gateway`")?;
     let metrics = telemetry::init_metrics(&[gateway::METRICS], ".".into())?;
     let runtime = process::runtime()?;
+    let otlp = file.telemetry.otlp.as_ref();
+    let _traces = Traces::start(otlp, "gateway", runtime.handle())?;
     let shutdown = CancellationToken::new();
     let path = args.config.clone();
     let directory = runtime.block_on(directory::open(&file))?;

@@ -2,6 +2,7 @@
 
 use crate::cli::RoleArgs;
 use crate::nodes::LocalNodes;
+use crate::traces::Traces;
 use crate::{admin, config, process, telemetry};
 use anyhow::Context as _;
 use std::process::ExitCode;
@@ -22,7 +23,10 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         _ => &[shard::METRICS, sfu::METRICS],
     };
     let metrics = telemetry::init_metrics(roles, ".".into())?;
-    process::runtime()?.block_on(async move {
+    let runtime = process::runtime()?;
+    let otlp = file.telemetry.otlp.as_ref();
+    let _traces = Traces::start(otlp, "shard", runtime.handle())?;
+    runtime.block_on(async {
         let stop = shard::Stop::default();
         watch_signals(stop.clone())?;
         let shutdown = stop.now.clone();

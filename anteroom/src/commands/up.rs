@@ -6,6 +6,7 @@ mod late_directory;
 mod topology;
 
 use crate::cli::UpArgs;
+use crate::traces::Traces;
 use crate::{admin, config, directory, process, telemetry};
 use affinity::directory::Directory;
 use anyhow::Context as _;
@@ -36,9 +37,12 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     )?;
     let runtime = process::runtime()?;
     let shutdown = CancellationToken::new();
+    let secrets = Secrets::choose(args)?;
+    let otlp = secrets.file.as_ref();
+    let otlp = otlp.and_then(|file| file.telemetry.otlp.as_ref());
+    let _traces = Traces::start(otlp, "up", runtime.handle())?;
     let (gateway, embedded) = runtime.block_on(async {
         process::watch_signals(shutdown.clone())?;
-        let secrets = Secrets::choose(args)?;
         let shared = match &secrets.file {
             Some(file) => directory::open(file).await?,
             None => None,

@@ -40,6 +40,9 @@ pub(crate) struct File {
     /// The operators' listener.
     #[serde(default)]
     pub(crate) admin: Admin,
+    /// What is told of the programs beyond logs and metrics.
+    #[serde(default)]
+    pub(crate) telemetry: Telemetry,
     /// The edge proxy.
     pub(crate) gateway: Option<gateway::Config>,
     /// Signalling and rooms.
@@ -98,6 +101,30 @@ impl From<Case> for RoomCase {
 pub(crate) struct Admin {
     /// Address of `/livez /readyz /metrics /v1/...`; absent: no admin listener. Loopback only.
     pub(crate) listen: Option<SocketAddr>,
+}
+
+/// What is told of the programs beyond logs and metrics.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Telemetry {
+    /// Traces of joins for an OpenTelemetry collector. Absent: none. A change takes a restart.
+    pub(crate) otlp: Option<Otlp>,
+}
+
+/// Traces for an OpenTelemetry collector.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Otlp {
+    /// Address of the collector's OTLP/HTTP receiver, without path: `http://127.0.0.1:4318`. No TLS: run a
+    /// collector on the machine or in the private network, and let that send on.
+    pub(crate) endpoint: String,
+    /// Share of the joins that are traced, 0.0 to 1.0. The gateway decides, the shards follow it.
+    #[serde(default = "all")]
+    pub(crate) sample: f64,
+}
+
+fn all() -> f64 {
+    1.0
 }
 
 impl File {

@@ -20,6 +20,7 @@ struct Places {
     cluster: Option<Spanned<serde_json::Value>>,
     directory: Option<Spanned<serde_json::Value>>,
     admin: Option<Spanned<serde_json::Value>>,
+    telemetry: Option<Spanned<serde_json::Value>>,
     gateway: Option<Spanned<GatewayPlaces>>,
     shard: Option<Spanned<serde_json::Value>>,
     node: Option<Spanned<serde_json::Value>>,
@@ -56,6 +57,7 @@ fn check(file: &File, places: &Places) -> Result<(), (Place, String)> {
         .map_err(|error| (place(places.keys.as_ref()), error.to_string()))?;
     check_common(file, places)?;
     check_directory(file, places)?;
+    check_telemetry(file, places)?;
     check_gateway(file, places)?;
     check_roles(file, places)?;
     if let Some(admin) = file.admin.listen.filter(|admin| !admin.ip().is_loopback()) {
@@ -86,6 +88,31 @@ fn check_common(file: &File, places: &Places) -> Result<(), (Place, String)> {
     if (serves_clients || file.node.is_some()) && file.cluster.secret.is_empty() {
         let message = "cluster.secret is missing: the same random text in every program's file";
         return Err((place(places.cluster.as_ref()), message.to_owned()));
+    }
+    Ok(())
+}
+
+/// Where traces go.
+fn check_telemetry(file: &File, places: &Places) -> Result<(), (Place, String)> {
+    let Some(otlp) = &file.telemetry.otlp else {
+        return Ok(());
+    };
+    let at = place(places.telemetry.as_ref());
+    let address = otlp.endpoint.parse::<http::Uri>().ok();
+    let is_http = address.is_some_and(|uri| {
+        uri.scheme_str() == Some("http") && uri.host().is_some() && uri.query().is_none()
+    });
+    if !is_http {
+        let message = format!(
+            "telemetry.otlp.endpoint '{}' is not taken: write http://host:port of a collector's OTLP/HTTP \
+             receiver, such as http://127.0.0.1:4318; for TLS, let a collector nearby send on",
+            otlp.endpoint
+        );
+        return Err((at, message));
+    }
+    if !(0.0..=1.0).contains(&otlp.sample) {
+        let message = format!("telemetry.otlp.sample {} is not 0.0 to 1.0", otlp.sample);
+        return Err((at, message));
     }
     Ok(())
 }

@@ -104,20 +104,21 @@ async fn reach(
 
 async fn ask_once(
     shared: &Shared,
-    journey: &Journey,
+    journey: &mut Journey,
     request: &RequestHeader,
     origin: &Origin,
     mut stream: TcpStream,
 ) -> Result<ShardAnswer> {
-    let Some(shard) = &journey.shard else {
+    let Some(shard) = journey.shard.clone() else {
         return Err(Error::new_in(ErrorType::HTTPStatus(503)));
     };
     let mut head = request.clone();
     for name in HOP_BY_HOP {
         head.remove_header(name);
     }
-    let context = shared.context(journey, shard, &origin.client);
-    prepare_request(&mut head, &context, &origin.client, origin.tls)?;
+    let context = shared.context(journey, &shard, &origin.client);
+    let trace = journey.trace.asks(&shard);
+    prepare_request(&mut head, &context, &origin.client, origin.tls, trace)?;
     let malformed = || Error::new_down(ErrorType::InvalidHTTPHeader);
     let wire = http_req_header_to_wire(&head).ok_or_else(malformed)?;
 
@@ -132,7 +133,7 @@ async fn ask_once(
     let answer = tokio::select! {
         biased;
         answer = timeout(limit, exchange) => answer.ok(),
-        () = shared.life_is_over(shard) => None,
+        () = shared.life_is_over(&shard) => None,
     };
     match answer {
         Some(Ok((head, rest))) => Ok(ShardAnswer { head, rest, stream }),

@@ -15,6 +15,7 @@ use affinity::RoomKey;
 use affinity::ownership::RefusedWhy;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use observe::{Side, Span, Traceparent};
 use proto::media::PeerMode;
 use proto::token::{Claims, TokenError};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(crate) struct Admitted {
     pub(crate) params: JoinParams,
     pub(crate) pin: Pin,
     pub(crate) client: String,
+    pub(crate) trace: Option<Traceparent>,
     /// Held for the life of the connection.
     pub(crate) permit: OwnedSemaphorePermit,
     /// Held until the client has been told that the connection ends.
@@ -42,7 +44,13 @@ pub(crate) struct Admitted {
 }
 
 /// Checks everything that can be known before the upgrade.
-pub(crate) async fn admit(app: &App, parts: &Parts, mode: PeerMode) -> Result<Admitted, Refusal> {
+pub(crate) async fn admit(
+    app: &App,
+    parts: &Parts,
+    mode: PeerMode,
+    span: &Span,
+) -> Result<Admitted, Refusal> {
+    let mut checks = span.child("check token and request", Side::Internal);
     let context = parts.extensions.get::<Verified>().cloned().ok_or_else(|| {
         Refusal::new(
             StatusCode::FORBIDDEN,
@@ -67,21 +75,35 @@ pub(crate) async fn admit(app: &App, parts: &Parts, mode: PeerMode) -> Result<Ad
     }
     let (permit, untold) = (permit(&app.permits)?, permit(&app.untold)?);
     check_directory(app, &context)?;
-    let pin = own(app, room, &claims, params.resume.is_some()).await?;
+    if checks.is_kept() {
+        checks.set("anteroom.resumes", params.resume.is_some());
+        checks.set("anteroom.opens_room", opens_room(&claims));
+    }
+    drop(checks);
+    let pin = own(app, room, &claims, params.resume.is_some(), span).await?;
     Ok(Admitted {
         claims,
         params,
         pin,
         client: context.client,
+        trace: context.trace,
         permit,
         untold,
     })
 }
 
 /// Makes the room ours and asks the core, again if the room goes to another shard meanwhile.
-async fn own(app: &App, room: RoomKey, claims: &Claims, resumes: bool) -> Result<Pin, Refusal> {
+async fn own(
+    app: &App,
+    room: RoomKey,
+    claims: &Claims,
+    resumes: bool,
+    span: &Span,
+) -> Result<Pin, Refusal> {
     let deadline = Instant::now() + MOVE_TIMEOUT;
     loop {
+        let mut step = span.child("own the room", Side::Internal);
+        let was_ours = app.owner.is_owned(&room);
         let pin = if opens_room(claims) {
             app.owner.acquire(room.clone()).await
         } else {
@@ -92,10 +114,12 @@ async fn own(app: &App, room: RoomKey, claims: &Claims, resumes: bool) -> Result
                 Err(why) => Err(why),
             }
         };
+        note_claim(&mut step, &pin, was_ours);
+        drop(step);
         let refusal = match pin {
             // A resuming participant is counted already.
             Ok(pin) if resumes => return Ok(pin),
-            Ok(pin) => match check_core(app, &pin.room).await? {
+            Ok(pin) => match check_core(app, &pin.room, span).await? {
                 Ok(()) => return Ok(pin),
                 Err(refusal) => refused(refusal),
             },
@@ -105,6 +129,21 @@ async fn own(app: &App, room: RoomKey, claims: &Claims, resumes: bool) -> Result
             return Err(refusal);
         }
         tokio::time::sleep(MOVE_PAUSE).await;
+    }
+}
+
+/// How the room came to be ours, or who has it.
+fn note_claim(step: &mut Span, pin: &Result<Pin, RefusedWhy>, was_ours: bool) {
+    if !step.is_kept() {
+        return;
+    }
+    match pin {
+        Ok(pin) => {
+            let claim = if was_ours { "held" } else { "claimed" };
+            step.set("anteroom.claim", claim);
+            step.set("anteroom.epoch", pin.epoch.0.to_string());
+        }
+        Err(why) => step.fail(&format!("{why:?}")),
     }
 }
 
@@ -198,7 +237,12 @@ fn not_owner(app: &App, why: &RefusedWhy) -> Refusal {
 
 /// Asks the core whether it would let the join in. Right after the start of a shard or of its only
 /// node, the node is a round trip away: worth waiting for.
-async fn check_core(app: &App, room: &RoomKey) -> Result<Result<(), JoinRefusal>, Refusal> {
+async fn check_core(
+    app: &App,
+    room: &RoomKey,
+    span: &Span,
+) -> Result<Result<(), JoinRefusal>, Refusal> {
+    let _step = span.child("ask the room", Side::Internal);
     let deadline = Instant::now() + NODE_TIMEOUT;
     loop {
         let attached = app.node_attached.notified();

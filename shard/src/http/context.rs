@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use observe::{TRACE_HEADER, Traceparent};
 use proto::context::{CONTEXT_HEADER, ContextError, RoomContext};
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +22,8 @@ pub(crate) struct Verified {
     pub(crate) directory: u64,
     /// Client address, for the log and for `ClientInfo`.
     pub(crate) client: String,
+    /// The trace of which the request is a part.
+    pub(crate) trace: Option<Traceparent>,
 }
 
 /// How long browsers may remember the answer to a preflight, seconds.
@@ -106,7 +109,13 @@ fn verify(app: &App, request: &Request) -> Result<Verified, Refusal> {
         room,
         directory: context.directory,
         client: context.client,
+        trace: trace(request.headers()),
     })
+}
+
+/// The gateway drops what clients say of it, and nobody else comes this far.
+fn trace(headers: &HeaderMap) -> Option<Traceparent> {
+    Traceparent::parse(headers.get(TRACE_HEADER)?.to_str().ok()?)
 }
 
 fn context(app: &App, headers: &HeaderMap) -> Result<RoomContext, Refusal> {

@@ -2,6 +2,7 @@
 
 use super::App;
 use super::admit::{Admitted, admit};
+use super::context::Verified;
 use super::refusal::Refusal;
 use super::upgrade::{Upgrade, UpgradeRefusal};
 use crate::core::{Join, SessionId};
@@ -10,9 +11,11 @@ use crate::entry::Entry;
 use crate::figures::Figures;
 use crate::session::{Session, websocket_config};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper_util::rt::TokioIo;
+use observe::Span;
 use proto::media::PeerMode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,7 +46,7 @@ pub(crate) async fn validate(State(app): State<Arc<App>>, request: Request) -> R
         false => PeerMode::Dual,
     };
     let (parts, _body) = request.into_parts();
-    match admit(&app, &parts, mode).await {
+    match admit(&app, &parts, mode, &Span::none()).await {
         Ok(_) => ([(header::CACHE_CONTROL, "no-store")], "success").into_response(),
         Err(refusal) => refusal.into_response(),
     }
@@ -59,10 +62,14 @@ async fn respond(app: Arc<App>, request: Request, mode: PeerMode) -> Response {
         Err(UpgradeRefusal::Bad(response)) => return *response,
     };
     let asked = Instant::now();
-    let result = admit(&app, &parts, mode).await;
+    let mut span = begin_span(&app, &parts);
+    let result = admit(&app, &parts, mode, &span).await;
     count(app.owner.figures(), &result, asked);
     match result {
-        Ok(admitted) => start(app, upgrade, admitted, mode, asked),
+        Ok(admitted) => {
+            let entry = Entry::new(asked, app.owner.figures().clone(), span);
+            start(app, upgrade, admitted, mode, entry)
+        }
         Err(refusal) => {
             if refusal.status != StatusCode::MISDIRECTED_REQUEST {
                 tracing::debug!(
@@ -71,9 +78,25 @@ async fn respond(app: Arc<App>, request: Request, mode: PeerMode) -> Response {
                     "join refused"
                 );
             }
+            span.fail(&refusal.text);
+            span.set(
+                "http.response.status_code",
+                i64::from(refusal.status.as_u16()),
+            );
             refusal.into_response()
         }
     }
+}
+
+/// Our part of the join's trace.
+fn begin_span(app: &App, parts: &Parts) -> Span {
+    let trace = parts.extensions.get::<Verified>().and_then(|v| v.trace);
+    let mut span = Span::remote("join", trace);
+    if span.is_kept() {
+        span.set("anteroom.role", "shard");
+        span.set("anteroom.shard", app.shard.clone());
+    }
+    span
 }
 
 fn count(figures: &Figures, result: &Result<Admitted, Refusal>, asked: Instant) {
@@ -102,13 +125,15 @@ fn start(
     upgrade: Upgrade,
     admitted: Admitted,
     mode: PeerMode,
-    asked: Instant,
+    entry: Entry,
 ) -> Response {
     let session = SessionId(app.next_session.fetch_add(1, Ordering::Relaxed));
     let span = tracing::info_span!(
         "session",
         session = session.0,
         room = admitted.pin.room.as_str(),
+        epoch = admitted.pin.epoch.0,
+        trace = admitted.trace.map(|trace| trace.trace_id()),
     );
     let Upgrade {
         connection,
@@ -136,7 +161,6 @@ fn start(
         }
         tracing::debug!("signalling connected");
         let inputs = app.inputs.clone();
-        let entry = Entry::new(asked, app.owner.figures().clone());
         Session::new(session, socket, inputs, outbound, overflow, untold, entry)
             .run()
             .await;
@@ -157,6 +181,7 @@ fn arrival(
         params,
         pin,
         client,
+        trace: _,
         permit,
         untold,
     } = admitted;

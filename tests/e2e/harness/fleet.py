@@ -32,7 +32,7 @@ class Fleet:
     With `links` every way between two programs is a relay: `redis_links[program]` to Redis and
     `shard_links[shard]` to a shard, from gateways and other shards alike. Shards in `namespaces` live
     in a network of their own. `clocks` names programs whose wall clock the test sets. `front` is one
-    address for all gateways, taken in turns.
+    address for all gateways, taken in turns. `extra` sections go into every file.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Fleet:
         clocks: tuple[str, ...] = (),
         standby: tuple[str, ...] = (),
         shard_options: dict | None = None,
+        extra: dict | None = None,
     ) -> None:
         assert redis is not None or gateways == 1, "gateways share a directory only over Redis"
         self.redis = redis
@@ -62,6 +63,7 @@ class Fleet:
         self._nodes_apart = nodes_apart
         self._namespaces = namespaces or {}
         self._shard_options = shard_options or {}
+        self._extra = extra or {}
         # What programs in namespaces can reach, too.
         self._host = next((space.outside for space in self._namespaces.values()), "127.0.0.1")
         names = [f"s{number}" for number in range(1, shards + 1)]
@@ -238,7 +240,7 @@ class Fleet:
         # Replaced at once: whoever watches the file never reads half of it.
         path = self.config_of(name)
         draft = path.with_suffix(".draft")
-        draft.write_text(yaml.safe_dump(config, sort_keys=False))
+        draft.write_text(yaml.safe_dump({**config, **self._extra}, sort_keys=False))
         draft.rename(path)
 
     async def placed(
