@@ -81,6 +81,7 @@ impl Engine {
         let Some(participant) = self.participants.get(transport.owner) else {
             return;
         };
+        tracing::debug!(participant = %participant.sid, target = ?transport.target, "connected");
         let primary = match participant.mode {
             PeerMode::Dual if participant.permission.subscribe => Target::Subscriber,
             PeerMode::Dual | PeerMode::Single => Target::Publisher,

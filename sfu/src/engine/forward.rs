@@ -102,6 +102,7 @@ impl Engine {
             track.kind == Kind::Video && starts_keyframe(params.spec().codec, &packet.payload);
         if is_key && let Some(source) = track.source_mut(packet.header.ssrc) {
             source.asks.came();
+            tracing::debug!(track = %track.sid, ssrc = %*packet.header.ssrc, "key frame");
         }
         let seen = SourcePacket {
             ssrc: packet.header.ssrc,
@@ -199,12 +200,24 @@ impl Engine {
             return;
         };
         let transport = track.transport;
-        let Some(source) = track.source_mut(ssrc) else {
+        // Never for long: a client that does not connect is given up.
+        let connects = |subscription: &SubscriptionKey| {
+            let exit = self
+                .subscriptions
+                .get(*subscription)
+                .and_then(|one| one.exit);
+            let transport = exit.and_then(|exit| self.transports.get(exit.transport));
+            transport.is_some_and(|transport| !transport.connected)
+        };
+        let more_come = || track.subscriptions.iter().any(connects);
+        let source = track.sources.iter_mut().find(|source| source.ssrc == ssrc);
+        let Some(source) = source else {
             return;
         };
-        if !source.asks.may_ask(now) {
+        if !source.asks.may_ask(more_come, now) {
             return;
         }
+        tracing::debug!(track = %track.sid, ssrc = %*ssrc, "key frame asked for");
         if let Some(transport) = transport {
             self.outbox.counters.keyframes_out += 1;
             self.change(transport, now, |rtc| {
