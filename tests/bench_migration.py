@@ -34,6 +34,10 @@ AIMS = "aims for media: p50 0.5 s, p99 1.5 s"
 SIZES = {2: 1, 8: 2, 30: 2}
 # The client library's own work per event grows with the participants of a process.
 SILENT_A_PROCESS = 5
+# Of the native cameras: a gap is measured as finely as their frames come.
+FPS = 24
+# A gap that is worth a line of its own, seconds.
+LONG = 1.0
 # Between two reliable packets of each of the two who talk, seconds.
 PAUSE = 0.1
 
@@ -50,8 +54,10 @@ class Room:
     silent: list[RemotePeer] = field(default_factory=list)
     gaps: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, kind: str, seconds: float) -> None:
+    def add(self, kind: str, seconds: float, stream: str = "") -> None:
         self.gaps.setdefault(kind, []).append(seconds)
+        if stream and seconds > LONG:
+            print(f"room of {self.people}: {seconds:.2f} s without {kind}: {stream}", flush=True)
 
 
 async def move(fleet: Fleet, room: Room) -> None:
@@ -79,9 +85,14 @@ async def move(fleet: Fleet, room: Room) -> None:
             if (kind, who) == ("audio", room.ada):
                 continue
             open_end = time.monotonic() - gap.last
-            room.add(f"{kind}, native", max(gap.longest, open_end if open_end > 1 else 0))
-    for longest, _ in (await room.page.gaps()).values():
-        room.add("video, Chromium", longest)
+            longest = max(gap.longest, open_end if open_end > 1 else 0)
+            room.add(
+                f"{kind}, native",
+                longest,
+                f"{who} at {peer.identity}, until +{gap.ended - began:.2f} s",
+            )
+    for who, (longest, ended) in (await room.page.gaps()).items():
+        room.add("video, Chromium", longest, f"{who} at the page, until +{ended:.2f} s")
     for peer, before in zip(room.silent, resumes, strict=True):
         await add_resume(room, peer, before)
     await fleet.undrain(source)
@@ -130,7 +141,7 @@ async def measure(people: int, moves: int) -> Room:
 async def fill(stage: Stage, fleet: Fleet, room: Room) -> None:
     """Everybody is in and has media."""
     for number in range(SIZES[room.people]):
-        options = {"simulcast": number == 0}
+        options = {"simulcast": number == 0, "fps": FPS}
         process = await stage.enter(PeerProcess())
         room.natives.append(
             await process.peer(fleet.ws, room.name, f"native-{number}", single=True, **options)

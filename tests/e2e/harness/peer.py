@@ -79,6 +79,7 @@ class Peer:
         small: bool = False,
         single: bool | None = None,
         subscribe: bool = True,
+        fps: int | None = None,
         seconds: float = 20,
     ) -> "Peer":
         """Connects and publishes. `single`: one peer connection (`/rtc/v1`) or two (`/rtc`)."""
@@ -92,7 +93,8 @@ class Peer:
         if audio:
             await self._publish_tone()
         if video:
-            await self._publish_picture(simulcast, *(SMALL if small else (WIDTH, HEIGHT, FPS)))
+            width, height, usual = SMALL if small else (WIDTH, HEIGHT, FPS)
+            await self._publish_picture(simulcast, width, height, fps or usual)
         return self
 
     @property
