@@ -63,7 +63,9 @@ class Room:
 async def move(fleet: Fleet, room: Room) -> None:
     """One drain, and back to rest."""
     source = (await fleet.admin.rooms())[room.name]["shard"]
-    await asyncio.gather(*(peer.call("mark") for peer in room.natives), room.page.mark())
+    # In this order: what the page's camera did while the page was asked is not the move's.
+    await room.page.mark()
+    await asyncio.gather(*(peer.call("mark") for peer in room.natives))
     resumes = [len(await peer.happened("reconnected")) for peer in room.silent]
     began = time.monotonic()
     await fleet.drain(source)
