@@ -9,13 +9,13 @@
 use crate::config::Config;
 use crate::farewell;
 use crate::framing;
+use crate::gathered::Gathered;
 use crate::head::{HeadLimits, HeadScanner, Verdict};
 use crate::proxy::EdgeProxy;
 use crate::tunnel;
 use crate::way::Shared;
-use async_trait::async_trait;
 use bytes::BytesMut;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp as _, ServerApp};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp as _};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as TcpStream;
@@ -46,32 +46,23 @@ enum Head {
     Closed,
 }
 
-#[async_trait]
-impl ServerApp for Edge {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
+impl Edge {
+    /// Serves a connection until its end.
+    pub(crate) async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
         let _open = OpenConnection::count();
+        // What is needed for a while only is in a box: a WebSocket is here for hours.
         let stream = match &self.tls {
-            Some(acceptor) => self.accept_tls(acceptor, stream).await?,
-            None => stream,
+            Some(acceptor) => Box::pin(self.accept_tls(acceptor, stream)).await,
+            None => Some(stream),
         };
+        let Some(stream) = stream else { return };
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
             Box::pin(self.serve_http2(stream, shutdown)).await;
         } else {
             self.serve_http1(stream, shutdown).await;
         }
-        None
     }
 
-    async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
-    }
-}
-
-impl Edge {
     async fn accept_tls(&self, acceptor: &Acceptor, stream: Stream) -> Option<Stream> {
         let limit = Duration::from_millis(self.shared.state.load().config().tls_handshake_ms);
         let tcp = stream.into_any().downcast::<TcpStream>().ok()?;
@@ -114,6 +105,9 @@ impl Edge {
             };
             if let Some(handshake) = tunnel::take_handshake(&mut bytes) {
                 return tunnel::serve(&self.shared, stream, handshake, bytes).await;
+            }
+            if carried.is_none() {
+                stream = Box::new(Gathered::new(stream));
             }
             let mut session = ServerSession::new_http1(stream);
             match carried.take() {

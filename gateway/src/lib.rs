@@ -22,6 +22,7 @@ mod forward;
 mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gathered;
 mod ghosts;
 mod head;
 mod hold;

@@ -1,16 +1,25 @@
 //! Listening sockets, taken before anything is started.
 //!
 //! Pingora binds when its services run, and panics where it cannot. Sockets are therefore bound
-//! here, where there is somebody to tell, and handed to Pingora as if inherited.
+//! here, where there is somebody to tell.
 
-use crate::edge::Edge;
+use crate::edge::{Edge, shut_down};
 use crate::error::GatewayError;
 use async_trait::async_trait;
+use pingora::apps::HttpServerApp as _;
+use pingora::protocols::l4::stream::Stream as TcpStream;
+use pingora::protocols::{GetSocketDigest as _, SocketDigest, Stream};
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
-use pingora::services::listening::Service as ListeningService;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd as _;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{error, warn};
+
+/// Pause after a connection that could not be accepted: there is no file left, perhaps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes `address`.
 pub(crate) fn bind(address: &str, field: &'static str) -> Result<TcpListener, GatewayError> {
@@ -37,21 +46,23 @@ pub(crate) fn local_address(
 }
 
 /// A service on a socket that is bound already.
+///
+/// It accepts by itself: Pingora's own service keeps 9 KB for each connection, as long as that lives,
+/// for a TLS handshake that is not made there, and a read buffer of 64 KB.
 pub(crate) struct BoundService {
-    inner: ListeningService<Edge>,
+    edge: Arc<Edge>,
     listener: Option<TcpListener>,
+    name: String,
     address: String,
 }
 
 impl BoundService {
     pub(crate) fn new(listener: TcpListener, address: SocketAddr, edge: Edge) -> Self {
-        let address = address.to_string();
-        let mut inner = ListeningService::new(format!("gateway {address}"), edge);
-        inner.add_tcp(&address);
         Self {
-            inner,
+            edge: Arc::new(edge),
             listener: Some(listener),
-            address,
+            name: format!("gateway {address}"),
+            address: address.to_string(),
         }
     }
 }
@@ -60,21 +71,58 @@ impl BoundService {
 impl Service for BoundService {
     async fn start_service(
         &mut self,
-        fds: Option<ListenFds>,
+        _fds: Option<ListenFds>,
         shutdown: ShutdownWatch,
-        listeners_per_fd: usize,
+        _listeners_per_fd: usize,
     ) {
-        if let (Some(fds), Some(listener)) = (&fds, self.listener.take()) {
-            fds.lock().add(self.address.clone(), listener.into_raw_fd());
+        match self.listener.take().map(tokio::net::TcpListener::from_std) {
+            Some(Ok(listener)) => accept(listener, &self.edge, shutdown).await,
+            Some(Err(error)) => error!("{}: {error}", self.name),
+            None => {}
         }
-        Service::start_service(&mut self.inner, fds, shutdown, listeners_per_fd).await;
+        self.edge.proxy.http_cleanup().await;
     }
 
     fn name(&self) -> &str {
-        Service::name(&self.inner)
+        &self.name
     }
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
         Some(vec![self.address.clone()])
     }
+}
+
+/// Accepts until the service is told to stop. What is open then goes on.
+async fn accept(listener: tokio::net::TcpListener, edge: &Arc<Edge>, shutdown: ShutdownWatch) {
+    let mut closing = shutdown.clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shut_down(&mut closing) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, peer)) => {
+                let (edge, shutdown) = (Arc::clone(edge), shutdown.clone());
+                tokio::spawn(async move { edge.serve(stream(tcp, peer), &shutdown).await });
+            }
+            // The client has gone before it was served.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                warn!("a connection is not accepted: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A client's connection as Pingora has it, without any buffer.
+fn stream(tcp: tokio::net::TcpStream, peer: SocketAddr) -> Stream {
+    let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    // What cannot be told this is broken, and says so when it is read.
+    let _ = tcp.set_nodelay(true);
+    let mut stream = TcpStream::from(tcp);
+    stream.set_socket_digest(digest);
+    Box::new(stream)
 }
