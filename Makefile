@@ -14,7 +14,8 @@ E2E_BINARY := target/debug/anteroom
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
 
 .PHONY: help setup setup-build setup-test web build run test quick check check-rust check-web check-python \
-	test-rust test-web e2e e2e-binary bench bench-rehome bench-migration bench-sfu chaos nightly clean
+	test-rust test-web e2e e2e-binary bench bench-micro bench-first-frame bench-gateway bench-sfu \
+	bench-rehome bench-migration chaos nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,11 +76,17 @@ e2e-binary: web
 	cargo build $(CARGO_FLAGS) --bins --tests
 	@test -x $(E2E_BINARY)
 
-bench: setup-test build ## speed: placement, hints for a million rooms, claims in Redis, page load to first frame
-	cargo bench --locked -p affinity
-	cargo bench --locked -p gateway --bench hints
-	cargo bench --locked -p directory --bench claims
+bench: bench-micro bench-first-frame bench-gateway bench-sfu ## all benches but those below: target/bench/*.json, below 30 minutes
+
+bench-micro: setup-test web ## placement, hints for a million rooms, claims in Redis
+	$(VENV)/python tests/bench_micro.py
+
+bench-first-frame: setup-test build ## page load to first remote frame
 	$(VENV)/python tests/bench_first_frame.py
+
+bench-gateway: setup-test build ## our gateway beside HAProxy and nginx (GATEWAY='--only http,message', --help)
+	cargo build --release --locked -p bench
+	$(VENV)/python tests/bench_gateway.py $(GATEWAY)
 
 bench-rehome: setup-test build ## kill -9 of a shard: how long until media is back
 	$(VENV)/python tests/bench_rehome.py

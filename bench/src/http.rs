@@ -27,6 +27,9 @@ pub(crate) struct HttpArgs {
     /// How long.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// Processor time to waste before each request, µs: a generator that cannot keep up.
+    #[arg(long, default_value_t = 0)]
+    waste_us: u64,
 }
 
 /// Measures and reports.
@@ -34,6 +37,7 @@ pub(crate) fn run(args: &HttpArgs) -> anyhow::Result<()> {
     let target = Target::new(&args.target)?;
     let rooms = Arc::new(Rooms::new());
     let length = Duration::from_secs_f64(args.seconds);
+    let waste = Duration::from_micros(args.waste_us);
     let measured = measure(
         args.shape,
         |number| {
@@ -44,7 +48,7 @@ pub(crate) fn run(args: &HttpArgs) -> anyhow::Result<()> {
                 Ok(client)
             }
         },
-        |client: Client| client.run(Instant::now() + length),
+        |client: Client| client.run(Instant::now() + length, waste),
     )?;
     talk::result(measured.to_json())
 }
@@ -71,9 +75,16 @@ impl Client {
         })
     }
 
-    async fn run(mut self, until: Instant) -> Tally {
+    async fn run(mut self, until: Instant, waste: Duration) -> Tally {
         let mut tally = Tally::default();
-        while Instant::now() < until {
+        loop {
+            let now = Instant::now();
+            if now >= until {
+                break;
+            }
+            while now.elapsed() < waste {
+                std::hint::spin_loop();
+            }
             let then = self.exchange().await;
             let closed = then == Ok(Then::Close);
             if !tally.count(then) {

@@ -3,6 +3,7 @@ origins. The affinity key is the query parameter `room`."""
 
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -18,6 +19,13 @@ from .processes import ROOT, Child, tree, wait_for
 
 # Each proxied WebSocket is two files, and some more are needed.
 FILES = 20_000
+_FILES_MORE = 500
+
+
+def sockets_max() -> int:
+    """How many proxied WebSockets fit into one process."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (min(soft, FILES) - _FILES_MORE) // 2
 
 
 def _answers(port: int) -> bool:
@@ -37,6 +45,8 @@ class Subject:
         self.origins = origins
         self.ports = {"plain": free_port(), "tls": free_port()}
         self.child: Child | None = None
+        # Grows with each reload and is part of a timeout: there is something new to read.
+        self.version_s = 10
 
     def start(self) -> None:
         self.configure()
@@ -65,13 +75,19 @@ class Subject:
         return ["--to", f"127.0.0.1:{self.ports[way]}", *tls]
 
     def reload(self) -> None:
-        """Reads its configuration again; returns when that is done."""
+        """Reads its configuration again, which has changed; returns when that is done."""
         before = set(tree(self.pid))
+        self.change()
         os.kill(self.pid, self.reload_signal)
         assert self.child is not None
         wait_for("a new worker", lambda: bool(set(tree(self.pid)) - before), self.child, 10)
 
     reload_signal = signal.SIGHUP
+
+    def change(self) -> None:
+        """Writes another configuration."""
+        self.version_s = 10 if self.version_s == 11 else 11
+        self.configure()
 
     def settle(self) -> None:
         """Waits for whatever it needs besides its ports."""
@@ -99,17 +115,17 @@ class Haproxy(Subject):
         servers = "\n".join(f"    server {n} {a} check" for n, a in self.origins.items())
         (self.folder / "haproxy.cfg").write_text(f"""
 global
-    maxconn 9500
+    maxconn {sockets_max()}
     nbthread 1
     localpeer bench
 defaults
     mode http
-    maxconn 9500
+    maxconn {sockets_max()}
     option forwardfor
     timeout connect 5s
     timeout client 60s
     timeout server 60s
-    timeout http-request 10s
+    timeout http-request {self.version_s}s
     timeout tunnel 1h
 peers bench
     peer bench 127.0.0.1:{self.peers}
@@ -145,15 +161,15 @@ class Nginx(Subject):
 {user}
 daemon off;
 worker_processes 1;
-worker_rlimit_nofile {FILES};
 pid {self.folder}/nginx.pid;
 error_log stderr warn;
-events {{ worker_connections 19500; }}
+events {{ worker_connections {2 * sockets_max() + 100}; }}
 http {{
 {folders}
     access_log off;
     keepalive_requests 1000000000;
     keepalive_timeout 60s;
+    client_header_timeout {self.version_s}s;
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate {self.pems}/cert.pem;
     ssl_certificate_key {self.pems}/key.pem;
@@ -205,6 +221,7 @@ class Gateway(Subject):
             "listen": [{"address": plain}, {"address": tls, "tls": {"certificates": [pems]}}],
             "internal": self.internal,
             "threads": 1,
+            "header_deadline_ms": self.version_s * 1_000,
             "shards": shards,
         }
         config = {**common(self.admin), "gateway": gateway}
@@ -230,11 +247,12 @@ class Gateway(Subject):
 
     def _reloads(self) -> float:
         text = httpx.get(f"http://{self.admin}/metrics").text
-        found = re.search(r"^anteroom_reloads_total (\S+)", text, re.MULTILINE)
-        return float(found.group(1)) if found else 0.0
+        found = re.findall(r"^anteroom_reloads_total(?:\{[^}]*\})? (\S+)", text, re.MULTILINE)
+        return sum(map(float, found))
 
     def reload(self) -> None:
         before = self._reloads()
+        self.change()
         os.kill(self.pid, self.reload_signal)
         assert self.child is not None
         wait_for("a reload", lambda: self._reloads() > before, self.child, 10)

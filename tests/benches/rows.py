@@ -1,5 +1,6 @@
 """What was measured: values of each round, their medians, ratios and flaws."""
 
+import json
 import os
 import platform
 import re
@@ -136,6 +137,13 @@ class Rows:
             for subject, reason in self._absent.items()
             for scenario, unit in units.items()
         ]
+
+
+def write(path: Path, result: dict) -> None:
+    """Writes the result of a bench as JSON, and says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print(f"written to {path}")
 
 
 def mark(flaw: str) -> str:
