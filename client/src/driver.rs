@@ -1,7 +1,7 @@
 //! The loop that drives one client: a task that owns its session, its sockets and its agent.
 //!
-//! Owns: the order of things (events, then datagrams, then messages) and the end. Must not: decide
-//! anything; the session and the agent do.
+//! Owns: the order of things (events, then datagrams, then messages), the signalling connection and
+//! its successors, and the end. Must not: decide anything; the session and the agent do.
 
 use crate::agent::{Agent, EventQueue};
 use crate::dial::dial;
@@ -9,12 +9,14 @@ use crate::error::{ConnectError, Step};
 use crate::event::{EndReason, SessionEvent};
 use crate::handshake::Upgrade;
 use crate::options::{ConnectOptions, PeerMode};
-use crate::session::{Session, WriteError};
+use crate::session::{Redial, Session, WriteError};
 use crate::signal::{Signal, SignalEnd};
 use crate::timeline::Timeline;
 use crate::track::{Layer, RtpOut, TrackHandle, TrackSpec};
 use crate::udp::Sockets;
 use crate::url::ServerUrl;
+use livekit_protocol::SignalResponse;
+use std::future::pending;
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -77,13 +79,15 @@ impl<A: Agent> Client<A> {
     /// # Errors
     /// Why it could not, in one line.
     pub async fn connect_with(options: ConnectOptions, agent: A) -> Result<Self, ConnectError> {
-        let (session, signal, sockets) = join_either(options).await?;
+        let (options, (session, signal, sockets)) = join_either(options).await?;
         let (calls, waiting) = mpsc::channel(CALLS_MAX);
         let stop = CancellationToken::new();
         let driver = Driver {
             session,
             agent,
-            signal,
+            signal: Some(signal),
+            dialling: None,
+            options,
             sockets,
             calls: waiting,
             stop: stop.clone(),
@@ -171,8 +175,8 @@ impl<A: Agent> Client<A> {
 /// On `/rtc/v1`, or, if the server has none, on `/rtc`, as LiveKit's clients do.
 async fn join_either(
     mut options: ConnectOptions,
-) -> Result<(Session, Signal, Sockets), ConnectError> {
-    match join(&options).await {
+) -> Result<(ConnectOptions, (Session, Signal, Sockets)), ConnectError> {
+    let joined = match join(&options).await {
         Err(ConnectError::Status { status: 404, .. })
             if options.fallback && options.session.mode == PeerMode::Single =>
         {
@@ -180,7 +184,42 @@ async fn join_either(
             join(&options).await
         }
         joined => joined,
+    };
+    joined.map(|joined| (options, joined))
+}
+
+/// A new signalling connection for a session that goes on.
+async fn redial(mut options: ConnectOptions, redial: Redial) -> Result<Signal, ConnectError> {
+    let url = ServerUrl::parse(&options.url)?;
+    let within = options.step_timeout;
+    let dialled = dial(&url, options.tls.as_ref(), within).await?;
+    if let Some(token) = redial.token {
+        options.token = token;
     }
+    let upgrade = Upgrade {
+        authority: url.authority(),
+        target: &url.resume_target(&options.session, &redial.participant_sid),
+        token: &options.token,
+        headers: &options.headers,
+    };
+    let socket = tokio::time::timeout(within, upgrade.run(dialled.stream));
+    let socket = socket.await.map_err(|_| ConnectError::Timeout {
+        server: url.authority().to_owned(),
+        step: Step::Handshake,
+        after: within,
+    })??;
+    Ok(Signal::new(socket))
+}
+
+/// The server will not let this client in however often it asks.
+fn is_forbidden(error: &ConnectError) -> bool {
+    matches!(
+        error,
+        ConnectError::Status {
+            status: 401 | 403,
+            ..
+        }
+    )
 }
 
 /// Everything up to the join response.
@@ -228,10 +267,16 @@ async fn join(options: &ConnectOptions) -> Result<(Session, Signal, Sockets), Co
     }
 }
 
+type Dialling = Pin<Box<dyn Future<Output = Result<Signal, ConnectError>> + Send>>;
+
 struct Driver<A> {
     session: Session,
     agent: A,
-    signal: Signal,
+    /// `None` while a session that goes on has none.
+    signal: Option<Signal>,
+    dialling: Option<Dialling>,
+    /// How to connect once more.
+    options: ConnectOptions,
     sockets: Sockets,
     calls: mpsc::Receiver<Call<A>>,
     stop: CancellationToken,
@@ -258,8 +303,8 @@ impl<A: Agent> Driver<A> {
         if self.session.end() == Some(&EndReason::Vanished) {
             // The sockets stay open, and nobody reads them.
             self.stop.cancelled().await;
-        } else {
-            self.signal.close().await;
+        } else if let Some(signal) = self.signal {
+            signal.close().await;
         }
         self.agent
     }
@@ -270,15 +315,43 @@ impl<A: Agent> Driver<A> {
             connection = self.sockets.readable() => {
                 self.sockets.read_into(connection, &mut self.session);
             }
-            message = self.signal.next() => match message {
+            message = next_of(&mut self.signal) => match message {
                 Ok(message) => self.session.handle_signal(message, Instant::now()),
                 Err(SignalEnd(cause)) => self.session.handle_signal_end(cause, Instant::now()),
             },
+            dialled = dialled_of(&mut self.dialling) => {
+                self.dialling = None;
+                self.handle_dialled(dialled, Instant::now());
+            }
             Some(call) = self.calls.recv() => {
                 call(&mut self.session, &mut self.agent, Instant::now());
             }
             () = alarm => {}
             () = self.stop.cancelled() => self.session.leave(Instant::now()),
+        }
+    }
+
+    fn handle_dialled(&mut self, dialled: Result<Signal, ConnectError>, now: Instant) {
+        match dialled {
+            Ok(signal) => {
+                self.signal = Some(signal);
+                self.session.handle_redialled(now);
+            }
+            Err(error) => {
+                let forbidden = is_forbidden(&error);
+                self.session
+                    .handle_redial_failed(error.to_string(), forbidden, now);
+            }
+        }
+    }
+
+    /// A lost connection is let go, without a goodbye, and a new one is made when it is time.
+    fn mend(&mut self, now: Instant) {
+        if self.session.has_lost_signal() {
+            self.signal = None;
+        }
+        if let Some(wanted) = self.session.poll_redial(now) {
+            self.dialling = Some(Box::pin(redial(self.options.clone(), wanted)));
         }
     }
 
@@ -316,11 +389,29 @@ impl<A: Agent> Driver<A> {
                 }
             }
             let Some(request) = self.session.poll_signal() else {
+                self.mend(Instant::now());
                 return;
             };
-            if let Err(SignalEnd(cause)) = self.signal.send(&request).await {
+            let Some(signal) = &mut self.signal else {
+                continue;
+            };
+            if let Err(SignalEnd(cause)) = signal.send(&request).await {
                 self.session.handle_signal_end(cause, Instant::now());
             }
         }
+    }
+}
+
+async fn next_of(signal: &mut Option<Signal>) -> Result<SignalResponse, SignalEnd> {
+    match signal {
+        Some(signal) => signal.next().await,
+        None => pending().await,
+    }
+}
+
+async fn dialled_of(dialling: &mut Option<Dialling>) -> Result<Signal, ConnectError> {
+    match dialling {
+        Some(dialling) => dialling.await,
+        None => pending().await,
     }
 }

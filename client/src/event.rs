@@ -222,6 +222,15 @@ pub enum SessionEvent {
     },
     /// The answer to a ping.
     RoundTrip(std::time::Duration),
+    /// The signalling connection is lost, for this reason, and a new one is tried. Media goes on as far
+    /// as it can.
+    Resuming(EndReason),
+    /// The session goes on over a new signalling connection. Media sections, tracks and ids are what
+    /// they were.
+    Resumed {
+        /// Connections that were tried.
+        attempts: u32,
+    },
     /// A newer token, for the next join. See
     /// [`Session::refreshed_token`](crate::Session::refreshed_token).
     TokenRefreshed,

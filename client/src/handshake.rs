@@ -37,13 +37,13 @@ pub(crate) struct Upgrade<'a> {
 }
 
 /// The head of an answer.
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     accept: Option<String>,
     body_bytes: Option<usize>,
     chunked: bool,
     /// What came behind the head.
-    rest: Vec<u8>,
+    pub(crate) rest: Vec<u8>,
 }
 
 impl Upgrade<'_> {
@@ -88,20 +88,8 @@ impl Upgrade<'_> {
     async fn read_head(&self, stream: &mut Stream) -> Result<Answer, ConnectError> {
         let mut bytes = Vec::with_capacity(1024);
         loop {
-            let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-            let mut response = httparse::Response::new(&mut fields);
-            match response.parse(&bytes) {
-                Ok(httparse::Status::Complete(length)) => {
-                    let rest = bytes.get(length..).unwrap_or_default().to_vec();
-                    return Ok(Answer::new(&response, rest));
-                }
-                Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => {}
-                Ok(httparse::Status::Partial) => {
-                    return Err(self.foreign("the head of its answer has no end".to_owned()));
-                }
-                Err(error) => {
-                    return Err(self.foreign(format!("its answer is no HTTP: {error}")));
-                }
+            if let Some(answer) = Answer::parse(&bytes).map_err(|cause| self.foreign(cause))? {
+                return Ok(answer);
             }
             match stream.read_buf(&mut bytes).await {
                 Ok(0) => {
@@ -125,6 +113,39 @@ impl Upgrade<'_> {
 }
 
 impl Answer {
+    /// Reads the head (RFC 9112 section 4), if it is complete; `Err`: it is none of ours.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, String> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut response = httparse::Response::new(&mut fields);
+        match response.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => {
+                let rest = bytes.get(length..).unwrap_or_default().to_vec();
+                Ok(Some(Self::new(&response, rest)))
+            }
+            Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => Ok(None),
+            Ok(_) => Err("the head of its answer has no end".to_owned()),
+            Err(error) => Err(format!("its answer is no HTTP: {error}")),
+        }
+    }
+
+    /// What is to be told to people of a refusal whose body came as far as this.
+    pub(crate) fn text(&self, body: &[u8]) -> String {
+        let wanted = self.wanted();
+        let body = if self.chunked {
+            unchunked(body)
+        } else {
+            body.to_vec()
+        };
+        let body = body.get(..wanted).unwrap_or(&body);
+        one_line(&String::from_utf8_lossy(body))
+    }
+
+    /// Bytes of the body that are looked at.
+    fn wanted(&self) -> usize {
+        let wanted = self.body_bytes.unwrap_or(BODY_BYTES_MAX);
+        wanted.min(BODY_BYTES_MAX)
+    }
+
     fn new(response: &httparse::Response<'_, '_>, rest: Vec<u8>) -> Self {
         let field = |name: &str| {
             let mut fields = response.headers.iter();
@@ -165,10 +186,9 @@ fn push(text: &mut String, name: &str, value: &str) -> Result<(), ConnectError> 
     Ok(())
 }
 
-async fn refusal(stream: &mut Stream, answer: Answer) -> ConnectError {
-    let wanted = answer.body_bytes.unwrap_or(BODY_BYTES_MAX);
-    let wanted = wanted.min(BODY_BYTES_MAX);
-    let mut body = answer.rest;
+async fn refusal(stream: &mut Stream, mut answer: Answer) -> ConnectError {
+    let wanted = answer.wanted();
+    let mut body = std::mem::take(&mut answer.rest);
     let rest = async {
         while body.len() < wanted && !(answer.chunked && body.ends_with(b"0\r\n\r\n")) {
             if !matches!(stream.read_buf(&mut body).await, Ok(1..)) {
@@ -177,13 +197,9 @@ async fn refusal(stream: &mut Stream, answer: Answer) -> ConnectError {
         }
     };
     let _ = tokio::time::timeout(BODY_TIMEOUT, rest).await;
-    if answer.chunked {
-        body = unchunked(&body);
-    }
-    body.truncate(wanted);
     ConnectError::Status {
         status: answer.status,
-        text: one_line(&String::from_utf8_lossy(&body)),
+        text: answer.text(&body),
     }
 }
 

@@ -18,7 +18,16 @@
 //!    [`SessionEvent::Header`], counted by their clear headers: [`Fidelity`].
 //! 5. [`Session::publish`] announces a track; [`SessionEvent::Sending`] says that
 //!    [`Session::write`] takes packets.
-//! 6. [`SessionEvent::Ended`] is the last event, whoever ended it.
+//! 6. If the signalling connection is lost the session may go on over a new one:
+//!    [`SessionOptions::resume_attempts`], [`SessionEvent::Resuming`], [`SessionEvent::Resumed`]. Whom
+//!    the server wants to join again ([`EndReason::ServerLeft`]) has to be joined again by the caller.
+//! 7. [`SessionEvent::Ended`] is the last event, whoever ended it.
+//!
+//! # Sockets
+//!
+//! Clients share none. A server finds a connection by the address that packets come from (ICE learns
+//! it, RFC 8445 section 7.3), so two clients behind one socket would be one to it. What they share is
+//! the buffer that a thread reads into: one system call brings many datagrams (GRO and `recvmmsg`).
 //!
 //! [`Timeline`] has the moments of all that. Whoever drives thousands of clients implements
 //! [`Agent`]: it lives in the client's task, sees events without a queue in between and writes
@@ -31,6 +40,8 @@ mod dial;
 mod driver;
 mod error;
 mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod options;
 mod rtp;
@@ -51,7 +62,8 @@ pub use error::{ConnectError, Step};
 pub use event::{CountedPacket, DataKind, EndReason, ReceivedPacket, SessionEvent};
 pub use livekit_protocol as lk;
 pub use options::{
-    ConnectOptions, Connection, Fidelity, LocalAddresses, PeerMode, Sections, SessionOptions,
+    ConnectOptions, Connection, Fidelity, LocalAddresses, PeerMode, RESUME_ATTEMPTS, Sections,
+    SessionOptions,
 };
 pub use rtp::{DatagramKind, RtpHead};
 pub use session::{

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// The signalling protocol that is spoken: 17 would promise packet trailers.
 pub(crate) const CLIENT_PROTOCOL: i32 = 16;
 
+/// How often LiveKit's clients try to resume: for about 45 s.
+pub const RESUME_ATTEMPTS: u32 = 10;
+
 /// How many peer connections a client has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PeerMode {
@@ -93,6 +96,10 @@ pub struct SessionOptions {
     pub client_info: lk::ClientInfo,
     /// After joining, how long media may take until it is connected.
     pub media_timeout: Duration,
+    /// How often a session whose signalling connection was lost tries to resume, with growing pauses,
+    /// before it ends. 0: it ends at once, as suits whoever counts what goes wrong. LiveKit's clients
+    /// try [`RESUME_ATTEMPTS`] times.
+    pub resume_attempts: u32,
 }
 
 impl Default for SessionOptions {
@@ -112,6 +119,7 @@ impl Default for SessionOptions {
                 ..lk::ClientInfo::default()
             },
             media_timeout: Duration::from_secs(20),
+            resume_attempts: 0,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Reads text line by line; str0m reads the same text for everything else. Must not: fail. What is
 //! not understood is left out.
 
+use std::collections::BTreeMap;
+
 /// Sections that are looked at. A room of hundreds of tracks needs as many; beyond: ignored.
 pub(crate) const SECTIONS_MAX: usize = 2000;
 /// Sources of one section. Simulcast towards a client needs two; beyond: ignored.
@@ -40,6 +42,59 @@ pub(crate) fn read(sdp: &str) -> Vec<RemoteSection> {
         }
     }
     sections.extend(current);
+    sections
+}
+
+/// The fingerprint of the server's certificate (RFC 8122 section 5); the first one holds, because all
+/// media share a connection.
+pub(crate) fn fingerprint(sdp: &str) -> &str {
+    let mut lines = sdp.lines();
+    let found = lines.find_map(|line| line.strip_prefix("a=fingerprint:"));
+    found.unwrap_or_default().trim_end()
+}
+
+/// Names what we send in these sections, by stream and track (`a=msid`, RFC 8830): a connection that
+/// took the place of another one has made up names of its own.
+pub(crate) fn with_names(sdp: &str, names: &BTreeMap<String, (String, String)>) -> String {
+    let mut out = String::with_capacity(sdp.len());
+    for section in sections(sdp) {
+        let mut lines = section.lines();
+        let mid = lines.find_map(|line| line.strip_prefix("a=mid:"));
+        let named = mid.and_then(|mid| names.get(mid.trim_end()));
+        for line in section.lines() {
+            match named {
+                Some((stream, track)) => out.push_str(&renamed(line, stream, track)),
+                None => out.push_str(line),
+            }
+            out.push_str("\r\n");
+        }
+    }
+    out
+}
+
+fn renamed(line: &str, stream: &str, track: &str) -> String {
+    if line.starts_with("a=msid:") {
+        return format!("a=msid:{stream} {track}");
+    }
+    match line.split_once(" msid:") {
+        Some((source, _)) if source.starts_with("a=ssrc:") => {
+            format!("{source} msid:{stream} {track}")
+        }
+        _ => line.to_owned(),
+    }
+}
+
+/// What is said of the session, then each section.
+fn sections(sdp: &str) -> Vec<&str> {
+    let mut sections = Vec::new();
+    let mut rest = sdp;
+    while let Some(at) = rest.get(1..).and_then(|tail| tail.find("\nm=")) {
+        // Behind the end of the line: one byte that was left out, and the end itself.
+        let (section, tail) = rest.split_at_checked(at + 2).unwrap_or((rest, ""));
+        sections.push(section);
+        rest = tail;
+    }
+    sections.push(rest);
     sections
 }
 
@@ -128,6 +183,23 @@ mod tests {
         for text in ["", "hello", "a=mid:1", "m=", "m=text 9 X\r\na=mid:0"] {
             assert_eq!(read(text), [], "{text}");
         }
+    }
+
+    #[test]
+    fn a_description_shows_its_certificate_and_takes_other_names() {
+        let sdp = "v=0\r\na=fingerprint:sha-256 AB:CD\r\nm=audio 9 X 1\r\na=mid:1\r\n\
+            a=msid:x y\r\na=ssrc:7 cname:x\r\na=ssrc:7 msid:x y\r\nm=video 9 X 1\r\na=mid:2\r\n\
+            a=msid:v w\r\n";
+        assert_eq!(fingerprint(sdp), "sha-256 AB:CD");
+        assert_eq!(fingerprint("v=0\r\n"), "");
+        let names = BTreeMap::from([("1".to_owned(), ("s".to_owned(), "t".to_owned()))]);
+        let renamed = with_names(sdp, &names);
+        assert_eq!(
+            renamed,
+            sdp.replace("msid:x y", "msid:s t"),
+            "only the first section"
+        );
+        assert_eq!(with_names("m=audio\r\n", &names), "m=audio\r\n");
     }
 
     #[test]

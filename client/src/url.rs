@@ -93,6 +93,27 @@ impl ServerUrl {
         &self.authority
     }
 
+    /// The request target that goes on with a session: who, and nothing of what was.
+    pub(crate) fn resume_target(&self, options: &SessionOptions, participant_sid: &str) -> String {
+        let reason = lk::ReconnectReason::RrSignalDisconnected;
+        match options.mode {
+            PeerMode::Single => {
+                let mut request = join_request(options, None);
+                request.reconnect = true;
+                request.reconnect_reason = reason.into();
+                participant_sid.clone_into(&mut request.participant_sid);
+                format!("{}/rtc/v1?join_request={}", self.prefix, wrap(&request))
+            }
+            PeerMode::Dual => format!(
+                "{}/rtc?{}&reconnect=1&reconnect_reason={}&sid={}",
+                self.prefix,
+                parameters(options),
+                i32::from(reason),
+                plain(participant_sid)
+            ),
+        }
+    }
+
     /// The request target that joins: path and query. The token travels in the field Authorization.
     pub fn join_target(
         &self,
@@ -269,5 +290,24 @@ mod tests {
         let target = target("ws://host", &options, None);
         assert!(target.starts_with("/rtc?auto_subscribe=1&adaptive_stream=0&protocol=16&"));
         assert!(!target.contains("token"));
+    }
+
+    #[test]
+    fn a_session_that_goes_on_is_named() {
+        let url = ServerUrl::parse("ws://host").unwrap();
+        let mut options = SessionOptions::default();
+        let (_, request) = unwrap(&url.resume_target(&options, "PA_ann"));
+        assert_eq!(
+            (request.reconnect, request.participant_sid.as_str()),
+            (true, "PA_ann")
+        );
+        assert_eq!(request.publisher_offer, None);
+        options.mode = PeerMode::Dual;
+        let target = url.resume_target(&options, "PA_ann");
+        assert!(
+            target.starts_with("/rtc?") && target.contains("&reconnect=1&"),
+            "{target}"
+        );
+        assert!(target.ends_with("&sid=PA_ann"), "{target}");
     }
 }

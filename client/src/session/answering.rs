@@ -35,7 +35,7 @@ impl Session {
         let answer = answer.and_then(|sdp| subscriber.kick(now).map(|()| sdp));
         match answer {
             Ok(sdp) => {
-                subscriber.handle_described();
+                subscriber.handle_described(sdp::fingerprint(&offer.sdp));
                 self.say(Message::Answer(lk::SessionDescription {
                     r#type: "answer".to_owned(),
                     sdp,
@@ -54,5 +54,7 @@ impl Session {
         }
         self.bind(&sdp::read(&offer.sdp), &offer.mid_to_track_id);
         self.drain(Connection::Subscriber, now);
+        let waits = self.subscriber.as_ref().is_some_and(|peer| peer.checks);
+        self.handle_restarted(Connection::Subscriber, waits, now);
     }
 }

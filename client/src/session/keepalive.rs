@@ -52,6 +52,17 @@ impl Keepalive {
         self.heard = now;
     }
 
+    /// Nobody is there to be pinged.
+    pub(super) fn stop(&mut self) {
+        self.next_ping = None;
+    }
+
+    /// Somebody is there again, with the same times.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.next_ping = Some(now + self.interval);
+        self.heard = now;
+    }
+
     pub(super) fn handle_message(&mut self, now: Instant) {
         self.heard = now;
     }

@@ -18,7 +18,10 @@ mod publications;
 mod publishing;
 mod receiving;
 mod remote;
+mod resuming;
 mod signals;
+mod succession;
+mod wishes;
 mod writing;
 
 use crate::event::{EndReason, SessionEvent};
@@ -31,6 +34,7 @@ use thiserror::Error;
 pub use data::DataError;
 pub use outbox::{Counters, Transmit};
 pub use publishing::PublicationError;
+pub(crate) use resuming::Redial;
 pub use writing::WriteError;
 
 use answering::Answering;
@@ -42,6 +46,8 @@ use peer::Peer;
 use people::People;
 use publications::Publications;
 use remote::Remotes;
+use resuming::Resume;
+use wishes::Wishes;
 
 /// Why there is no session.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -66,6 +72,8 @@ pub struct Session {
     people: People,
     data: DataChannels,
     keepalive: Keepalive,
+    resume: Resume,
+    wishes: Wishes,
     timeline: Timeline,
     out: Outbox,
     token: Option<String>,
@@ -112,6 +120,8 @@ impl Session {
             people: People::default(),
             data: DataChannels::default(),
             keepalive: Keepalive::new(now),
+            resume: Resume::new(options.seed),
+            wishes: Wishes::default(),
             timeline: Timeline::new(now),
             out: Outbox::default(),
             token: None,
@@ -150,6 +160,7 @@ impl Session {
             return;
         }
         self.keep_alive(now);
+        self.check_greeting(now);
         if self.media_due.is_some_and(|due| due <= now) {
             self.finish(EndReason::MediaTimeout, now);
         }
@@ -157,7 +168,9 @@ impl Session {
             let cause = "the server answers no offer".to_owned();
             self.finish(EndReason::MediaFailed(cause), now);
         }
-        self.give_up_publications(now);
+        if !self.resume.is_offline() {
+            self.give_up_publications(now);
+        }
         for connection in [Connection::Publisher, Connection::Subscriber] {
             if self
                 .peer(connection)
@@ -174,13 +187,16 @@ impl Session {
             return None;
         }
         let subscriber = self.subscriber.as_ref().map(Peer::deadline);
+        let online = !self.resume.is_offline();
+        let named = self.publications.poll_timeout().filter(|_| online);
         [
             Some(self.publisher.deadline()),
             subscriber,
             self.keepalive.poll_timeout(),
             self.media_due,
             self.negotiation.poll_timeout(),
-            self.publications.poll_timeout(),
+            named,
+            self.resume.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -197,8 +213,11 @@ impl Session {
         self.out.transmits.pop_front()
     }
 
-    /// The next message to send.
+    /// The next message to send. None while there is nobody to send it to.
     pub fn poll_signal(&mut self) -> Option<lk::SignalRequest> {
+        if self.resume.is_offline() {
+            return None;
+        }
         self.out.signals.pop_front()
     }
 
@@ -259,11 +278,6 @@ impl Session {
         self.end = Some(EndReason::Vanished);
         self.out.hush();
         self.out.say(SessionEvent::Ended(EndReason::Vanished));
-    }
-
-    /// The signalling connection is gone.
-    pub fn handle_signal_end(&mut self, cause: String, now: Instant) {
-        self.finish(EndReason::SignalClosed(cause), now);
     }
 
     /// Ends it, once: connections say goodbye, and nothing is taken or said after the last event.

@@ -18,10 +18,10 @@ use crate::track::{Kind, Layer, TrackHandle};
 use livekit_protocol as lk;
 use lk::signal_request::Message;
 use std::time::{Duration, Instant};
-use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpApi, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, Reliability};
 use str0m::media::{Direction, MediaKind, Mid, Simulcast, SimulcastLayer};
+use str0m::{IceCreds, Rtc};
 
 /// How long the server may take for an answer. LiveKit's clients wait 15 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -47,6 +47,11 @@ struct Pending {
     id: u32,
     token: SdpPendingOffer,
     added: Vec<(TrackHandle, Mid)>,
+    /// Sections that it would add.
+    receiving: Vec<Mid>,
+    channels: bool,
+    /// It restarts ICE with these credentials.
+    restart: Option<IceCreds>,
     due: Instant,
 }
 
@@ -69,6 +74,7 @@ struct Wish {
     video: u32,
     channels: bool,
     silenced: Vec<Mid>,
+    restart: bool,
 }
 
 /// An offer that str0m made.
@@ -77,6 +83,7 @@ struct Made {
     token: SdpPendingOffer,
     added: Vec<(TrackHandle, Mid)>,
     receiving: Vec<Mid>,
+    restart: Option<IceCreds>,
 }
 
 impl Negotiation {
@@ -87,6 +94,19 @@ impl Negotiation {
 
     pub(super) fn silence(&mut self, mid: Mid) {
         self.silenced.push(mid);
+    }
+
+    /// The offer in flight will not be answered: what it would have changed is as before. The tracks
+    /// that it had.
+    pub(super) fn roll_back(&mut self) -> Vec<TrackHandle> {
+        let Some(pending) = self.pending.take() else {
+            return Vec::new();
+        };
+        self.receiving
+            .retain(|mid| !pending.receiving.contains(mid));
+        self.has_channels &= !pending.channels;
+        let added = pending.added.into_iter();
+        added.map(|(track, _)| track).collect()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -124,7 +144,8 @@ impl Session {
 
     /// Offers what is wanted, unless an offer is in flight.
     pub(super) fn offer(&mut self, now: Instant) {
-        if self.end.is_some() || !self.joined || self.negotiation.pending.is_some() {
+        let busy = self.negotiation.pending.is_some() || self.is_resuming();
+        if self.end.is_some() || !self.joined || busy {
             return;
         }
         let dual = self.options.mode == PeerMode::Dual;
@@ -137,6 +158,7 @@ impl Session {
             audio: asked.map_or(0, |(audio, _)| audio.min(ASKED_MAX)),
             video: asked.map_or(0, |(_, video)| video.min(ASKED_MAX)),
             tracks,
+            restart: false,
         };
         let opens = dual && negotiation.wanted && wish.channels;
         if wish.tracks.is_empty() && wish.silenced.is_empty() && asked.is_none() && !opens {
@@ -151,6 +173,25 @@ impl Session {
         }
     }
 
+    /// Offers that the way of media is found anew, and nothing else; false: there is no media.
+    pub(super) fn restart_ice(&mut self, now: Instant) -> bool {
+        if !self.publisher.is_described() {
+            return false;
+        }
+        let wish = Wish {
+            restart: true,
+            ..Wish::default()
+        };
+        match self.describe(&wish, now) {
+            Ok(description) => self.say(Message::Offer(description)),
+            Err(cause) => {
+                let cause = format!("no offer can be made: {cause}");
+                self.finish(EndReason::MediaFailed(cause), now);
+            }
+        }
+        true
+    }
+
     fn describe(&mut self, wish: &Wish, now: Instant) -> Result<lk::SessionDescription, String> {
         let receiving = self.negotiation.receiving.clone();
         let sending = self.publications.mids();
@@ -160,17 +201,22 @@ impl Session {
         let negotiation = &mut self.negotiation;
         negotiation.last_id = negotiation.last_id.wrapping_add(1).max(1);
         negotiation.has_channels |= wish.channels;
-        negotiation.receiving.extend(made.receiving);
+        negotiation.receiving.extend(&made.receiving);
         negotiation.pending = Some(Pending {
             id: negotiation.last_id,
             token: made.token,
             added: made.added,
+            receiving: made.receiving,
+            channels: wish.channels,
+            restart: made.restart,
             due: now + ANSWER_TIMEOUT,
         });
         self.out.counters.offers += 1;
+        let names = self.publications.names();
+        let names = names.into_iter().map(|(mid, name)| (mid.to_string(), name));
         Ok(lk::SessionDescription {
             r#type: "offer".to_owned(),
-            sdp: made.sdp,
+            sdp: sdp::with_names(&made.sdp, &names.collect()),
             id: self.negotiation.last_id,
             ..lk::SessionDescription::default()
         })
@@ -184,17 +230,20 @@ impl Session {
             self.out.counters.stale_answers += 1;
             return;
         };
-        let Pending { token, added, .. } = pending;
-        let accepted = self.publisher.call(|rtc| {
-            let answer = SdpAnswer::from_sdp_string(&answer.sdp).map_err(|e| e.to_string())?;
-            rtc.sdp_api().accept_answer(token, answer).map_err(text)
-        });
-        if let Err(cause) = accepted.and_then(|()| self.publisher.kick(now)) {
+        let (added, restarts) = (pending.added, pending.restart.is_some());
+        let fingerprint = sdp::fingerprint(&answer.sdp);
+        let accepted = match pending.restart {
+            Some(credentials) if self.publisher.is_stranger(fingerprint) => {
+                self.succeed(&answer.sdp, credentials, now)
+            }
+            _ => self.accept(pending.token, &answer.sdp, now),
+        };
+        if let Err(cause) = accepted {
             let cause = format!("the server's answer cannot be used: {}", one_line(&cause));
             self.finish(EndReason::MediaFailed(cause), now);
             return;
         }
-        self.publisher.handle_described();
+        self.publisher.handle_described(fingerprint);
         if self.primary() == Connection::Publisher {
             Timeline::mark(&mut self.timeline.answered, now);
         }
@@ -205,8 +254,21 @@ impl Session {
             self.bind(&sdp::read(&answer.sdp), &answer.mid_to_track_id);
         }
         self.drain(Connection::Publisher, now);
+        if restarts {
+            let fresh = self.publisher.reachable.is_none();
+            let waits = fresh || self.publisher.checks;
+            self.handle_restarted(Connection::Publisher, waits, now);
+        }
         // Whatever was wanted while the offer was in flight.
         self.offer(now);
+    }
+
+    fn accept(&mut self, token: SdpPendingOffer, sdp: &str, now: Instant) -> Result<(), String> {
+        self.publisher.call(|rtc| {
+            let answer = SdpAnswer::from_sdp_string(sdp).map_err(|e| e.to_string())?;
+            rtc.sdp_api().accept_answer(token, answer).map_err(text)
+        })?;
+        self.publisher.kick(now)
     }
 }
 
@@ -243,6 +305,7 @@ fn make(rtc: &mut Rtc, wish: &Wish, receiving: &[Mid], sending: &[Mid]) -> Resul
     for mid in &wish.silenced {
         detour(&mut changes, *mid, Direction::SendOnly, Direction::Inactive);
     }
+    let restart = wish.restart.then(|| changes.ice_restart(true));
     if !changes.has_changes() {
         match (receiving.first(), sending.first()) {
             (Some(mid), _) => {
@@ -263,6 +326,7 @@ fn make(rtc: &mut Rtc, wish: &Wish, receiving: &[Mid], sending: &[Mid]) -> Resul
         token,
         added,
         receiving: new_receiving,
+        restart,
     })
 }
 
@@ -289,7 +353,8 @@ fn add_track(changes: &mut SdpApi<'_>, track: &NewTrack) -> Mid {
     )
 }
 
-fn channel(kind: DataKind) -> ChannelConfig {
+/// How a channel is asked for.
+pub(super) fn channel(kind: DataKind) -> ChannelConfig {
     let (ordered, reliability) = match kind {
         DataKind::Reliable => (true, Reliability::Reliable),
         DataKind::Lossy => (false, Reliability::MaxRetransmits { retransmits: 0 }),

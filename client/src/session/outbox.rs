@@ -46,6 +46,10 @@ pub struct Counters {
     pub offers: u64,
     /// Answers to an earlier offer than the newest.
     pub stale_answers: u64,
+    /// How often the session went on over a new signalling connection.
+    pub resumes: u64,
+    /// Reliable data packets that came once more, and were dropped.
+    pub repeated_data: u64,
 }
 
 #[derive(Default)]

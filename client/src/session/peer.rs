@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use str0m::config::CryptoProvider;
+use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, Input, Output, Rtc, RtcError};
@@ -36,6 +36,11 @@ pub(super) struct Peer {
     early: Vec<Candidate>,
     /// ICE has found a way to the server, or lost it; `None`: it never had one.
     pub(super) reachable: Option<bool>,
+    /// ICE looks for a way.
+    pub(super) checks: bool,
+    certificate: DtlsCert,
+    /// Of the server's certificate, as its description has it.
+    fingerprint: String,
 }
 
 impl Peer {
@@ -44,9 +49,22 @@ impl Peer {
         local: SocketAddr,
         now: Instant,
     ) -> Result<Self, SessionError> {
+        let certificate = crypto().dtls_provider.generate_certificate();
+        let certificate =
+            certificate.ok_or_else(|| SessionError::Peer("no certificate".to_owned()))?;
+        Self::with_certificate(options, local, certificate, now)
+    }
+
+    /// With the certificate of the connection whose place it takes.
+    pub(super) fn with_certificate(
+        options: &SessionOptions,
+        local: SocketAddr,
+        certificate: DtlsCert,
+        now: Instant,
+    ) -> Result<Self, SessionError> {
         let candidate = Candidate::host(local, "udp")
             .map_err(|error| SessionError::Peer(format!("address {local}: {error}")))?;
-        let build = || build(options, now);
+        let build = || build(options, certificate.clone(), now);
         let mut rtc = catch_unwind(AssertUnwindSafe(build))
             .map_err(|_| SessionError::Peer("str0m panicked".to_owned()))?;
         rtc.add_local_candidate(candidate);
@@ -58,6 +76,9 @@ impl Peer {
             described: false,
             early: Vec::new(),
             reachable: None,
+            checks: false,
+            certificate,
+            fingerprint: String::new(),
         })
     }
 
@@ -127,9 +148,28 @@ impl Peer {
         self.call(|rtc| rtc.handle_input(Input::Timeout(now)).map_err(text))
     }
 
+    pub(super) fn certificate(&self) -> &DtlsCert {
+        &self.certificate
+    }
+
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The server has described itself.
+    pub(super) fn is_described(&self) -> bool {
+        self.described
+    }
+
+    /// The server presents itself with another certificate than before.
+    pub(super) fn is_stranger(&self, fingerprint: &str) -> bool {
+        self.described && self.fingerprint != fingerprint
+    }
+
     /// The server's credentials are known: candidates that came before count now.
-    pub(super) fn handle_described(&mut self) {
+    pub(super) fn handle_described(&mut self, fingerprint: &str) {
         self.described = true;
+        fingerprint.clone_into(&mut self.fingerprint);
         for candidate in std::mem::take(&mut self.early) {
             self.add_candidate(candidate);
         }
@@ -171,9 +211,10 @@ fn crypto() -> Arc<CryptoProvider> {
     Arc::clone(CRYPTO.get_or_init(|| Arc::new(str0m::crypto::from_feature_flags())))
 }
 
-fn build(options: &SessionOptions, now: Instant) -> Rtc {
+fn build(options: &SessionOptions, certificate: DtlsCert, now: Instant) -> Rtc {
     let mut config = Rtc::builder()
         .set_crypto_provider(crypto())
+        .set_dtls_cert(certificate)
         .set_rtp_mode(true)
         .set_sctp_max_buffered_amount(DATA_BUFFER_BYTES)
         .set_extension_map(extensions(options.fidelity))

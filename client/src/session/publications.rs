@@ -2,10 +2,14 @@
 
 use super::negotiation::NewTrack;
 use crate::track::{TrackHandle, TrackSpec};
+use livekit_protocol as lk;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use str0m::media::{Mid, Pt};
 use str0m::rtp::Ssrc;
+
+/// How long the server may take to name a track. LiveKit's clients wait 10 s.
+pub(super) const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How far a track has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub(super) struct Publication {
     pub(super) cid: String,
     /// The server's name for it; empty: not yet.
     pub(super) sid: String,
+    /// What the server said of it, without what never changes.
+    pub(super) info: Option<Box<lk::TrackInfo>>,
     pub(super) state: State,
     /// Unpublished while its offer was in flight.
     pub(super) unwanted: bool,
@@ -38,8 +44,8 @@ pub(super) struct Publication {
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct Stream {
-    /// Packets so far.
-    pub(super) sent: u64,
+    /// The number of the next packet, continued beyond 16 bits; `None`: there was none.
+    pub(super) next: Option<u64>,
     /// Known since the first packet.
     pub(super) ssrc: Option<Ssrc>,
 }
@@ -72,6 +78,7 @@ impl Publications {
             spec,
             cid: format!("c-{:x}-{}", self.seed, handle.0),
             sid: String::new(),
+            info: None,
             state: State::Waiting,
             unwanted: false,
             streams: [Stream::default(); 3],
@@ -92,7 +99,7 @@ impl Publications {
 
     /// Tracks that the next offer shall have.
     pub(super) fn take_wanted(&mut self) -> Vec<NewTrack> {
-        let stream = format!("s-{:x}", self.seed);
+        let stream = self.stream();
         let wanted = self.all.iter_mut().filter_map(|(handle, publication)| {
             if publication.state != State::Wanted {
                 return None;
@@ -113,6 +120,59 @@ impl Publications {
             })
         });
         wanted.collect()
+    }
+
+    /// Its offer is of the past.
+    pub(super) fn want_again(&mut self, track: TrackHandle) {
+        if let Some(publication) = self.all.get_mut(&track)
+            && publication.state == State::Offered
+        {
+            publication.state = State::Wanted;
+        }
+    }
+
+    /// The server can be asked again: it has all its time for the names.
+    pub(super) fn postpone(&mut self, now: Instant) {
+        for publication in self.all.values_mut() {
+            if let State::Announced { due } = &mut publication.state {
+                *due = now + NAMED_WITHIN;
+            }
+        }
+    }
+
+    /// Packets go out over a fresh connection, whose receiver guesses the upper bits of sequence
+    /// numbers as 0 (RFC 3711 section 3.3.1).
+    pub(super) fn start_anew(&mut self) {
+        self.connected = false;
+        for publication in self.all.values_mut() {
+            for stream in &mut publication.streams {
+                stream.next = stream.next.map(|next| next & 0xffff);
+            }
+        }
+    }
+
+    /// Tracks that the server has named, as it wants to hear of them when a session resumes.
+    pub(super) fn to_wire(&self) -> Vec<lk::TrackPublishedResponse> {
+        let named = self.all.values().filter(|track| !track.sid.is_empty());
+        let to_wire = |track: &Publication| lk::TrackPublishedResponse {
+            cid: track.cid.clone(),
+            track: track.info.as_deref().cloned(),
+        };
+        named.map(to_wire).collect()
+    }
+
+    /// Section, stream and track of what is sent: how the server knows it.
+    pub(super) fn names(&self) -> BTreeMap<Mid, (String, String)> {
+        let all = self.all.values().filter_map(|track| match track.state {
+            State::Sending { mid, .. } => Some((mid, (self.stream(), track.cid.clone()))),
+            _ => None,
+        });
+        all.collect()
+    }
+
+    /// All our tracks belong together.
+    fn stream(&self) -> String {
+        format!("s-{:x}", self.seed)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

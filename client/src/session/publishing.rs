@@ -4,19 +4,16 @@
 //! the track's client id, then the answer opens it.
 
 use super::Session;
-use super::publications::State;
+use super::publications::{NAMED_WITHIN, State};
 use super::writing::payload_type;
 use crate::event::SessionEvent;
 use crate::track::{Kind, TrackHandle, TrackSpec};
 use livekit_protocol as lk;
 use lk::request_response::Request;
 use lk::signal_request::Message;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use str0m::media::Mid;
 use thiserror::Error;
-
-/// How long the server may take to name a track. LiveKit's clients wait 10 s.
-const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a track was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -42,7 +39,7 @@ impl Session {
 
     /// Asks the server for names of the tracks that have none.
     pub(super) fn announce(&mut self, now: Instant) {
-        if self.end.is_some() {
+        if self.end.is_some() || self.resume.is_offline() {
             return;
         }
         for publication in self.publications.all.values_mut() {
@@ -113,6 +110,7 @@ impl Session {
             return;
         };
         publication.sid.clone_from(&info.sid);
+        publication.info = Some(Box::new(info.clone()));
         if matches!(publication.state, State::Announced { .. }) {
             publication.state = State::Wanted;
             self.out.say(SessionEvent::TrackPublished {

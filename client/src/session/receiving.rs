@@ -5,7 +5,7 @@
 use super::Session;
 use super::remote::{Binding, Change, Source};
 use crate::event::{CountedPacket, EndReason, ReceivedPacket, SessionEvent};
-use crate::options::{Connection, Fidelity};
+use crate::options::{Connection, Fidelity, PeerMode};
 use crate::rtp::{DatagramKind, RtpHead};
 use crate::sdp::RemoteSection;
 use crate::timeline::Timeline;
@@ -14,6 +14,7 @@ use livekit_protocol as lk;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Instant;
+use str0m::media::KeyframeRequestKind;
 use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState, Output};
 
@@ -48,6 +49,28 @@ impl Session {
         // str0m may have found out whose it is.
         if counts && !self.count(datagram, now) {
             self.out.counters.unclaimed_packets += 1;
+        }
+    }
+
+    /// Asks for a key frame of the video whose packets have this source, because what comes cannot be
+    /// decoded (RFC 4585 section 6.3.1). Does nothing where the source is unknown.
+    pub fn request_key_frame(&mut self, ssrc: u32, now: Instant) {
+        let connection = match self.options.mode {
+            PeerMode::Single => Connection::Publisher,
+            PeerMode::Dual => Connection::Subscriber,
+        };
+        let Some(peer) = self.peer_mut(connection) else {
+            return;
+        };
+        let asked = peer.call(|rtc| {
+            if let Some(stream) = rtc.direct_api().stream_rx(&ssrc.into()) {
+                stream.request_keyframe(KeyframeRequestKind::Pli);
+            }
+            Ok(())
+        });
+        // It goes out with the next look at the clock.
+        if asked.and_then(|()| peer.kick(now)).is_ok() {
+            self.drain(connection, now);
         }
     }
 
@@ -128,7 +151,7 @@ impl Session {
                     self.out.say(SessionEvent::KeyframeRequest { track, layer });
                 }
             }
-            Event::ChannelOpen(id, label) => self.handle_channel_open(connection, id, &label),
+            Event::ChannelOpen(id, label) => self.handle_channel_open(connection, id, &label, now),
             Event::ChannelData(data) => self.handle_channel_data(connection, &data),
             Event::ChannelClose(id) => self.data.close(connection, id),
             Event::Closed => {
@@ -148,6 +171,7 @@ impl Session {
             self.publications.connected = true;
         }
         self.out.say(SessionEvent::Connected(connection));
+        self.handle_way(connection, now);
     }
 
     fn handle_ice(&mut self, connection: Connection, state: IceConnectionState, now: Instant) {
@@ -156,8 +180,12 @@ impl Session {
             return;
         };
         let was = peer.reachable;
+        if state == IceConnectionState::Checking {
+            peer.checks = true;
+        }
         if state.is_connected() {
             peer.reachable = Some(true);
+            peer.checks = false;
             if is_primary {
                 Timeline::mark(&mut self.timeline.ice_connected, now);
             }
@@ -173,6 +201,10 @@ impl Session {
                 connection,
                 reachable: is,
             });
+        }
+        // A fresh connection is only ready with its keys.
+        if is && was.is_some() {
+            self.handle_way(connection, now);
         }
     }
 

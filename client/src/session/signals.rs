@@ -18,6 +18,12 @@ impl Session {
         if self.end.is_some() {
             return;
         }
+        if self.resume.is_greeting() {
+            if let Some(message) = response.message {
+                self.handle_greeting(message, now);
+            }
+            return;
+        }
         self.keepalive.handle_message(now);
         // None: a kind that is newer than we are.
         let Some(message) = response.message else {
@@ -56,6 +62,18 @@ impl Session {
     /// Wants tracks, or does not any more. With
     /// [`auto_subscribe`](crate::SessionOptions::auto_subscribe) the server wants all by itself.
     pub fn subscribe(&mut self, tracks: &[&str], subscribe: bool) {
+        self.wishes.note(tracks, subscribe);
+        let request = self.subscription(tracks, subscribe);
+        self.say(Request::Subscription(request));
+    }
+
+    /// Says how large video is to be seen, or that it is not to be sent for now.
+    pub fn track_settings(&mut self, settings: lk::UpdateTrackSettings) {
+        self.wishes.note_settings(&settings);
+        self.say(Request::TrackSetting(settings));
+    }
+
+    pub(super) fn subscription(&self, tracks: &[&str], subscribe: bool) -> lk::UpdateSubscription {
         let mut owners: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for track in tracks {
             if let Some(owner) = self.people.owner(track) {
@@ -69,17 +87,11 @@ impl Session {
                 track_sids,
             }
         });
-        let request = lk::UpdateSubscription {
+        lk::UpdateSubscription {
             track_sids: tracks.iter().map(|&track| track.to_owned()).collect(),
             subscribe,
             participant_tracks: by_owner.collect(),
-        };
-        self.say(Request::Subscription(request));
-    }
-
-    /// Says how large video is to be seen, or that it is not to be sent for now.
-    pub fn track_settings(&mut self, settings: lk::UpdateTrackSettings) {
-        self.say(Request::TrackSetting(settings));
+        }
     }
 
     /// Any other request of the protocol's.
@@ -98,6 +110,8 @@ impl Session {
         self.keepalive
             .start(join.ping_interval, join.ping_timeout, now);
         self.subscriber_is_primary = join.subscriber_primary;
+        let me = join.participant.as_ref();
+        self.resume.handle_join(me.map_or("", |me| &me.sid));
         let dual = self.options.mode == PeerMode::Dual;
         // With two connections a participant that may not subscribe has none to wait for.
         if !dual || join.subscriber_primary || join.fast_publish {
@@ -147,7 +161,7 @@ impl Session {
         }
     }
 
-    fn handle_leave(&mut self, leave: &lk::LeaveRequest, now: Instant) {
+    pub(super) fn handle_leave(&mut self, leave: &lk::LeaveRequest, now: Instant) {
         let action = match leave.action() {
             // How servers said it before there were actions.
             lk::leave_request::Action::Disconnect if leave.can_reconnect => {
@@ -156,7 +170,12 @@ impl Session {
             action => action,
         };
         let reason = leave.reason();
-        self.finish(EndReason::ServerLeft { action, reason }, now);
+        let ended = EndReason::ServerLeft { action, reason };
+        if action == lk::leave_request::Action::Resume {
+            self.lose_signal(ended, now);
+        } else {
+            self.finish(ended, now);
+        }
     }
 
     pub(super) fn keep_alive(&mut self, now: Instant) {
@@ -167,7 +186,7 @@ impl Session {
                 self.say(Request::Ping(ping.timestamp));
                 self.say(Request::PingReq(ping));
             }
-            Verdict::Gone => self.finish(EndReason::SignalTimeout, now),
+            Verdict::Gone => self.lose_signal(EndReason::SignalTimeout, now),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::options::{Fidelity, Sections};
-use crate::track::{Codec, Layer, LayerSpec, RtpOut, TrackSpec};
+use crate::track::{Codec, Layer, LayerSpec, RtpOut, TrackHandle, TrackSpec};
 use lk::signal_request::Message as Request;
 use lk::signal_response::Message;
 use std::collections::HashMap;
@@ -61,6 +61,10 @@ fn join() -> Message {
     Message::Join(lk::JoinResponse {
         ping_interval: 5,
         ping_timeout: 15,
+        participant: Some(lk::ParticipantInfo {
+            sid: "PA_me".into(),
+            ..Default::default()
+        }),
         ..Default::default()
     })
 }
@@ -391,4 +395,205 @@ fn descriptions_and_datagrams_of_strangers_are_no_panic() {
     };
     signal(&mut session, Message::Answer(nonsense), now);
     assert!(matches!(session.end(), Some(EndReason::MediaFailed(_))));
+}
+
+fn resuming(attempts: u32) -> SessionOptions {
+    SessionOptions {
+        resume_attempts: attempts,
+        ..SessionOptions::default()
+    }
+}
+
+/// A camera that is named and opened; what is known of its sources: `a=ssrc` and `a=msid` lines.
+fn with_camera(session: &mut Session, server: &mut Server) -> Vec<String> {
+    let now = server.now;
+    session.publish(camera(), now);
+    let Some(Request::AddTrack(request)) = requests(session).pop() else {
+        panic!("an announcement");
+    };
+    let published = lk::TrackPublishedResponse {
+        cid: request.cid.clone(),
+        track: Some(lk::TrackInfo {
+            sid: "TR_1".into(),
+            ..Default::default()
+        }),
+    };
+    signal(session, Message::TrackPublished(published), now);
+    let second = offer(session);
+    let answer = server.answer(&second);
+    signal(session, Message::Answer(answer), now);
+    events(session);
+    names(&second.sdp)
+}
+
+/// How a description calls what we send.
+fn names(sdp: &str) -> Vec<String> {
+    let (_, section) = sdp.split_once("a=sendonly").unwrap();
+    let section = section.split("m=").next().unwrap();
+    let named = |line: &&str| line.starts_with("a=msid:") || line.starts_with("a=rid:");
+    section.lines().filter(named).map(str::to_owned).collect()
+}
+
+/// The signalling breaks, and is there again.
+fn redialled(session: &mut Session, now: Instant) -> Instant {
+    session.handle_signal_end("it broke".into(), now);
+    assert_eq!(requests(session), []);
+    let at = session.resume.poll_timeout().unwrap();
+    assert!(
+        at >= now
+            && session
+                .poll_redial(now - Duration::from_millis(1))
+                .is_none()
+    );
+    let redial = session.poll_redial(at).unwrap();
+    assert_eq!(redial.participant_sid, "PA_me");
+    session.handle_redialled(at);
+    at
+}
+
+#[test]
+fn a_lost_signal_is_tried_again_with_pauses_and_ends_in_the_end() {
+    let (mut session, server) = joined(resuming(2));
+    let mut now = server.now;
+    session.handle_signal_end("it broke".into(), now);
+    let lost = EndReason::SignalClosed("it broke".into());
+    assert_eq!(events(&mut session), [SessionEvent::Resuming(lost.clone())]);
+    for _ in 0..2 {
+        assert!(session.is_resuming() && session.has_lost_signal());
+        now = session.resume.poll_timeout().unwrap();
+        assert!(session.poll_redial(now).is_some());
+        assert!(session.poll_redial(now).is_none(), "one at a time");
+        session.handle_redial_failed("refused".into(), false, now);
+    }
+    assert_eq!(events(&mut session), [SessionEvent::Ended(lost)]);
+}
+
+#[test]
+fn a_client_that_may_not_come_back_ends_at_once() {
+    let (mut session, server) = joined(resuming(9));
+    session.handle_signal_end("it broke".into(), server.now);
+    let at = session.resume.poll_timeout().unwrap();
+    session.poll_redial(at).unwrap();
+    session.handle_redial_failed("401".into(), true, at);
+    assert_eq!(session.end(), Some(&EndReason::SignalClosed("401".into())));
+}
+
+#[test]
+fn a_server_that_says_nothing_on_the_new_connection_is_tried_again() {
+    let (mut session, server) = joined(resuming(9));
+    let at = redialled(&mut session, server.now);
+    assert!(!session.has_lost_signal());
+    session.handle_timeout(at + Duration::from_secs(5));
+    assert!(session.has_lost_signal());
+    assert_eq!(session.end(), None);
+}
+
+#[test]
+fn the_first_thing_that_is_said_again_is_what_the_client_has() {
+    let (mut session, mut server) = joined(resuming(9));
+    let before = with_camera(&mut session, &mut server);
+    session.subscribe(&["TR_x"], false);
+    let at = redialled(&mut session, server.now);
+    // Of the past.
+    signal(&mut session, Message::Pong(0), at);
+    session.mute(TrackHandle(0), true).unwrap();
+    assert_eq!(requests(&mut session), []);
+    signal(
+        &mut session,
+        Message::Reconnect(lk::ReconnectResponse::default()),
+        at,
+    );
+    let said = requests(&mut session);
+    let [
+        Request::SyncState(state),
+        Request::Offer(restart),
+        Request::Subscription(_),
+        Request::Mute(_),
+    ] = said.as_slice()
+    else {
+        panic!("{said:?}");
+    };
+    let subscription = state.subscription.as_ref().unwrap();
+    assert_eq!(
+        (subscription.track_sids.as_slice(), subscription.subscribe),
+        (&["TR_x".to_owned()][..], false)
+    );
+    assert_eq!(state.publish_tracks[0].track.as_ref().unwrap().sid, "TR_1");
+    assert_eq!(names(&restart.sdp), before);
+    let answer = server.answer(restart);
+    signal(&mut session, Message::Answer(answer), at);
+    assert_eq!(session.end(), None);
+}
+
+#[test]
+fn a_fresh_transport_of_the_server_keeps_sections_names_and_sources() {
+    let (mut session, mut server) = joined(resuming(9));
+    let before = with_camera(&mut session, &mut server);
+    let at = redialled(&mut session, server.now);
+    signal(
+        &mut session,
+        Message::Reconnect(lk::ReconnectResponse::default()),
+        at,
+    );
+    let said = requests(&mut session);
+    let Some(Request::Offer(restart)) = said.last() else {
+        panic!("{said:?}");
+    };
+    let mids = |sdp: &str| -> Vec<String> {
+        let mids = sdp.lines().filter(|line| line.starts_with("a=mid:"));
+        mids.map(str::to_owned).collect()
+    };
+    let streams = |session: &mut Session| {
+        let mid = session.publications.mids()[0];
+        let ssrcs = session.publisher.call(|rtc| {
+            let mut api = rtc.direct_api();
+            let of = |layer: Layer| Some(api.stream_tx_by_mid(mid, Some(layer.rid()))?.ssrc());
+            Ok(Layer::ALL.map(of))
+        });
+        ssrcs.unwrap()
+    };
+    let sources = streams(&mut session);
+    assert!(sources.iter().all(Option::is_some));
+    let mut fresh = Server::new(server.now);
+    let answer = fresh.answer(restart);
+    signal(&mut session, Message::Answer(answer), at);
+    assert_eq!(session.end(), None);
+    assert_eq!(streams(&mut session), sources);
+    // And it goes on negotiating, with the sections that it had.
+    let nothing = lk::MediaSectionsRequirement {
+        num_audios: 1,
+        num_videos: 0,
+    };
+    // As if media were connected.
+    session.handle_way(Connection::Publisher, at);
+    assert!(!session.is_resuming());
+    signal(&mut session, Message::MediaSectionsRequirement(nothing), at);
+    let next = offer(&mut session);
+    assert_eq!(names(&next.sdp), before);
+    assert_eq!(mids(&next.sdp)[..8], mids(&restart.sdp)[..]);
+    let answer = fresh.answer(&next);
+    signal(&mut session, Message::Answer(answer), at);
+    assert_eq!(session.end(), None);
+}
+
+#[test]
+fn a_server_that_wants_the_client_to_resume_is_left_without_an_end() {
+    let (mut session, server) = joined(resuming(9));
+    let leave = lk::LeaveRequest {
+        action: lk::leave_request::Action::Resume.into(),
+        reason: lk::DisconnectReason::Migration.into(),
+        ..Default::default()
+    };
+    signal(&mut session, Message::Leave(leave), server.now);
+    assert!(session.has_lost_signal());
+    let at = session.resume.poll_timeout().unwrap();
+    session.poll_redial(at).unwrap();
+    session.handle_redialled(at);
+    let leave = lk::LeaveRequest {
+        action: lk::leave_request::Action::Reconnect.into(),
+        reason: lk::DisconnectReason::StateMismatch.into(),
+        ..Default::default()
+    };
+    signal(&mut session, Message::Leave(leave), at);
+    assert!(session.end().unwrap().to_string().contains("join again"));
 }

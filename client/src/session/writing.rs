@@ -68,7 +68,7 @@ impl Session {
             Layer::Medium => medium,
             Layer::High => high,
         };
-        let sequence = FIRST_SEQUENCE + stream.sent;
+        let sequence = stream.next.unwrap_or(FIRST_SEQUENCE);
         let level = packet.audio_level.map(|level| level.min(127));
         let values = ExtensionValues {
             audio_level: level.map(|level| -i8::try_from(level).unwrap_or(i8::MAX)),
@@ -94,7 +94,7 @@ impl Session {
             Ok(ssrc)
         });
         stream.ssrc = Some(written.map_err(|_| WriteError::NotReady)?);
-        stream.sent += 1;
+        stream.next = Some(sequence + 1);
         self.out.counters.written_packets += 1;
         self.drain(Connection::Publisher, now);
         Ok(())

@@ -22,6 +22,9 @@ pub(crate) struct Seen {
     pub(crate) messages: Vec<(String, Vec<u8>)>,
     pub(crate) muted: bool,
     pub(crate) left: Vec<String>,
+    pub(crate) unsubscribed: usize,
+    /// Attempts that each resume took.
+    pub(crate) resumed: Vec<u32>,
     pub(crate) connected: usize,
     pub(crate) ended: Option<EndReason>,
 }
@@ -66,17 +69,41 @@ impl Guest {
         self.camera = Some(self.client.publish(camera).await.unwrap());
     }
 
+    /// The signalling connection breaks, as far as the client can tell.
+    pub(crate) async fn cut(&mut self) {
+        let cut = self.client.call(|session, _, now| {
+            session.handle_signal_end("it was cut".to_owned(), now);
+        });
+        cut.await.unwrap();
+    }
+
+    pub(crate) async fn say(&mut self, text: &'static str) {
+        let sent = self.client.call(move |session, _, now| {
+            session.send_message(DataKind::Reliable, text.into(), &[], now)
+        });
+        sent.await.unwrap().unwrap();
+    }
+
+    /// It was told this once, in this order.
+    pub(crate) fn was_told(&self, by: &str, texts: &[&str]) -> bool {
+        let by_them = self.seen.messages.iter().filter(|(who, _)| who == by);
+        let told: Vec<&[u8]> = by_them.map(|(_, text)| text.as_slice()).collect();
+        told == texts.iter().map(|text| text.as_bytes()).collect::<Vec<_>>()
+    }
+
     pub(crate) fn is_sending(&self) -> bool {
         self.seen.sending.len() == 2
     }
 
-    /// Packets of another one's track of this kind.
+    /// Packets of another one's tracks of this kind.
     pub(crate) fn heard(&self, of: &str, kind: Kind) -> usize {
         let tracks = self.seen.tracks.values();
-        let mut tracks = tracks.filter(|track| track.identity == of && track.kind == kind);
-        let Some(track) = tracks.next() else { return 0 };
-        self.seen.packets.get(&track.id).map_or(0, Vec::len)
-            + self.seen.headers.get(&track.id).map_or(0, Vec::len)
+        let theirs = tracks.filter(|track| track.identity == of && track.kind == kind);
+        let packets = theirs.map(|track| {
+            self.seen.packets.get(&track.id).map_or(0, Vec::len)
+                + self.seen.headers.get(&track.id).map_or(0, Vec::len)
+        });
+        packets.sum()
     }
 
     /// Sends one packet of sound, and one frame of each layer.
@@ -112,6 +139,7 @@ impl Guest {
                 seen.tracks.insert(track.id, track);
             }
             SessionEvent::Unsubscribed { id, .. } => {
+                seen.unsubscribed += 1;
                 seen.tracks.remove(&id);
             }
             SessionEvent::Rtp(packet) => {
@@ -134,6 +162,7 @@ impl Guest {
             }
             SessionEvent::ParticipantLeft { identity, .. } => seen.left.push(identity),
             SessionEvent::PublishRefused { cause, .. } => panic!("{}: {cause}", self.name),
+            SessionEvent::Resumed { attempts } => seen.resumed.push(attempts),
             SessionEvent::Ended(reason) => seen.ended = Some(reason),
             _ => {}
         }

@@ -2,6 +2,7 @@
 //! `LIVEKIT_SERVER=/path/to/livekit-server`.
 
 use crate::guest::{Guest, both_hear, until};
+use crate::resuming::{go_on, will_resume};
 use crate::world::PATIENCE;
 use client::{AccessToken, ConnectOptions, DataKind, Fidelity, Kind, PeerMode};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -58,6 +59,7 @@ impl LiveKit {
         options.session.mode = mode;
         // What is asked for is what is tested.
         options.fallback = false;
+        will_resume(&mut options);
         options
     }
 
@@ -106,6 +108,7 @@ async fn clients_with_one_connection_meet_on_livekits_server() {
         return;
     };
     let [mut ann, mut bob] = meet(&server, [PeerMode::Single; 2]).await;
+    go_on(&mut ann, &mut bob).await;
     // A third finds who is there.
     let mut options = server.options("cat", PeerMode::Single);
     options.session.fidelity = Fidelity::Counting;
@@ -127,7 +130,8 @@ async fn clients_with_two_connections_meet_on_livekits_server() {
     let Some(server) = LiveKit::start().await else {
         return;
     };
-    meet(&server, [PeerMode::Dual; 2]).await;
+    let [mut ann, mut bob] = meet(&server, [PeerMode::Dual; 2]).await;
+    go_on(&mut ann, &mut bob).await;
     server.stop().await;
 }
 

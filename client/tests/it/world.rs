@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::task::JoinHandle;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Nothing on loopback takes this long.
@@ -53,6 +54,36 @@ impl Directory for TestDirectory {
             .unwrap()
             .handle_request(request, Instant::now());
         Box::pin(std::future::ready(Ok(reply)))
+    }
+}
+
+/// A way to the shard that can be cut.
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Relay {
+    pub(crate) async fn to(world: &World) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let to = world.address;
+        let task = tokio::spawn(async move {
+            // With the relay all its connections end.
+            let mut connections = JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                connections.spawn(async move {
+                    let mut server = TcpStream::connect(to).await?;
+                    tokio::io::copy_bidirectional(&mut client, &mut server).await
+                });
+            }
+        });
+        Self { address, task }
+    }
+
+    /// Nobody gets through any more.
+    pub(crate) fn cut(self) {
+        self.task.abort();
     }
 }
 
