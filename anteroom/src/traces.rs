@@ -136,19 +136,18 @@ impl Collector {
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
-        let sending = self.runtime.spawn(async move {
+        let exchange = async move {
             let answer = client.request(request.map(Full::new)).await?;
             let (parts, body) = answer.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?;
             Ok::<_, HttpError>(Response::from_parts(parts, body.to_bytes()))
-        });
-        let limited = self
-            .runtime
-            .spawn(tokio::time::timeout(SEND_TIMEOUT, sending));
-        let result = match limited.await {
-            Ok(Ok(Ok(result))) => result,
-            Ok(Ok(Err(error))) | Err(error) => Err(error.into()),
+        };
+        // Timers, too, are the runtime's.
+        let limited = async move { tokio::time::timeout(SEND_TIMEOUT, exchange).await };
+        let result = match self.runtime.spawn(limited).await {
+            Ok(Ok(result)) => result,
             Ok(Err(_)) => Err("no answer in time".into()),
+            Err(error) => Err(error.into()),
         };
         self.note(match &result {
             Ok(answer) if answer.status().is_success() => Ok(()),

@@ -61,7 +61,7 @@ async def test_a_program_that_has_just_started_shows_all_its_metrics(stage: Stag
         await socket.send(b"\xff\xff")
         with pytest.raises(websockets.ConnectionClosed):
             await read_all(socket)
-    refused = await exchange(up.bind, upgrade("/rtc/v1?access_token=" + watcher))
+    refused = await exchange(up.bind, upgrade(f"/rtc/v1?join_request=!&access_token={watcher}"))
     assert refused.status == 400
 
     shown = await scrape(up.admin)
@@ -243,7 +243,8 @@ async def test_who_comes_second_is_sent_where_the_room_is_and_the_trace_says_so(
         async with websockets.connect(url, additional_headers=headers) as socket:
             await socket.recv()
     refused = await exchange(
-        fleet.front.address, upgrade("/rtc/v1?access_token=" + token("standup", "eve"))
+        fleet.front.address,
+        upgrade("/rtc/v1?join_request=!&access_token=" + token("standup", "eve")),
     )
     assert refused.status == 400
 
