@@ -301,7 +301,9 @@ class Bench:
         self.turns(f"{reloads} reloads", one, 1)
 
     def to_json(self) -> dict:
-        options = {k: v for k, v in vars(self.options).items() if k not in ("also", "output")}
+        options = {
+            k: v for k, v in vars(self.options).items() if k not in ("also", "output", "markdown")
+        }
         return {
             "machine": self._machine,
             "versions": {subject.name: subject.version() for subject in self.subjects},
@@ -344,6 +346,7 @@ def parse() -> argparse.Namespace:
         default=0,
         help="processor time that the generator wastes on each request: its rows become invalid",
     )
+    parser.add_argument("--markdown", action="store_true", help="print the table as docs have it")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where to write the result")
     parser.add_argument("--ways", type=_some_of(WAYS), default=list(WAYS))
     parser.add_argument(
@@ -397,7 +400,8 @@ def main() -> int:
         bench = Bench(options, Path(folder))
         try:
             bench.run()
-            print(f"\n{bench.rows.table()}\n")
+            table = bench.rows.markdown() if options.markdown else bench.rows.table()
+            print(f"\n{table}\n")
             print("\n".join(bench.rows.flaws()))
             write(options.output, bench.to_json())
         finally:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import httpx
@@ -140,6 +141,24 @@ backend shards
     stick on url_param(room)
 {servers}
 """)
+
+    def _loads(self) -> int:
+        assert self.child is not None
+        return self.child.log.read_text(errors="replace").count("Loading success")
+
+    def reload(self) -> None:
+        # The master starts itself anew, and takes no signal before it has said so; one that comes
+        # in that moment is lost.
+        before = self._loads()
+        self.change()
+        for _ in range(5):
+            os.kill(self.pid, self.reload_signal)
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                if self._loads() > before:
+                    return
+                time.sleep(0.01)
+        raise AssertionError(f"haproxy does not reload:\n{self.child.tail() if self.child else ''}")
 
     def command(self) -> list[str]:
         return [_found("haproxy"), "-W", "-f", str(self.folder / "haproxy.cfg")]

@@ -110,6 +110,22 @@ class Rows:
             lines.append(f"{scenario:26} {unit:20}" + "".join(f"{c:>20}" for c in cells))
         return "\n".join(lines)
 
+    def markdown(self) -> str:
+        """The table as documents have it."""
+        names = list(dict.fromkeys(name for name, _ in self._rows))
+        ratios = self.ratios()
+        lines = [f"| | unit | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+        for scenario in dict.fromkeys(scenario for _, scenario in self._rows):
+            cells = []
+            for name in names:
+                row = self._rows[name, scenario]
+                ratio = ratios.get(f"{scenario} {name}/{self._base}")
+                told = _number(row.median()) + ("" if row.valid() else " (invalid)")
+                cells.append(told + (f" ({ratio:.2f})" if ratio is not None else ""))
+            unit = self._rows[names[0], scenario].unit
+            lines.append(f"| `{scenario}` | {unit} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
     def flaws(self) -> list[str]:
         """What does not count, and why."""
         return [
