@@ -18,6 +18,9 @@ use schemars::JsonSchema;
 use sequence::{Arrival, SequenceTracker};
 use serde::{Deserialize, Serialize};
 
+/// Whole frames behind a gap, from which on a key frame is asked for: what was lost may still come, asked
+/// for again, and a tenth of a second is enough for that.
+const STUCK_MIN: usize = 3;
 /// A larger change of transit time is a new source, not jitter.
 const JITTER_STEP_MAX_S: f64 = 10.0;
 
@@ -143,6 +146,20 @@ impl StreamStats {
             self.summary.freezes += 1;
             self.summary.frozen_s += seconds(gap.ns);
         }
+    }
+
+    /// A decoder would ask for a key frame by now: frames come, and none can be shown.
+    #[must_use]
+    pub fn wants_key_frame(&self) -> bool {
+        self.codec.is_video() && self.frames.stuck() >= STUCK_MIN
+    }
+
+    /// Another source follows in the same track: its numbers and timestamps have nothing to do with
+    /// those before.
+    pub fn handle_restart(&mut self) {
+        self.sequence.handle_restart();
+        self.frames.handle_restart();
+        self.jitter.forget();
     }
 
     /// The publisher muted, or we asked for nothing: the time until the next frame is no freeze.

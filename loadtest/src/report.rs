@@ -155,10 +155,10 @@ impl Report {
             .generator
             .as_ref()
             .is_none_or(|own| own.reasons.is_empty());
-        self.verdict = if !kept_up {
-            Verdict::Invalid
-        } else if self.run.broken.is_some() {
+        self.verdict = if self.run.broken.is_some() {
             Verdict::Failed
+        } else if !kept_up {
+            Verdict::Invalid
         } else if self.slo.is_empty() {
             Verdict::Valid
         } else if self.slo.iter().all(|row| row.passed) {

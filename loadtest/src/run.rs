@@ -33,7 +33,7 @@ mod webrtc;
 mod worker;
 
 pub use cause::{Cause, PrepareError};
-pub use settings::RunSettings;
+pub use settings::{RoomHeaders, RunSettings};
 
 use crate::media::make::{MediaError, make_media};
 use crate::media::synthetic::synthetic;

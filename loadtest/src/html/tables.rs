@@ -24,7 +24,10 @@ pub(super) fn banner(report: &Report) -> Html {
         ),
         Verdict::Failed => (
             "<div class=\"banner bad\"><strong>Failed</strong><p>",
-            format!("{} of {all} objectives were missed.", missed.len()),
+            match missed.len() {
+                0 => "The run could not go on to its end.".to_owned(),
+                count => format!("{count} of {all} objectives were missed."),
+            },
         ),
         Verdict::Invalid => (
             "<div class=\"banner warn\"><strong>Invalid</strong><p>",
@@ -38,7 +41,7 @@ pub(super) fn banner(report: &Report) -> Html {
         out.raw(" The run was stopped before its end.");
     }
     if let Some(cause) = &report.run.broken {
-        out.raw(" The run could not go on to its end: ").text(cause);
+        out.raw(" ").text(cause);
     }
     out.raw("</p>");
     let own = report.generator.iter().flat_map(|own| &own.reasons);

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// Frames in the making at most: more than a second of video. The oldest is given up.
 const OPEN_MAX: usize = 32;
+/// Ticks of 90 kHz: timestamps that are so far from the newest are another source's, 10 s.
+const STEP_MAX: u32 = 900_000;
 
 /// What a packet made possible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +59,9 @@ pub struct FrameTracker {
 impl FrameTracker {
     /// Takes a packet that has not come before; `extended` is its sequence number without wraps.
     pub fn handle_packet(&mut self, packet: &Packet, extended: u64) -> Shown {
+        if self.is_foreign(packet.timestamp) {
+            self.handle_restart();
+        }
         let time = self.unwrap(packet.timestamp);
         self.stamped |= packet.stamp.is_some();
         if self.shown.is_some_and(|(shown, _)| time <= shown) {
@@ -83,6 +88,13 @@ impl FrameTracker {
             self.open.pop_first();
         }
         shown
+    }
+
+    /// So many frames are whole and cannot be shown, because something before them is missing.
+    #[must_use]
+    pub fn stuck(&self) -> usize {
+        let whole = |frame: &&Open| frame.is_complete(self.stamped);
+        self.open.values().filter(whole).count()
     }
 
     /// The source has changed: nothing can be shown until the next key frame.
@@ -116,6 +128,13 @@ impl FrameTracker {
             };
             self.open = self.open.split_off(&key);
         }
+    }
+
+    /// The timestamp has nothing to do with those before.
+    fn is_foreign(&self, timestamp: u32) -> bool {
+        let step = |newest: u32| timestamp.wrapping_sub(newest).cast_signed().unsigned_abs();
+        self.newest
+            .is_some_and(|(_, newest)| step(newest) > STEP_MAX)
     }
 
     /// The timestamp without wraps, near the newest so far.
@@ -154,7 +173,7 @@ mod tests {
             index,
             packets,
             layer: if number < 20 { Layer::High } else { Layer::Low },
-            key: number % 10 == 0,
+            key: number.is_multiple_of(10),
         };
         let packet = Packet {
             sequence: 0,
@@ -222,6 +241,30 @@ mod tests {
             frames.push(tracker.handle_packet(&bare, extended).frames);
         }
         assert_eq!(frames, [0, 1, 0, 0, 1], "the second has a gap");
+    }
+
+    #[test]
+    fn timestamps_of_another_source_start_anew_with_its_key_frame() {
+        let mut tracker = FrameTracker::default();
+        play(&mut tracker, &[(0, 0, 1), (1, 0, 1)]);
+        let moved = |number| {
+            let (packet, extended) = packet(number, 0, 1);
+            let timestamp = packet.timestamp.wrapping_sub(90_000 * 60);
+            (
+                Packet {
+                    timestamp,
+                    ..packet
+                },
+                extended,
+            )
+        };
+        let shown: Vec<u32> = [9, 10, 11]
+            .map(|number| {
+                let (packet, extended) = moved(number);
+                tracker.handle_packet(&packet, extended).frames
+            })
+            .to_vec();
+        assert_eq!(shown, [0, 1, 1]);
     }
 
     #[test]

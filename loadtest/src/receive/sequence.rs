@@ -77,6 +77,12 @@ impl SequenceTracker {
         Arrival::Late
     }
 
+    /// Another source follows: its first packet may have any number.
+    pub fn handle_restart(&mut self) {
+        self.highest = None;
+        self.awaited = None;
+    }
+
     /// The number without wraps, near the highest so far.
     #[must_use]
     pub fn extended(&self, sequence: u16) -> u64 {

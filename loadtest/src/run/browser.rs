@@ -9,7 +9,7 @@ mod tab;
 
 pub(super) use chromium::find;
 
-use super::desk::{Common, Desk};
+use super::desk::{Common, Desk, add};
 use crate::collect::Collector;
 use crate::witness::{Witness, WitnessKind};
 use chromium::Chromium;
@@ -92,7 +92,7 @@ async fn watch(
     leave: CancellationToken,
 ) {
     let mut witness = Witness::new(WitnessKind::Browser, room, name);
-    let watched = async { look_until(&opening.await?, &mut witness, &leave).await };
+    let watched = async { look_until(&desk, &opening.await?, &mut witness, &leave).await };
     if let Err(cause) = watched.await {
         let example = format!("{}: {cause}", witness.name);
         desk.note_error("participant in a browser failed", &example, Instant::now());
@@ -102,6 +102,7 @@ async fn watch(
 }
 
 async fn look_until(
+    desk: &Desk,
     tab: &Tab,
     witness: &mut Witness,
     leave: &CancellationToken,
@@ -113,7 +114,11 @@ async fn look_until(
             () = leave.cancelled() => true,
         };
         if let Some(sight) = tab.look().await? {
+            let before = witness.first_frame_ms.is_some();
             note(witness, &sight);
+            if !before && witness.first_frame_ms.is_some() {
+                add(&desk.common.counters.joined, 1);
+            }
         }
         if last {
             break;

@@ -66,7 +66,7 @@ mod tests {
         let at = |s| start + Duration::from_secs(s);
         assert!(!clock.is_over(at(9)) && clock.is_over(at(10)));
         assert_eq!(clock.ns_before_curtain(at(99)), 10_000_000_000);
-        clock.clone().drop_curtain(at(4));
+        clock.drop_curtain(at(4));
         clock.drop_curtain(at(6));
         assert!(clock.is_over(at(4)) && !clock.is_over(at(3)));
         assert_eq!(clock.ns_before_curtain(at(6)), 4_000_000_000);

@@ -52,6 +52,7 @@ struct Conductor {
     generator: Generator,
     servers: Arc<Mutex<Servers>>,
     targets: Vec<String>,
+    fetcher: Fetcher,
     scrapes: JoinSet<()>,
     alone_since: Option<Instant>,
 }
@@ -79,6 +80,7 @@ impl Conductor {
             },
             servers: Arc::default(),
             targets,
+            fetcher: Fetcher::new(),
             scrapes: JoinSet::new(),
             alone_since: None,
         }
@@ -193,8 +195,8 @@ impl Conductor {
         for target in &self.targets {
             if self.scrapes.len() < SCRAPES_MAX {
                 let (target, servers) = (target.clone(), Arc::clone(&self.servers));
-                self.scrapes
-                    .spawn(scrape(target, servers, self.common.clock.clone()));
+                let (fetcher, clock) = (self.fetcher.clone(), self.common.clock.clone());
+                self.scrapes.spawn(scrape(fetcher, target, servers, clock));
             }
         }
     }
@@ -204,28 +206,26 @@ impl Conductor {
         let counters = &self.common.counters;
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let all_lost = get(&counters.joined) > 0 && get(&counters.connected) == 0;
-        let last_loss = self
-            .common
-            .last_loss
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let last_loss = self.common.last_loss.lock();
+        let last_loss = last_loss.unwrap_or_else(PoisonError::into_inner);
         if all_lost && !last_loss.is_empty() {
             let since = *self.alone_since.get_or_insert(now);
             if now.duration_since(since) > GONE_AFTER {
-                let _ = self.common.fatal.set(Cause::ServerGone(last_loss));
+                // The first cause is as good as any.
+                let _ = self.common.fatal.set(Cause::ServerGone(last_loss.clone()));
             }
         } else {
             self.alone_since = None;
         }
+        drop(last_loss);
         if self.common.fatal.get().is_some() {
             self.end.cancel();
         }
     }
 }
 
-async fn scrape(target: String, servers: Arc<Mutex<Servers>>, clock: Clock) {
-    let answer = Fetcher::new().get(&target).await;
+async fn scrape(fetcher: Fetcher, target: String, servers: Arc<Mutex<Servers>>, clock: Clock) {
+    let answer = fetcher.get(&target).await;
     let mut servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
     match answer {
         Ok(body) => {

@@ -26,6 +26,14 @@ pub(super) enum Coming {
     Again(Instant),
 }
 
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) reason: EndReason,
+    /// It was being resumed since then.
+    pub(super) lost: Option<Instant>,
+}
+
 /// What completes a join: somebody who is alone has nobody to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
@@ -46,10 +54,12 @@ pub(super) struct Member {
     /// When it is told as failed.
     due: Option<Instant>,
     connected: bool,
+    /// The signalling connection is lost since then, and is being made again.
+    lost: Option<Instant>,
     first_frame: Option<Instant>,
     sending: Sending,
     receiving: Receiving,
-    gone: Option<oneshot::Sender<EndReason>>,
+    gone: Option<oneshot::Sender<Gone>>,
 }
 
 impl Member {
@@ -61,7 +71,7 @@ impl Member {
         publishes: bool,
         wishes: Wishes,
         seed: u64,
-    ) -> (Self, oneshot::Receiver<EndReason>) {
+    ) -> (Self, oneshot::Receiver<Gone>) {
         let (gone, ended) = oneshot::channel();
         let member = Self {
             receiving: Receiving::new(Arc::clone(&identity)),
@@ -74,6 +84,7 @@ impl Member {
             arrived: false,
             due: None,
             connected: false,
+            lost: None,
             first_frame: None,
             sending: Sending::new(seed),
             gone: Some(gone),
@@ -130,12 +141,46 @@ impl Member {
         }
     }
 
+    /// The plan cuts its signalling connection: that it is lost is no error.
+    pub(super) fn cut(&mut self, session: &mut Session, now: Instant) {
+        self.lost = Some(now);
+        session.handle_signal_end("the plan cut it".to_owned(), now);
+    }
+
+    fn handle_resuming(&mut self, reason: &EndReason, now: Instant) {
+        if self.lost.is_none() {
+            self.lost = Some(now);
+            self.desk
+                .note_loss(&self.identity, &reason.to_string(), now);
+        }
+        self.set_connected(false);
+    }
+
+    fn handle_resumed(&mut self, now: Instant) {
+        self.set_connected(true);
+        if let Some(lost) = self.lost.take() {
+            self.note_reconnect(lost, now);
+        }
+    }
+
+    fn note_reconnect(&self, lost: Instant, now: Instant) {
+        if !self.desk.is_over(now) {
+            let took = now.saturating_duration_since(lost);
+            self.desk
+                .collector()
+                .handle_reconnect(took, self.desk.ns(now));
+        }
+    }
+
+    fn set_connected(&mut self, is: bool) {
+        if std::mem::replace(&mut self.connected, is) != is {
+            self.desk.note_connected(is);
+        }
+    }
+
     fn handle_connected(&mut self, connection: Connection, session: &Session, now: Instant) {
         // With two connections the first one that can carry media counts.
-        if !self.connected {
-            self.connected = true;
-            self.desk.note_connected(true);
-        }
+        self.set_connected(true);
         tracing::trace!(identity = %self.identity, ?connection, "connected");
         self.look_at_join(session, now);
     }
@@ -157,17 +202,14 @@ impl Member {
         if self.desk.is_over(now) {
             return;
         }
-        let ns = self.desk.ns(now);
         match self.coming {
             Coming::First => {
                 let join = self.join(timeline);
+                let ns = self.desk.ns(now);
                 self.desk.collector().handle_join(&join, true, ns);
                 add(&self.desk.common.counters.joined, 1);
             }
-            Coming::Again(lost) => {
-                let took = now.saturating_duration_since(lost);
-                self.desk.collector().handle_reconnect(took, ns);
-            }
+            Coming::Again(lost) => self.note_reconnect(lost, now),
         }
     }
 
@@ -218,9 +260,7 @@ impl Member {
 
     fn handle_end(&mut self, reason: EndReason, now: Instant) {
         self.receiving.end(&self.desk, now);
-        if std::mem::take(&mut self.connected) {
-            self.desk.note_connected(false);
-        }
+        self.set_connected(false);
         let own = matches!(reason, EndReason::Left | EndReason::Vanished);
         if own {
             self.arrived = true;
@@ -229,7 +269,10 @@ impl Member {
         }
         if let Some(gone) = self.gone.take() {
             // Whoever asked may have left already.
-            let _ = gone.send(reason);
+            let _ = gone.send(Gone {
+                reason,
+                lost: self.lost,
+            });
         }
     }
 
@@ -245,7 +288,7 @@ impl Member {
 impl Agent for Member {
     fn handle_event(&mut self, event: SessionEvent, session: &mut Session, now: Instant) {
         let shown = match event {
-            SessionEvent::Rtp(packet) => self.receiving.handle_packet(&packet, &self.desk),
+            SessionEvent::Rtp(packet) => self.receiving.handle_packet(&packet, &self.desk, session),
             SessionEvent::Header(packet) => self.receiving.handle_header(&packet, &self.desk),
             other => return self.handle_news(other, session, now),
         };
@@ -264,6 +307,11 @@ impl Agent for Member {
 
     fn handle_timeout(&mut self, session: &mut Session, now: Instant) {
         if self.due.is_some_and(|due| due <= now) {
+            if !self.receiving.expects_picture() {
+                // Whom it saw in the room has left or muted since: nothing more can come.
+                self.goal = Goal::Connection;
+                self.look_at_join(session, now);
+            }
             self.fail("no media in time", now);
         }
         if self.desk.is_over(now) {
@@ -299,6 +347,8 @@ impl Member {
                 let example = format!("{}: {cause}", self.identity);
                 self.desk.note_error("track refused", &example, now);
             }
+            SessionEvent::Resuming(reason) => self.handle_resuming(&reason, now),
+            SessionEvent::Resumed { .. } => self.handle_resumed(now),
             SessionEvent::Ended(reason) => {
                 let unsent = session.counters().unsent_datagrams;
                 self.desk.collector().handle_unsent(unsent);

@@ -1,7 +1,7 @@
 //! The life of one participant: joins, obeys, comes back when its connection is lost, leaves.
 
 use super::desk::{Desk, kind_of};
-use super::member::{Coming, Member};
+use super::member::{Coming, Gone, Member};
 use super::orders::{Order, Wishes};
 use crate::media::Codec;
 use crate::phases::Join;
@@ -135,7 +135,7 @@ impl Participant {
     async fn connect(
         &mut self,
         coming: Coming,
-    ) -> Option<Result<(Client<Member>, oneshot::Receiver<EndReason>), ConnectError>> {
+    ) -> Option<Result<(Client<Member>, oneshot::Receiver<Gone>), ConnectError>> {
         let options = self.options();
         let (member, gone) = Member::new(
             Arc::clone(&self.desk),
@@ -166,6 +166,7 @@ impl Participant {
     fn options(&self) -> ConnectOptions {
         let settings = &self.desk.common.settings;
         let mut options = ConnectOptions::new(settings.url.clone(), self.token.clone());
+        options.headers = settings.headers.of(&self.ticket.room);
         let plan = &settings.plan;
         let senders = match plan.profile {
             crate::plan::Profile::Webinar => plan.publishers,
@@ -191,6 +192,7 @@ impl Participant {
             session.video_codecs.push(client::Codec::Vp8);
         }
         session.seed = self.ticket.number as u64;
+        session.resume_attempts = client::RESUME_ATTEMPTS;
         options
     }
 
@@ -198,13 +200,13 @@ impl Participant {
     async fn attend(
         &mut self,
         client: Client<Member>,
-        mut gone: oneshot::Receiver<EndReason>,
+        mut gone: oneshot::Receiver<Gone>,
     ) -> Parting {
         // Orders may have come while it joined.
         self.apply_wishes(&client).await;
         loop {
             let order = tokio::select! {
-                reason = &mut gone => return self.lost(reason.ok(), Instant::now()),
+                ended = &mut gone => return self.lost(ended.ok(), Instant::now()),
                 order = self.orders.recv() => order,
             };
             match order {
@@ -213,10 +215,10 @@ impl Participant {
                     return Parting::Done;
                 }
                 Some(Order::Cut) => {
-                    let since = Instant::now();
-                    let _ = client.call(|session, _, _| session.vanish()).await;
-                    client.close().await;
-                    return Parting::Lost(since);
+                    // It resumes by itself; if it cannot, it is gone, and joins again.
+                    let _ = client
+                        .call(|session, member, now| member.cut(session, now))
+                        .await;
                 }
                 Some(Order::Vanish) => {
                     let _ = client.call(|session, _, _| session.vanish()).await;
@@ -243,14 +245,28 @@ impl Participant {
             .await;
     }
 
-    fn lost(&self, reason: Option<EndReason>, now: Instant) -> Parting {
-        let why = match reason {
-            // Its own doing.
-            Some(EndReason::Left | EndReason::Vanished) => return Parting::Done,
-            Some(reason) => reason.to_string(),
-            None => "its task ended without a word".to_owned(),
+    fn lost(&self, gone: Option<Gone>, now: Instant) -> Parting {
+        let Some(Gone { reason, lost }) = gone else {
+            self.desk
+                .note_loss(&self.ticket.identity, "its task ended without a word", now);
+            return Parting::Lost(now);
         };
-        self.desk.note_loss(&self.ticket.identity, &why, now);
-        Parting::Lost(now)
+        if matches!(reason, EndReason::Left | EndReason::Vanished) {
+            // Its own doing.
+            return Parting::Done;
+        }
+        match lost {
+            // The loss has been told of.
+            Some(since) => {
+                let example = format!("{}: {reason}", self.ticket.identity);
+                self.desk.note_error("session not resumed", &example, now);
+                Parting::Lost(since)
+            }
+            None => {
+                self.desk
+                    .note_loss(&self.ticket.identity, &reason.to_string(), now);
+                Parting::Lost(now)
+            }
+        }
     }
 }

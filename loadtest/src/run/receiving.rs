@@ -6,12 +6,19 @@ use crate::receive::{Packet, StreamStats};
 use crate::stamp::Stamp;
 use client::{CountedPacket, ReceivedPacket, RemoteId, RemoteTrack, Session, lk};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Between two requests for a key frame of the same stream.
+const ASK_EVERY: Duration = Duration::from_millis(500);
 
 struct Stream {
     track: RemoteTrack,
     codec: Codec,
     stats: StreamStats,
+    /// Where its packets come from; a resumed session may have another one.
+    ssrc: Option<u32>,
+    /// When a key frame was asked for.
+    asked: Option<Instant>,
     /// The publisher has muted: silence is no freeze.
     paused: bool,
 }
@@ -62,6 +69,8 @@ impl Receiving {
                 track,
                 codec,
                 stats: StreamStats::new(codec, name),
+                ssrc: None,
+                asked: None,
                 paused: false,
             });
         }
@@ -95,6 +104,12 @@ impl Receiving {
         }
     }
 
+    /// Somebody sends a picture.
+    pub(super) fn expects_picture(&self) -> bool {
+        let mut streams = self.streams.iter().flatten();
+        streams.any(|stream| stream.codec.is_video() && !stream.paused)
+    }
+
     /// Looks at one, and at the others only in passing.
     pub(super) fn focus(&mut self, on: &str, session: &mut Session) {
         let pictures = self
@@ -112,8 +127,14 @@ impl Receiving {
         }
     }
 
-    /// A packet, decrypted. True: the stream's first frame can be shown.
-    pub(super) fn handle_packet(&mut self, packet: &ReceivedPacket, desk: &Desk) -> bool {
+    /// A packet, decrypted. True: the stream's first frame can be shown. Asks for a key frame where a
+    /// decoder would.
+    pub(super) fn handle_packet(
+        &mut self,
+        packet: &ReceivedPacket,
+        desk: &Desk,
+        session: &mut Session,
+    ) -> bool {
         let Some(stream) = self.stream(packet.track) else {
             return false;
         };
@@ -125,7 +146,10 @@ impl Receiving {
             bytes: packet.payload.len(),
             stamp: Stamp::find(stream.codec, &packet.payload),
         };
-        stream.handle(&packet_in, packet.at, desk)
+        if stream.asks(packet.at) {
+            session.request_key_frame(packet.ssrc, packet.at);
+        }
+        stream.handle(&packet_in, packet.ssrc, packet.at, desk)
     }
 
     /// A packet of which only the clear header was read.
@@ -144,7 +168,7 @@ impl Receiving {
             bytes: packet.bytes,
             stamp: None,
         };
-        stream.handle(&packet_in, packet.at, desk)
+        stream.handle(&packet_in, packet.ssrc, packet.at, desk)
     }
 
     fn stream(&mut self, id: RemoteId) -> Option<&mut Stream> {
@@ -153,9 +177,22 @@ impl Receiving {
 }
 
 impl Stream {
-    fn handle(&mut self, packet: &Packet, at: Instant, desk: &Desk) -> bool {
+    /// It is time to ask for a key frame.
+    fn asks(&mut self, now: Instant) -> bool {
+        let lately = |asked: Instant| now.saturating_duration_since(asked) < ASK_EVERY;
+        let asks = !self.asked.is_some_and(lately) && self.stats.wants_key_frame();
+        if asks {
+            self.asked = Some(now);
+        }
+        asks
+    }
+
+    fn handle(&mut self, packet: &Packet, ssrc: u32, at: Instant, desk: &Desk) -> bool {
         if desk.is_over(at) {
             return false;
+        }
+        if self.ssrc.replace(ssrc).is_some_and(|before| before != ssrc) {
+            self.stats.handle_restart();
         }
         let before = self.stats.first_frame_ns().is_some();
         let mut collector = desk.collector();

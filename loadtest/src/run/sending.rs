@@ -193,27 +193,29 @@ impl Track {
             // As late as can be: what the stamp says is when the packets go out.
             let now = Instant::now();
             let payloads = packetizer.handle_frame(frame, due.number, common.clock.ns(now));
-            // From its time, also behind other frames of this turn.
-            let late = due.lateness + now.saturating_duration_since(turn);
-            desk.collector().handle_sent(&payloads, late, desk.ns(now));
-            add(&common.counters.bytes_sent, bytes(&payloads));
             let out = self.codec.is_video().then(|| layer_out(*layer));
-            for payload in payloads {
+            let out = out.unwrap_or(client::Layer::High);
+            for payload in &payloads {
                 let packet = RtpOut {
-                    payload: payload.bytes.into(),
+                    payload: payload.bytes.as_slice().into(),
                     timestamp: due.timestamp,
                     marker: payload.marker,
                     audio_level: (self.kind == Kind::Audio).then_some(SPEAKING),
                 };
-                let layer = out.unwrap_or(client::Layer::High);
-                match session.write(self.handle, layer, packet, now) {
-                    Ok(()) | Err(WriteError::Ended) => {}
+                match session.write(self.handle, out, packet, now) {
+                    Ok(()) => {}
+                    // Its connection is being made again, or is gone: cameras go on all the same.
+                    Err(WriteError::NotReady | WriteError::Ended) => return,
                     Err(error) => {
                         desk.note_error("packet not sent", &error.to_string(), now);
                         return;
                     }
                 }
             }
+            // From its time, also behind other frames of this turn.
+            let late = due.lateness + now.saturating_duration_since(turn);
+            desk.collector().handle_sent(&payloads, late, desk.ns(now));
+            add(&common.counters.bytes_sent, bytes(&payloads));
         }
     }
 }

@@ -5,7 +5,9 @@ use crate::media::{Codec, Layer};
 use crate::packetize::Placement;
 use crate::plan::{PlanSettings, Profile};
 use client::{AccessToken, PeerMode, ServerUrl};
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Up to so many participants, all are receivers in full.
 const ALL_FULL_MAX: usize = 100;
@@ -54,8 +56,37 @@ pub struct RunSettings {
     pub browsers: usize,
     /// The browser; `None`: the first Chromium or Chrome in the `PATH`.
     pub browser: Option<PathBuf>,
+    /// Further header fields of each join; none by default.
+    pub headers: RoomHeaders,
     /// The program and its version, for the report.
     pub tool: String,
+}
+
+/// Header fields that each join of a room has on top: what a proxy in front of the server would add.
+#[derive(Clone)]
+pub struct RoomHeaders(Arc<dyn Fn(&str) -> Vec<(String, String)> + Send + Sync>);
+
+impl RoomHeaders {
+    /// Those that `of_room` gives, for each join anew.
+    pub fn new(of_room: impl Fn(&str) -> Vec<(String, String)> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(of_room))
+    }
+
+    pub(super) fn of(&self, room: &str) -> Vec<(String, String)> {
+        (self.0)(room)
+    }
+}
+
+impl Default for RoomHeaders {
+    fn default() -> Self {
+        Self::new(|_| Vec::new())
+    }
+}
+
+impl fmt::Debug for RoomHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RoomHeaders")
+    }
 }
 
 impl RunSettings {
@@ -79,6 +110,7 @@ impl RunSettings {
             webrtc: 0,
             browsers: 0,
             browser: None,
+            headers: RoomHeaders::default(),
             tool: concat!("loadtest ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

@@ -9,7 +9,6 @@ mod tracks;
 
 use super::desk::{Common, Desk, add};
 use crate::collect::Collector;
-use crate::phases::{Join, Phase};
 use crate::witness::{Witness, WitnessKind};
 use client::lk::{self, signal_request, signal_response::Message};
 use client::{ConnectOptions, ServerUrl, Signalling};
@@ -72,7 +71,6 @@ async fn run(desk: &Arc<Desk>, stop: &CancellationToken) {
 struct Watcher {
     desk: Arc<Desk>,
     witness: Witness,
-    join: Join,
     started: Instant,
     arrived: bool,
     leave: CancellationToken,
@@ -85,7 +83,6 @@ impl Watcher {
     fn new(desk: Arc<Desk>, room: String, identity: String, leave: CancellationToken) -> Self {
         let started = Instant::now();
         Self {
-            join: Join::begin(desk.common.clock.ns(started)),
             desk,
             witness: Witness::new(WitnessKind::Webrtc, room, identity),
             started,
@@ -116,8 +113,6 @@ impl Watcher {
         let offer = peer.offer(0, 0).await?;
         let signalling = Signalling::connect(&options, offer).await;
         let mut signalling = signalling.map_err(|error| error.to_string())?;
-        self.join
-            .reach(Phase::Http, self.desk.common.clock.ns(signalling.opened));
         let ended = self.listen(&mut peer, &mut signalling, tracks).await;
         peer.close().await;
         signalling.close().await;
@@ -128,7 +123,9 @@ impl Watcher {
         let settings = &self.desk.common.settings;
         let token = settings.token(&self.witness.room, &self.witness.name, false);
         let token = token.map_err(|error| error.to_string())?;
-        Ok(ConnectOptions::new(settings.url.clone(), token))
+        let mut options = ConnectOptions::new(settings.url.clone(), token);
+        options.headers = settings.headers.of(&self.witness.room);
+        Ok(options)
     }
 
     /// Until it shall leave.
@@ -147,7 +144,10 @@ impl Watcher {
                     let Some(message) = message?.message else { continue };
                     self.handle_message(message, peer, signalling).await?;
                 }
-                news = peer.next() => self.handle_news(news, tracks)?,
+                news = peer.next() => match news {
+                    PeerNews::Track(track) => tracks.add(track),
+                    PeerNews::Failed => return Err("its peer connection failed".to_owned()),
+                },
                 first = tracks.first_frame() => self.handle_first_frame(first),
                 _ = pings.tick() => {
                     let ping = lk::Ping::default();
@@ -171,8 +171,6 @@ impl Watcher {
         match message {
             Message::Join(_) => {
                 let now = Instant::now();
-                self.join
-                    .reach(Phase::Websocket, self.desk.common.clock.ns(now));
                 self.witness.joined_ms = Some(self.ms_since_start(now));
             }
             Message::Answer(answer) => {
@@ -185,13 +183,13 @@ impl Watcher {
                 }
             }
             Message::Trickle(trickle) => peer.handle_candidate(&trickle.candidate_init).await,
-            Message::MediaSectionsRequirement(wanted) => {
-                if peer.want(wanted.num_audios, wanted.num_videos) {
-                    let offer = peer.offer(wanted.num_audios, wanted.num_videos).await?;
-                    signalling
-                        .send(signal_request::Message::Offer(offer))
-                        .await?;
-                }
+            Message::MediaSectionsRequirement(wanted)
+                if peer.want(wanted.num_audios, wanted.num_videos) =>
+            {
+                let offer = peer.offer(wanted.num_audios, wanted.num_videos).await?;
+                signalling
+                    .send(signal_request::Message::Offer(offer))
+                    .await?;
             }
             Message::Leave(leave) => {
                 return Err(format!(
@@ -204,29 +202,11 @@ impl Watcher {
         Ok(())
     }
 
-    fn handle_news(&mut self, news: PeerNews, tracks: &mut Tracks) -> Result<(), Lost> {
-        let now = Instant::now();
-        match news {
-            PeerNews::Reachable => self.join.reach(Phase::Ice, self.desk.common.clock.ns(now)),
-            PeerNews::Connected => self.join.reach(Phase::Dtls, self.desk.common.clock.ns(now)),
-            PeerNews::Track(track) => tracks.add(track),
-            PeerNews::Failed => return Err("its peer connection failed".to_owned()),
-        }
-        Ok(())
-    }
-
-    fn handle_first_frame(&mut self, first: tracks::First) {
-        if std::mem::replace(&mut self.arrived, true) {
-            return;
-        }
-        let clock = &self.desk.common.clock;
-        self.join.reach(Phase::FirstPacket, clock.ns(first.packet));
-        self.join.reach(Phase::FirstFrame, clock.ns(first.frame));
-        self.witness.first_frame_ms = Some(self.ms_since_start(first.frame));
-        if !self.desk.is_over(first.frame) {
-            self.desk
-                .collector()
-                .handle_join(&self.join, true, self.desk.ns(first.frame));
+    /// Its times stand with the witnesses, not among the joins: how fast this implementation connects is
+    /// no figure of the server's.
+    fn handle_first_frame(&mut self, first: Instant) {
+        if !std::mem::replace(&mut self.arrived, true) {
+            self.witness.first_frame_ms = Some(self.ms_since_start(first));
             add(&self.desk.common.counters.joined, 1);
         }
     }
@@ -234,12 +214,6 @@ impl Watcher {
     fn fail(&mut self, cause: &str, now: Instant) {
         self.witness.error = Some(cause.to_owned());
         let example = format!("{}: {cause}", self.witness.name);
-        if !self.arrived && !self.desk.is_over(now) {
-            self.desk
-                .collector()
-                .handle_join(&self.join, false, self.desk.ns(now));
-            add(&self.desk.common.counters.join_failures, 1);
-        }
         self.desk
             .note_error("participant over the webrtc crate failed", &example, now);
     }

@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
-    RTCIceCandidateInit, RTCIceConnectionState, RTCPeerConnectionState, RTCSessionDescription,
-    Registry, register_default_interceptors,
+    RTCIceCandidateInit, RTCPeerConnectionState, RTCSessionDescription, Registry,
+    register_default_interceptors,
 };
 use webrtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 
-/// News that wait. There are two for each track; beyond, the newest are dropped: the track is not
+/// News that wait. There is one for each track; beyond, the newest are dropped: the track is not
 /// counted.
 const NEWS_MAX: usize = 1024;
 /// Sections of the first offer at most, of each kind.
@@ -22,10 +22,6 @@ const SECTIONS_MAX: u32 = 8;
 
 /// What happened to a connection.
 pub(super) enum PeerNews {
-    /// A pair of addresses works.
-    Reachable,
-    /// Media can flow.
-    Connected,
     /// A track arrives.
     Track(Arc<dyn TrackRemote>),
     /// It is over.
@@ -168,20 +164,9 @@ impl Listener {
 
 #[async_trait]
 impl PeerConnectionEventHandler for Listener {
-    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
-        if matches!(
-            state,
-            RTCIceConnectionState::Connected | RTCIceConnectionState::Completed
-        ) {
-            self.tell(PeerNews::Reachable);
-        }
-    }
-
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        match state {
-            RTCPeerConnectionState::Connected => self.tell(PeerNews::Connected),
-            RTCPeerConnectionState::Failed => self.tell(PeerNews::Failed),
-            _ => {}
+        if state == RTCPeerConnectionState::Failed {
+            self.tell(PeerNews::Failed);
         }
     }
 

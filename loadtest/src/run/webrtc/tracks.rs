@@ -15,18 +15,12 @@ use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 /// First frames that wait to be told. Only the first of all is of interest.
 const FIRSTS_MAX: usize = 4;
 
-/// When the first packet and the first frame of a stream came.
-pub(super) struct First {
-    pub(super) packet: Instant,
-    pub(super) frame: Instant,
-}
-
 /// All tracks of one connection.
 pub(super) struct Tracks {
     desk: Arc<Desk>,
     receiver: String,
     tasks: JoinSet<StreamSummary>,
-    firsts: (mpsc::Sender<First>, mpsc::Receiver<First>),
+    firsts: (mpsc::Sender<Instant>, mpsc::Receiver<Instant>),
     end: CancellationToken,
 }
 
@@ -51,7 +45,7 @@ impl Tracks {
     }
 
     /// When the first picture of all is there.
-    pub(super) async fn first_frame(&mut self) -> First {
+    pub(super) async fn first_frame(&mut self) -> Instant {
         match self.firsts.1.recv().await {
             Some(first) => first,
             // We hold a sender ourselves.
@@ -74,7 +68,7 @@ async fn count(
     desk: Arc<Desk>,
     track: Arc<dyn TrackRemote>,
     receiver: String,
-    first: mpsc::Sender<First>,
+    first: mpsc::Sender<Instant>,
     end: CancellationToken,
 ) -> StreamSummary {
     let video = track.kind().await == RtpCodecKind::Video;
@@ -86,7 +80,6 @@ async fn count(
     let what = if video { "picture" } else { "sound" };
     let name = format!("{what} of {} at {receiver}", track.track_id().await);
     let mut stats = StreamStats::new(codec, name);
-    let mut first_packet = None;
     loop {
         let event = tokio::select! {
             event = track.poll() => event,
@@ -101,7 +94,6 @@ async fn count(
         if desk.is_over(now) {
             continue;
         }
-        let began = *first_packet.get_or_insert(now);
         let before = stats.first_frame_ns().is_some();
         let packet_in = Packet {
             sequence: packet.header.sequence_number,
@@ -118,10 +110,7 @@ async fn count(
         );
         if !before && stats.first_frame_ns().is_some() {
             // Others may have been earlier: then nobody reads it.
-            let _ = first.try_send(First {
-                packet: began,
-                frame: now,
-            });
+            let _ = first.try_send(now);
         }
     }
     desk.collector()
