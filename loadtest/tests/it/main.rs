@@ -1,4 +1,4 @@
-//! Whole runs in virtual time, and media that real decoders are asked about.
+//! Whole runs: in virtual time, and against a shard with a node; media that real decoders are asked about.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,4 +8,6 @@
 )]
 
 mod decoders;
+mod live;
 mod run;
+mod world;

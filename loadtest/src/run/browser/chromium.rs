@@ -17,6 +17,8 @@ const NAMES: [&str; 4] = [
 const START_WITHIN: Duration = Duration::from_secs(30);
 /// How long it may take to end when it is asked to.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks whether its helpers have ended too.
+const HELPERS_EVERY: Duration = Duration::from_millis(50);
 
 /// Gives the pipe of our commands the numbers that the browser expects: it reads from 3 and writes to
 /// 4. When we are gone the pipe is closed, and the browser ends.
@@ -88,6 +90,8 @@ impl Chromium {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // Ctrl-C is for us, who end it in order.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
@@ -114,6 +118,7 @@ impl Chromium {
 
     /// Ends it, politely at first, and removes its profile.
     pub(super) async fn end(mut self, devtools: &DevTools) {
+        let group = self.child.id();
         let asked = async {
             // That it goes without an answer is an answer too.
             let _ = devtools
@@ -124,15 +129,59 @@ impl Chromium {
         if tokio::time::timeout(END_WITHIN, asked).await.is_err() {
             let _ = self.child.kill().await;
         }
+        if let Some(group) = group {
+            let gone = async {
+                while group_runs(group) {
+                    tokio::time::sleep(HELPERS_EVERY).await;
+                }
+            };
+            // Without us they end by themselves: nobody has to wait longer.
+            let _ = tokio::time::timeout(END_WITHIN, gone).await;
+        }
         if let Err(error) = tokio::fs::remove_dir_all(&self.profile).await {
             tracing::debug!("{} was left: {error}", self.profile.display());
         }
     }
 }
 
+/// Something of this process group still runs: the browser's helpers end a second after it.
+fn group_runs(group: u32) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return false;
+    };
+    let stats = processes
+        .flatten()
+        .map(|process| process.path().join("stat"));
+    let mut texts = stats.filter_map(|stat| std::fs::read_to_string(stat).ok());
+    texts.any(|text| is_running_in(&text, group))
+}
+
+/// From the text of `/proc/PID/stat` (proc_pid_stat(5)): state is field 3, process group field 5.
+fn is_running_in(stat: &str, group: u32) -> bool {
+    let fields = stat
+        .rsplit_once(") ")
+        .map(|(_, rest)| rest.split_ascii_whitespace());
+    let Some([state, _, found]) =
+        fields.and_then(|mut fields| Some([fields.next()?, fields.next()?, fields.next()?]))
+    else {
+        return false;
+    };
+    state != "Z" && found.parse() == Ok(group)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_runs_is_told_from_what_has_ended_and_from_others() {
+        let stat = |state: &str| format!("7 (a) b) {state} 1 4711 7 0");
+        assert!(is_running_in(&stat("S"), 4711));
+        assert!(!is_running_in(&stat("Z"), 4711));
+        assert!(!is_running_in(&stat("S"), 7));
+        assert!(!is_running_in("nonsense", 7));
+        assert!(!group_runs(u32::MAX));
+    }
 
     #[test]
     fn a_browser_that_is_not_there_is_said() {
