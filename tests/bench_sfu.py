@@ -10,7 +10,6 @@ Prints a table and writes target/bench/sfu.json. Run it with `make bench-sfu`.
 """
 
 import argparse
-import json
 import os
 import resource
 import sys
@@ -25,7 +24,7 @@ _HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(_HERE), str(_HERE / "e2e")]
 
 from benches.processes import BENCH, ROOT, Cpu, Load  # noqa: E402
-from benches.rows import Rows, machine, mark  # noqa: E402
+from benches.rows import Rows, machine, mark, write  # noqa: E402
 from benches.sfu_servers import FILES, LOAD_CPU, SERVER_CPU, SERVERS, Server  # noqa: E402
 
 OUTPUT = ROOT / "target/bench/sfu.json"
@@ -204,16 +203,22 @@ class Bench:
             for server in self.servers:
                 try:
                     told.append(f"{server.name} {self._turn(server, name, scenario)}")
-                except AssertionError as error:
-                    self._failed(server, name, str(error))
+                except (AssertionError, OSError) as error:
+                    self._failed(server, name, _first_line(error))
                     told.append(f"{server.name} FAILED: {error}")
             self.tell(f"{name}, round {number + 1}/{rounds}: {'; '.join(told)}")
 
     def _turn(self, server: Server, name: str, scenario: Scenario) -> str:
-        turn = self._try(server, scenario)
-        for _ in range(_TRIES - 1):
-            if turn.disturbed():
+        for last in (*[False] * (self.options.tries - 1), True):
+            try:
                 turn = self._try(server, scenario)
+            except (AssertionError, OSError) as error:
+                if last:
+                    raise
+                self.tell(f"  {server.name} once more: {_first_line(error)}")
+                continue
+            if not turn.disturbed():
+                break
         self._keep(server, name, turn)
         return str(turn)
 
@@ -236,7 +241,7 @@ class Bench:
 
     def _failed(self, server: Server, name: str, error: str) -> None:
         """The same rows for everybody, whatever happens."""
-        flaw = f"failed: {error.strip().splitlines()[-1] if error.strip() else 'unknown'}"
+        flaw = f"failed: {error}"
         units = {
             "cpu": "µs CPU/packet",
             "delay-p99": "ms",
@@ -252,8 +257,8 @@ class Bench:
         for server in self.servers:
             try:
                 largest, flaw = self._largest(server)
-            except AssertionError as error:
-                largest, flaw = 0, f"failed: {error}"
+            except (AssertionError, OSError) as error:
+                largest, flaw = 0, f"failed: {_first_line(error)}"
             self.rows.keep(server.name, LARGEST, "M of 1xM", largest, flaw, 0.0)
             self.tell(f"{LARGEST}: {server.name} holds 1 x {largest}{mark(flaw)}")
 
@@ -286,7 +291,7 @@ class Bench:
 
     def _step(self, server: Server, load: Load) -> tuple[dict, float]:
         """One measurement, and another if others were in its way."""
-        for _ in range(_TRIES):
+        for _ in range(self.options.tries):
             said, _, others = self.once(server, load, self.options.step)
             if _holds(said) or others <= _OTHERS:
                 break
@@ -334,10 +339,7 @@ class Bench:
 
     def to_json(self) -> dict:
         hidden = ("known", "output")
-        limits = {
-            "limit": ("gso_us", "AES-128-GCM and GSO of 8, 1200 B"),
-            "limit-sendto": ("sendto_us", "AES-128-GCM and a call each, 1200 B"),
-        }
+        limits = {"GCM, GSO of 8": "gso_us", "GCM, one by one": "sendto_us"}
         return {
             "machine": self._machine,
             "versions": {server.name: server.version() for server in self.servers},
@@ -347,8 +349,8 @@ class Bench:
             "rows": self.rows.to_json()
             + [
                 {
-                    "subject": name,
-                    "scenario": scenario,
+                    "subject": LIMIT,
+                    "scenario": name,
                     "unit": "µs CPU/packet",
                     "values": [round(value, 4) for value in self.limits[key]],
                     "median": round(_median(self.limits[key]), 4),
@@ -356,10 +358,14 @@ class Bench:
                     "flaws": [],
                     "others_cpu": None,
                 }
-                for name, (key, scenario) in limits.items()
+                for name, key in limits.items()
             ],
             "ratios": self.ratios(),
         }
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _median(values: list[float]) -> float:
@@ -426,6 +432,7 @@ def parse() -> argparse.Namespace:
     if options.scenarios is None or options.quick:
         options.scenarios = list(QUICK) if options.quick else scenarios
     options.seconds = options.seconds or (1.0 if options.quick else 5.0)
+    options.tries = 1 if options.quick else _TRIES
     options.limit_seconds = 0.3 if options.quick else 1.5
     # A quick run shows that everything works, on a machine that may be busy.
     options.patience_ms = 3_000 if options.quick else 200
@@ -457,10 +464,7 @@ def main() -> int:
                 if name.endswith(f"/{LIMIT}"):
                     print(f"{name}: {ratio}")
             print("\n".join(bench.rows.flaws()))
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(result, indent=1, ensure_ascii=False)
-            options.output.write_text(text + "\n")
-            print(f"written to {options.output}")
+            write(options.output, result)
         finally:
             bench.close()
     return 0

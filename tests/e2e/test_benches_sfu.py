@@ -33,5 +33,5 @@ def test_a_quick_run_writes_rows_in_the_form_of_all_benches(tmp_path: Path, bina
         assert delivered["unit"] == "%"
         assert delivered["median"] > 99, said
         assert rows["anteroom", f"{scenario} cpu"]["median"] > 0, said
-    assert rows["limit", "limit"]["median"] > 0, said
+    assert rows["limit", "GCM, GSO of 8"]["median"] > 0, said
     assert "written to" in done.stdout

@@ -5,6 +5,7 @@ use super::camera::{Camera, FRAMES_PER_SECOND};
 use super::order::{Order, Tally};
 use super::player::{Ear, Player};
 use super::server::{Joined, Seat, Server};
+use super::studio::Studio;
 use crate::talk::Clock;
 use crate::tally::quantile;
 use anyhow::bail;
@@ -54,6 +55,7 @@ pub(crate) struct Crew {
     patience: Duration,
     orders: watch::Sender<Order>,
     people: Vec<Person>,
+    studio: Studio,
     watchers: u32,
     seats: u64,
     join_time: Duration,
@@ -90,6 +92,7 @@ impl Crew {
             patience: Duration::from_millis(args.patience_ms),
             orders: watch::Sender::new(Order::Warm),
             people: Vec::new(),
+            studio: Studio::open()?,
             watchers: 0,
             seats: 0,
             join_time: Duration::ZERO,
@@ -176,7 +179,7 @@ impl Crew {
         });
         let mut joins = futures::stream::iter(joins).buffer_unordered(JOINS_AT_ONCE);
         while let Some((seat, joined)) = joins.try_next().await? {
-            let person = start(&self.shape, &self.orders, seat, joined);
+            let person = start(&self.shape, &self.orders, &self.studio, seat, joined);
             self.people.push(person);
         }
         Ok(())
@@ -296,7 +299,13 @@ impl Crew {
     }
 }
 
-fn start(shape: &Shape, orders: &watch::Sender<Order>, seat: Seat, joined: Joined) -> Person {
+fn start(
+    shape: &Shape,
+    orders: &watch::Sender<Order>,
+    studio: &Studio,
+    seat: Seat,
+    joined: Joined,
+) -> Person {
     let (media, wire, signal) = joined;
     let (tally, stop) = (Arc::new(Tally::default()), CancellationToken::new());
     let camera = seat.sends.then(|| {
@@ -317,11 +326,16 @@ fn start(shape: &Shape, orders: &watch::Sender<Order>, seat: Seat, joined: Joine
         orders: orders.subscribe(),
         stop: stop.clone(),
     };
+    let task = if seat.sends {
+        studio.spawn(player.run())
+    } else {
+        tokio::spawn(player.run())
+    };
     Person {
         seat,
         tally,
         stop,
-        task: tokio::spawn(player.run()),
+        task,
     }
 }
 

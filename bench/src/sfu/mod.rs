@@ -1,7 +1,7 @@
 //! Load for media servers: cameras, and crowds that watch them.
 //!
-//! One thread is all participants. It opens them, says `ready`, and then does what it is told, a line
-//! each: `measure SECONDS` ([`crew::Crew::measure`]), `watchers N` (so many in each room), `end`.
+//! One thread is all who watch, another all who send. They join, and then do what they are told, a
+//! line each: `measure SECONDS` ([`crew::Crew::measure`]), `watchers N` (so many in each room), `end`.
 
 mod camera;
 mod crew;
@@ -12,9 +12,11 @@ mod order;
 mod plain;
 mod player;
 mod server;
+mod studio;
 mod whip;
 mod wire;
 
+use crate::crew::runtime;
 use crate::talk;
 use anyhow::{Context as _, bail, ensure};
 use camera::{FRAMES_PER_SECOND, PAYLOAD_BYTES_MIN};
@@ -23,12 +25,9 @@ use crew::Crew;
 use serde_json::json;
 use std::net::IpAddr;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
-use tokio::runtime::Builder;
 
 /// Largest payload, bytes: a datagram stays below the internet's 1500.
 const PAYLOAD_BYTES_MAX: usize = 1200;
-/// Turns of participants between two looks at the clock: cameras must not wait for a crowd that reads.
-const TURNS_PER_LOOK: u32 = 8;
 /// Longest measurement, seconds.
 const SECONDS_MAX: f64 = 600.0;
 
@@ -86,12 +85,10 @@ pub(crate) fn run(args: &SfuArgs) -> anyhow::Result<()> {
         args.publishers > 0 && args.packets > 0,
         "nothing would be sent"
     );
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .event_interval(TURNS_PER_LOOK)
-        .build()
-        .context("start the async runtime")?;
-    runtime.block_on(converse(args))
+    runtime()?.block_on(converse(args)).inspect_err(|error| {
+        // Whoever runs us shows it beside the server's name.
+        let _ = talk::say(&json!({ "event": "failed", "error": format!("{error:#}") }));
+    })
 }
 
 async fn converse(args: &SfuArgs) -> anyhow::Result<()> {

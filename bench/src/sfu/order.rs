@@ -15,8 +15,7 @@ pub(crate) enum Order {
     Run { begin: Instant, frames: u32 },
 }
 
-/// What one participant has counted. Everything happens on one thread; it is shared only because
-/// tasks may move.
+/// What one participant has counted.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Videos of which something has come.
