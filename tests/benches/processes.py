@@ -15,7 +15,7 @@ from typing import BinaryIO
 from harness.guard import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCH = Path(os.environ.get("BENCH", ROOT / "target/release/bench"))
+BENCH = Path(os.environ.get("BENCH", ROOT / "target/release/bench")).resolve()
 # A command of the bench is stuck after so long, seconds.
 _STUCK = 120
 
