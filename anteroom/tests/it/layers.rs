@@ -32,7 +32,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     // Participants made up for operators: they see what a client sees.
     ("loadtest", &["client", "proto"]),
     // No product: it measures our programs beside others, from outside.
-    ("bench", &["affinity", "proto"]),
+    ("bench", &["affinity", "client", "proto"]),
     // No product: it tests the parsers of all others, and nobody may need it.
     (
         "fuzz",
