@@ -36,6 +36,7 @@ impl Html {
         self
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "parts are made to be added")]
     pub(super) fn add(&mut self, other: Self) -> &mut Self {
         self.0.push_str(&other.0);
         self

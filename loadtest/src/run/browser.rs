@@ -121,6 +121,7 @@ async fn look_until(
             }
         }
         if last {
+            tab.leave().await;
             break;
         }
         if witness.first_frame_ms.is_none() && begun.elapsed() > JOIN_WITHIN {

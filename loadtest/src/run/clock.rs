@@ -30,9 +30,16 @@ impl Clock {
         nanos(self.since(now))
     }
 
-    /// The same, but not later than the curtain.
+    /// The same, but before the curtain: what ends with it belongs to the last moment.
     pub(super) fn ns_before_curtain(&self, now: Instant) -> u64 {
-        self.ns(now).min(self.curtain_ns.load(Ordering::Relaxed))
+        let curtain_ns = self.curtain_ns.load(Ordering::Relaxed);
+        self.ns(now).min(curtain_ns.saturating_sub(1))
+    }
+
+    /// How long the measurement has lasted, at the end.
+    pub(super) fn lasted(&self, now: Instant) -> Duration {
+        let curtain_ns = self.curtain_ns.load(Ordering::Relaxed);
+        self.since(now).min(Duration::from_nanos(curtain_ns))
     }
 
     pub(super) fn at(&self, since_start: Duration) -> Instant {
@@ -65,11 +72,12 @@ mod tests {
         let clock = Clock::new(start, Duration::from_secs(10));
         let at = |s| start + Duration::from_secs(s);
         assert!(!clock.is_over(at(9)) && clock.is_over(at(10)));
-        assert_eq!(clock.ns_before_curtain(at(99)), 10_000_000_000);
+        assert_eq!(clock.ns_before_curtain(at(99)), 9_999_999_999);
+        assert_eq!(clock.lasted(at(99)), Duration::from_secs(10));
         clock.drop_curtain(at(4));
         clock.drop_curtain(at(6));
         assert!(clock.is_over(at(4)) && !clock.is_over(at(3)));
-        assert_eq!(clock.ns_before_curtain(at(6)), 4_000_000_000);
+        assert_eq!(clock.ns_before_curtain(at(6)), 3_999_999_999);
         assert_eq!(clock.since(start - Duration::from_secs(1)), Duration::ZERO);
     }
 }

@@ -128,14 +128,14 @@ impl Conductor {
 
     fn end(self, collector: Collector, began: Duration, slo: &Slo) -> Ended {
         let cause = self.common.fatal.get().cloned();
-        let duration = self.common.clock.ns_before_curtain(Instant::now());
+        let duration = self.common.clock.lasted(Instant::now());
         let settings = &self.common.settings;
         let info = RunInfo {
             tool: settings.tool.clone(),
             profile: settings.plan.profile.name().to_owned(),
             url: settings.url.clone(),
             started_unix_s: began.as_secs(),
-            duration_s: Duration::from_nanos(duration).as_secs_f64(),
+            duration_s: duration.as_secs_f64(),
             interrupted: self.stop.is_cancelled(),
             broken: cause.as_ref().map(ToString::to_string),
             rooms: settings.plan.rooms as u64,

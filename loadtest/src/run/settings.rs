@@ -64,7 +64,9 @@ pub struct RunSettings {
 
 /// Header fields that each join of a room has on top: what a proxy in front of the server would add.
 #[derive(Clone)]
-pub struct RoomHeaders(Arc<dyn Fn(&str) -> Vec<(String, String)> + Send + Sync>);
+pub struct RoomHeaders(Arc<OfRoom>);
+
+type OfRoom = dyn Fn(&str) -> Vec<(String, String)> + Send + Sync;
 
 impl RoomHeaders {
     /// Those that `of_room` gives, for each join anew.

@@ -92,7 +92,7 @@ impl Hall {
                 for payload in payloads {
                     publisher.sequence = publisher.sequence.wrapping_add(1);
                     self.sent += 1;
-                    if self.lossy > 0 && self.sent % self.lossy == 0 {
+                    if self.lossy > 0 && self.sent.is_multiple_of(self.lossy) {
                         continue;
                     }
                     let packet = Packet {

@@ -78,6 +78,13 @@ impl Tab {
         }
     }
 
+    /// Leaves the room, as a person who clicks on it.
+    pub(super) async fn leave(&self) {
+        if let Err(cause) = self.evaluate("window.anteroom?.room.disconnect()").await {
+            tracing::debug!("a tab did not leave: {cause}");
+        }
+    }
+
     /// What the page shows at its top, for errors.
     pub(super) async fn title(&self) -> String {
         let text = "document.title + ' / ' + (document.body?.innerText ?? '').slice(0, 200)";

@@ -190,6 +190,7 @@ fn local_ip(server: &ServerUrl) -> std::io::Result<IpAddr> {
     Ok(probe.local_addr()?.ip())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
 fn text(error: webrtc::error::Error) -> String {
     format!("the webrtc crate says: {error}")
 }
