@@ -35,6 +35,8 @@ pub(crate) struct Guest {
     pub(crate) seen: Seen,
     pub(crate) microphone: Option<TrackHandle>,
     pub(crate) camera: Option<TrackHandle>,
+    /// Said again and again: the channel on which others receive may open later than ours.
+    pub(crate) chant: Option<&'static [u8]>,
     frame: u32,
 }
 
@@ -51,6 +53,7 @@ impl Guest {
             seen: Seen::default(),
             microphone: None,
             camera: None,
+            chant: None,
             frame: 0,
         }
     }
@@ -110,7 +113,11 @@ impl Guest {
     async fn play(&mut self) {
         self.frame += 1;
         let (frame, microphone, camera) = (self.frame, self.microphone, self.camera);
+        let chant = self.chant;
         let played = self.client.call(move |session, _, now| {
+            if let Some(text) = chant {
+                let _ = session.send_message(DataKind::Reliable, text.to_vec(), &[], now);
+            }
             // Before the track is negotiated nothing is taken.
             if let Some(track) = microphone {
                 let _ = session.write(track, Layer::High, sound(frame), now);
