@@ -266,6 +266,8 @@ class Bench:
         way = "plain"
 
         def one(subject: Subject, _round: int) -> str:
+            # Not the memory of what was measured before.
+            subject.restart()
             with load(self.folder, "hold", *subject.target(way)) as run:
                 run.line("ready")
                 run.go()
