@@ -11,7 +11,10 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test that cannot begin has failed"
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot begin has failed; it talks by its output"
 )]
 
 use client::{

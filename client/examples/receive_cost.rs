@@ -12,7 +12,10 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a measurement that fails has nothing to say"
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measurement that fails has nothing to say; it talks by its output"
 )]
 
 use client::{

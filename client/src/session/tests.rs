@@ -412,7 +412,7 @@ fn with_camera(session: &mut Session, server: &mut Server) -> Vec<String> {
         panic!("an announcement");
     };
     let published = lk::TrackPublishedResponse {
-        cid: request.cid.clone(),
+        cid: request.cid,
         track: Some(lk::TrackInfo {
             sid: "TR_1".into(),
             ..Default::default()
