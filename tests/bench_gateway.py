@@ -13,6 +13,7 @@ Prints a table and writes target/bench/gateway.json. Run it with `make bench-gat
 import argparse
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -391,8 +392,14 @@ def raise_file_limit(sockets: int) -> int:
     return min(fit, sockets)
 
 
+def _stop(*_: object) -> None:
+    raise SystemExit("ended by SIGTERM")
+
+
 def main() -> int:
     """Measures, prints, writes."""
+    # A proxy's workers outlive their master if nobody ends them.
+    signal.signal(signal.SIGTERM, _stop)
     options = parse()
     options.sockets = raise_file_limit(options.sockets)
     for binary in (GATEWAY, BENCH):

@@ -41,7 +41,8 @@ async def bench_gateway(folder: Path, *arguments: str) -> dict:
         told, _ = await asyncio.wait_for(running.communicate(), _PATIENCE_S)
     finally:
         if running.returncode is None:
-            running.kill()
+            running.terminate()
+            await running.wait()
     assert running.returncode == 0, told.decode()
     return json.loads(output.read_text())
 
