@@ -82,7 +82,8 @@ impl Camera {
             Order::Warm => 1,
             Order::Still | Order::Run { .. } => self.packets,
         };
-        let ticks = due.saturating_duration_since(self.born).as_micros() * 9 / 100;
+        // Rounded: a thirtieth of a second is no whole number of nanoseconds.
+        let ticks = (due.saturating_duration_since(self.born).as_nanos() * 9 + 50_000) / 100_000;
         for index in 0..packets {
             write(Packet {
                 payload: payload(self.bytes, self.frame, index == 0, key).into(),
