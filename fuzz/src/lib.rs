@@ -10,6 +10,7 @@
     reason = "a harness reports what it finds by panicking"
 )]
 
+mod client;
 mod datagrams;
 mod edge;
 mod established;
@@ -23,6 +24,7 @@ mod secrets;
 mod signal;
 mod world;
 
+pub use client::{client_datagrams, client_sdp, client_signal, client_upgrade};
 pub use datagrams::datagrams;
 pub use edge::request_head;
 pub use established::established;
@@ -48,6 +50,10 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     target("access_token", access_token),
     target("candidates", candidates),
+    target("client_datagrams", client_datagrams),
+    target("client_sdp", client_sdp),
+    target("client_signal", client_signal),
+    target("client_upgrade", client_upgrade),
     target("data_packet", data_packet),
     target("datagrams", datagrams),
     target("established", established),

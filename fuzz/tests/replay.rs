@@ -152,6 +152,10 @@ macro_rules! stirred {
 stirred! {
     access_token
     candidates
+    client_datagrams
+    client_sdp
+    client_signal
+    client_upgrade
     data_packet
     datagrams
     established
