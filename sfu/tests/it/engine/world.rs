@@ -274,9 +274,11 @@ impl World {
         let client = self.clients.get_mut(name).unwrap();
         assert!(!client.in_flight);
         let (mut sdp, mids) = client.publisher.offer(sections, channels, ice_restart);
-        for (ours, theirs) in &client.renamed {
-            sdp = rename(&sdp, ours, theirs);
-        }
+        let names = client.renamed.iter();
+        sdp = rename(
+            &sdp,
+            names.map(|(ours, theirs)| (ours.as_str(), theirs.as_str())),
+        );
         if let Some(bytes) = client.max_message {
             let line = format!("a=max-message-size:{bytes}\r\na=was:");
             sdp = sdp.replace("a=max-message-size:", &line);
@@ -472,9 +474,11 @@ impl World {
                 client.in_flight = false;
                 client.answers.push((sdp.clone(), mid_to_track.clone()));
                 let mut sdp = sdp.clone();
-                for (ours, theirs) in &client.renamed {
-                    sdp = rename(&sdp, theirs, ours);
-                }
+                let names = client.renamed.iter();
+                sdp = rename(
+                    &sdp,
+                    names.map(|(ours, theirs)| (theirs.as_str(), ours.as_str())),
+                );
                 client.publisher.take_answer(&sdp);
                 client.publisher.kick(now);
             }
@@ -627,8 +631,12 @@ impl World {
         let (mut sdp, fresh) = client.publisher.offer(&sections, &channels, false);
         for (section, mid) in shape.iter().zip(&fresh) {
             client.renamed.push((mid.to_string(), section.mid.clone()));
-            sdp = rename(&sdp, mid.as_ref(), &section.mid);
         }
+        let names = client.renamed.iter();
+        sdp = rename(
+            &sdp,
+            names.map(|(ours, theirs)| (ours.as_str(), theirs.as_str())),
+        );
         if self.nameless {
             sdp = without_names(&sdp);
         }
@@ -734,21 +742,22 @@ fn without_names(sdp: &str) -> String {
     lines.map(|line| line.to_owned() + "\r\n").collect()
 }
 
-/// Renames a mid in `a=mid` and `a=group`.
-fn rename(sdp: &str, from: &str, to: &str) -> String {
+/// Renames mids in `a=mid` and `a=group`: each from the first name to the second, all at once, since
+/// names are random and a new one may be what another was called.
+fn rename<'a>(sdp: &str, names: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let names: BTreeMap<&str, &str> = names.collect();
+    let new = |word: &'_ str| (*names.get(word).unwrap_or(&word)).to_owned();
     sdp.lines()
         .map(|line| {
-            if line == format!("a=mid:{from}") {
-                format!("a=mid:{to}")
-            } else if line.starts_with("a=group:BUNDLE") {
-                let words = line.split(' ');
-                let words = words.map(|word| if word == from { to } else { word });
-                words.collect::<Vec<_>>().join(" ")
+            if let Some(mid) = line.strip_prefix("a=mid:") {
+                format!("a=mid:{}\r\n", new(mid))
+            } else if let Some(mids) = line.strip_prefix("a=group:BUNDLE ") {
+                let mids: Vec<String> = mids.split(' ').map(new).collect();
+                format!("a=group:BUNDLE {}\r\n", mids.join(" "))
             } else {
-                line.to_owned()
+                format!("{line}\r\n")
             }
         })
-        .map(|line| line + "\r\n")
         .collect()
 }
 
