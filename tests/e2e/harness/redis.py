@@ -234,7 +234,10 @@ class Sentinels:
         """Starts the dead server; the Sentinels make it a replica."""
         dead = next(server for server in self._servers if not server.alive())
         await dead.start()
-        await until("it follows the master", lambda: _is(dead, "master_link_status", "up"))
+        # Sentinels ask it every 10 s what it is, and then wait whether it learns by itself: 20 s if
+        # nothing else is done here.
+        follows = lambda: _is(dead, "master_link_status", "up")  # noqa: E731
+        await until("it follows the master", follows, seconds=45)
 
     def tail(self) -> str:
         """The ends of all logs."""
