@@ -114,11 +114,12 @@ class Turn:
         return self.disturbed() or _flaw(self.said)
 
     def __str__(self) -> str:
-        late = self.said["late_p99_us"] / 1000
+        late, again = self.said["late_p99_us"] / 1000, self.said["joined_again"]
         return (
             f"{self.us:.1f} µs, {self.delivered:.2%}, p99 {self.delay_ms:.1f} ms, "
             f"{self.kib:.0f} KiB, joined in {self.joined:.1f} s, load {self.said['own_cpu']:.2f}, "
-            f"late {late:.1f} ms, others {self.others:.2f}{mark(self.flaw())}"
+            f"late {late:.1f} ms, others {self.others:.2f}"
+            f"{f', {again} joined again' if again else ''}{mark(self.flaw())}"
         )
 
 
@@ -205,7 +206,7 @@ class Bench:
                     told.append(f"{server.name} {self._turn(server, name, scenario)}")
                 except (AssertionError, OSError) as error:
                     self._failed(server, name, _first_line(error))
-                    told.append(f"{server.name} FAILED: {error}")
+                    told.append(f"{server.name} FAILED: {_first_line(error)}")
             self.tell(f"{name}, round {number + 1}/{rounds}: {'; '.join(told)}")
 
     def _turn(self, server: Server, name: str, scenario: Scenario) -> str:

@@ -29,6 +29,8 @@ const QUIET: Duration = Duration::from_millis(150);
 const QUIET_WITHIN: Duration = Duration::from_secs(5);
 /// From the order to the first frame.
 const AHEAD: Duration = Duration::from_millis(50);
+/// How often participants may be thrown out before the measurement, all together.
+const JOINS_AGAIN_MAX: u32 = 10;
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long somebody may take to leave.
@@ -59,6 +61,7 @@ pub(crate) struct Crew {
     watchers: u32,
     seats: u64,
     join_time: Duration,
+    joined_again: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -96,6 +99,7 @@ impl Crew {
             watchers: 0,
             seats: 0,
             join_time: Duration::ZERO,
+            joined_again: 0,
         };
         let begun = Instant::now();
         crew.seat_publishers().await?;
@@ -156,7 +160,9 @@ impl Crew {
         for index in self.watchers..count {
             for room in 1..=self.shape.rooms {
                 let hears = self.shape.publishers;
-                seats.push(self.seat(room, &format!("w{index}"), index, false, hears));
+                // A name is never used twice: who left may not be gone yet.
+                let name = format!("w{}", self.seats);
+                seats.push(self.seat(room, &name, index, false, hears));
             }
         }
         self.join(seats).await?;
@@ -185,12 +191,10 @@ impl Crew {
         Ok(())
     }
 
-    async fn wait_for(&self, done: impl Fn(&Person) -> bool) -> anyhow::Result<()> {
+    async fn wait_for(&mut self, done: impl Fn(&Person) -> bool) -> anyhow::Result<()> {
         let until = Instant::now() + HEARD_WITHIN;
         loop {
-            if let Some(cause) = self.endings().next() {
-                bail!("{cause}");
-            }
+            self.join_again().await?;
             let missing = self.people.iter().filter(|person| !done(person)).count();
             if missing == 0 {
                 return Ok(());
@@ -200,6 +204,22 @@ impl Crew {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Whoever was thrown out comes back, as any client would, but not for ever.
+    async fn join_again(&mut self) -> anyhow::Result<()> {
+        let is_over = |person: &Person| person.tally.ended().is_some();
+        while let Some(index) = self.people.iter().position(is_over) {
+            if self.joined_again == JOINS_AGAIN_MAX {
+                bail!("{}", self.endings().next().unwrap_or_default());
+            }
+            self.joined_again += 1;
+            let seat = self.people.remove(index).seat;
+            let joined = self.server.join(&seat).await?;
+            let person = start(&self.shape, &self.orders, &self.studio, seat, joined);
+            self.people.insert(index, person);
+        }
+        Ok(())
     }
 
     fn endings(&self) -> impl Iterator<Item = String> {
@@ -269,6 +289,7 @@ impl Crew {
         }
         json!({
             "participants": self.participants(),
+            "joined_again": self.joined_again,
             "planned": senders as u64 * packets,
             "sent": sum(|tally| tally.sent.get()),
             "expected": expected,
