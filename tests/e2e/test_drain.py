@@ -79,7 +79,15 @@ async def data_is_complete(ann: Peer, page: Page, ada: str, by_ann: int, by_ada:
     async def all_there() -> bool:
         return len(ann.numbers_of(ada)) >= by_ada and len(await page.data()) >= by_ann
 
-    await until("all data has come", all_there, seconds=15, state=ann.story)
+    try:
+        await until("all data has come", all_there, seconds=15)
+    except AssertionError as error:
+        by_page = {int(text) for who, text in await page.data() if who == "ann"}
+        missing = {
+            "ann": sorted(set(range(by_ada)) - set(ann.numbers_of(ada))),
+            "Ada": sorted(set(range(by_ann)) - by_page),
+        }
+        raise AssertionError(f"{error}; missing: {missing}\n{ann.story()}") from error
     assert ann.numbers_of(ada) == list(range(by_ada))
     assert [int(text) for who, text in await page.data() if who == "ann"] == list(range(by_ann))
     measured(f"reliable packets during two migrations: {by_ann} and {by_ada}, each once, in order")

@@ -173,13 +173,15 @@ impl Session {
         }
     }
 
-    /// Offers that the way of media is found anew, and nothing else; false: there is no media.
+    /// Offers that the way of media is found anew, with the tracks of an offer that was not answered:
+    /// what a server hears first must have all that it may know of. False: there is no media.
     pub(super) fn restart_ice(&mut self, now: Instant) -> bool {
         if !self.publisher.is_described() {
             return false;
         }
         let wish = Wish {
             restart: true,
+            tracks: self.publications.take_wanted(),
             ..Wish::default()
         };
         match self.describe(&wish, now) {

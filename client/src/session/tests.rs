@@ -576,6 +576,67 @@ fn a_fresh_transport_of_the_server_keeps_sections_names_and_sources() {
     assert_eq!(session.end(), None);
 }
 
+/// Publishes a track, whose offer is not answered yet.
+fn offered_microphone(session: &mut Session, now: Instant) -> TrackHandle {
+    let track = session.publish(TrackSpec::microphone(), now);
+    let said = requests(session);
+    let Some(Request::AddTrack(request)) = said.last() else {
+        panic!("{said:?}");
+    };
+    let published = lk::TrackPublishedResponse {
+        cid: request.cid.clone(),
+        track: Some(lk::TrackInfo {
+            sid: "TR_mic".into(),
+            ..Default::default()
+        }),
+    };
+    signal(session, Message::TrackPublished(published), now);
+    assert!(matches!(requests(session).as_slice(), [Request::Offer(_)]));
+    track
+}
+
+/// The server may have taken an offer whose answer got lost, and ends what the next one leaves out.
+#[test]
+fn a_track_whose_answer_was_lost_is_offered_with_the_restart() {
+    for same_transport in [true, false] {
+        let (mut session, mut server) = joined(resuming(9));
+        with_camera(&mut session, &mut server);
+        let track = offered_microphone(&mut session, server.now);
+        let at = redialled(&mut session, server.now);
+        signal(
+            &mut session,
+            Message::Reconnect(lk::ReconnectResponse::default()),
+            at,
+        );
+        let said = requests(&mut session);
+        let Some(Request::Offer(restart)) = said.last() else {
+            panic!("{said:?}");
+        };
+        let cid = session.publications.all[&track].cid.clone();
+        assert!(
+            restart.sdp.contains(&format!(" {cid}\r\n")),
+            "{}",
+            restart.sdp
+        );
+        let mut fresh = Server::new(server.now);
+        let answering = if same_transport {
+            &mut server
+        } else {
+            &mut fresh
+        };
+        let answer = answering.answer(restart);
+        signal(&mut session, Message::Answer(answer), at);
+        assert_eq!(session.end(), None);
+        let sending = events(&mut session);
+        assert!(
+            sending.contains(&SessionEvent::Sending(track)),
+            "{sending:?}"
+        );
+        session.handle_way(Connection::Publisher, at);
+        assert_eq!(requests(&mut session), [], "nothing is left to offer");
+    }
+}
+
 #[test]
 fn a_server_that_wants_the_client_to_resume_is_left_without_an_end() {
     let (mut session, server) = joined(resuming(9));

@@ -132,6 +132,34 @@ impl Guest {
         let _ = played.await;
     }
 
+    /// What it has seen so far, for whoever waits in vain.
+    fn story(&self) -> String {
+        let seen = &self.seen;
+        let tracks = seen.tracks.values().map(|track| {
+            let count = seen.packets.get(&track.id).map_or(0, Vec::len);
+            let counted = seen.headers.get(&track.id).map_or(0, Vec::len);
+            format!(
+                "{} {:?} {}: {}",
+                track.identity,
+                track.kind,
+                track.mid,
+                count + counted
+            )
+        });
+        format!(
+            "{} hears {:?}, sends {:?} of {:?}, connected {} times, resumed {:?}, was asked for sections \
+             {:?}, ended: {:?}",
+            self.name,
+            tracks.collect::<Vec<_>>(),
+            seen.sending,
+            [self.microphone, self.camera],
+            seen.connected,
+            seen.resumed,
+            seen.asked,
+            seen.ended
+        )
+    }
+
     fn look(&mut self) {
         while let Some(event) = self.client.events().and_then(|queue| queue.try_recv().ok()) {
             self.note(event);
@@ -225,14 +253,9 @@ pub(crate) async fn until<const N: usize>(
         if done(&guests) {
             return;
         }
-        for guest in &guests {
-            let tracks: Vec<&RemoteTrack> = guest.seen.tracks.values().collect();
-            let ended = &guest.seen.ended;
-            assert!(
-                start.elapsed() < PATIENCE,
-                "waited in vain until {what}; {} has {tracks:?}, ended: {ended:?}",
-                guest.name
-            );
+        if start.elapsed() > PATIENCE {
+            let stories = guests.each_ref().map(|guest| guest.story());
+            panic!("waited in vain until {what}:\n{}", stories.join("\n"));
         }
         tokio::time::sleep(STEP).await;
     }

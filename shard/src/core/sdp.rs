@@ -1,16 +1,23 @@
 //! The little that signalling must know of a client's offer.
 //!
-//! Owns: finding the media sections on which the client sends. Must not: judge the SDP; the node does.
+//! Owns: finding the media sections, and on which of them the client sends. Must not: judge the SDP; the node does.
 
-use std::collections::BTreeSet;
+/// A media section of an offer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Offered<'a> {
+    pub(super) mid: &'a str,
+    /// The client's name for the track that it sends there.
+    pub(super) cid: Option<&'a str>,
+    pub(super) sends: bool,
+}
 
-/// Mids of the sections of an offer (RFC 8866) on which the client sends.
-pub(super) fn sending_mids(sdp: &str) -> BTreeSet<&str> {
-    let mut mids = BTreeSet::new();
+/// The sections of an offer (RFC 8866) that have a mid.
+pub(super) fn offered(sdp: &str) -> Vec<Offered<'_>> {
+    let mut all = Vec::new();
     let mut section = Section::default();
     for line in sdp.lines().map(str::trim_end) {
         if let Some(media) = line.strip_prefix("m=") {
-            mids.extend(section.sending_mid());
+            all.extend(section.offered());
             section = Section {
                 rejected: media.split(' ').nth(1) == Some("0"),
                 ..Section::default()
@@ -19,13 +26,14 @@ pub(super) fn sending_mids(sdp: &str) -> BTreeSet<&str> {
             section.read(attribute);
         }
     }
-    mids.extend(section.sending_mid());
-    mids
+    all.extend(section.offered());
+    all
 }
 
 #[derive(Default)]
 struct Section<'a> {
     mid: Option<&'a str>,
+    cid: Option<&'a str>,
     rejected: bool,
     bundle_only: bool,
     silent: bool,
@@ -40,14 +48,20 @@ impl<'a> Section<'a> {
             _ => {
                 if let Some(mid) = attribute.strip_prefix("mid:") {
                     self.mid = Some(mid.trim());
+                } else if let Some(msid) = attribute.strip_prefix("msid:") {
+                    self.cid = msid.split(' ').nth(1);
                 }
             }
         }
     }
 
-    fn sending_mid(&self) -> Option<&'a str> {
+    fn offered(&self) -> Option<Offered<'a>> {
         let rejected = self.rejected && !self.bundle_only;
-        self.mid.filter(|_| !self.silent && !rejected)
+        Some(Offered {
+            mid: self.mid?,
+            cid: self.cid,
+            sends: !self.silent && !rejected,
+        })
     }
 }
 
@@ -61,10 +75,14 @@ mod tests {
             m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendrecv\r\n\
             m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\na=recvonly\r\n\
             m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=mid:2\r\na=sendonly\r\n\
-            m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=bundle-only\r\na=mid:3\r\na=sendonly\r\n\
+            m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=bundle-only\r\na=mid:3\r\na=msid:s cam\r\na=sendonly\r\n\
             m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=inactive\r\na=mid:4\r\n\
             m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:5\r\n";
-        assert_eq!(sending_mids(sdp), BTreeSet::from(["0", "3", "5"]));
-        assert_eq!(sending_mids("garbage"), BTreeSet::new());
+        let offered_here = offered(sdp);
+        let sending = offered_here.iter().filter(|section| section.sends);
+        let sending: Vec<_> = sending.map(|section| (section.mid, section.cid)).collect();
+        assert_eq!(sending, [("0", None), ("3", Some("cam")), ("5", None)]);
+        assert_eq!(offered_here.len(), 6);
+        assert_eq!(offered("garbage"), []);
     }
 }

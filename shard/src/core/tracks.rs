@@ -6,7 +6,7 @@
 use super::limits::{TRACK_LIST_MAX, TRACK_TEXT_BYTES_MAX};
 use super::participant::Participant;
 use super::room::Room;
-use super::sdp::sending_mids;
+use super::sdp::{Offered, offered};
 use super::track_info;
 use super::turn::Turn;
 use super::updates::Reach;
@@ -285,7 +285,8 @@ impl Room {
     }
 
     /// Unpublishes the tracks whose media sections an offer silences: clients have no other way to
-    /// say so.
+    /// say so. A client that never heard the answer to an offer makes its sections anew: such a track
+    /// is offered in another one.
     pub(super) fn unpublish_silenced(
         &mut self,
         who: &ParticipantSid,
@@ -298,9 +299,9 @@ impl Room {
         if !participant.is_publisher() {
             return;
         }
-        let sending = sending_mids(sdp);
+        let sections = offered(sdp);
         let bound = participant.tracks.iter().filter(|(_, t)| t.is_bound());
-        let ended = bound.filter(|(_, t)| !sending.contains(t.info.mid.as_str()));
+        let ended = bound.filter(|(_, track)| !is_sent(track, &sections));
         let ended: Vec<TrackSid> = ended.map(|(sid, _)| sid.clone()).collect();
         for sid in &ended {
             self.unpublish(who, sid, turn);
@@ -319,6 +320,15 @@ impl Room {
 
     fn track_mut(&mut self, who: &ParticipantSid, sid: &TrackSid) -> Option<&mut Track> {
         self.participants.get_mut(who)?.tracks.get_mut(sid)
+    }
+}
+
+fn is_sent(track: &Track, sections: &[Offered<'_>]) -> bool {
+    match sections.iter().find(|it| it.mid == track.info.mid) {
+        Some(section) => section.sends,
+        None => sections
+            .iter()
+            .any(|it| it.sends && it.cid == Some(track.cid.as_str())),
     }
 }
 

@@ -367,6 +367,21 @@ fn a_track_ends_when_an_offer_silences_its_section() {
 }
 
 #[test]
+fn a_track_that_is_offered_in_another_section_goes_on() {
+    let (mut script, [ada, _bo]) = Script::meeting(["ada", "bo"]);
+    script.publish(&ada, "mic");
+    script.publish(&ada, "cam");
+    // The answers were lost: nothing of these sections is left at the client.
+    let offer = "m=audio 9 X 1\r\na=mid:other\r\na=msid:stream mic\r\na=sendonly\r\n";
+    script.ask(&ada, Ask::Offer(sdp(2, "offer", offer)));
+    script.expect(&[
+        "n1 < unpublish cam",
+        "bo < update ada:active[mic]",
+        "n1 < offer ada 2",
+    ]);
+}
+
+#[test]
 fn features_and_sizes_of_a_track_can_change() {
     let (mut script, [ada, _bo]) = Script::meeting(["ada", "bo"]);
     let mic = script.publish(&ada, "mic").as_str().to_owned();
