@@ -65,6 +65,9 @@ impl Names {
             Output::JoinRefused { session, refusal } => {
                 format!("{} refused: {refusal:?}", self.sessions[session])
             }
+            Output::OfferRefused { session, reason } => {
+                format!("{} no offer: {reason}", self.sessions[session])
+            }
             Output::Node { node, command } => format!("{node} < {}", self.command(command)),
             Output::RoomClosed { room } => format!("room {} closed", room.as_str()),
             Output::MintRefreshToken { session, .. } => {
