@@ -40,12 +40,14 @@ async function watch(bearer) {
     error.fatal = answer.status < 500;
     throw error;
   }
-  session = { url: answer.headers.get("location"), headers };
+  session = { url: answer.headers.get("location"), headers, peer, answer: text };
   const ended = new Promise((resolve) => {
     const look = () => {
       const transport = peer.getReceivers()[0].transport;
-      status.textContent = peer.connectionState;
-      if (peer.connectionState === "failed" || transport?.state === "closed") resolve();
+      const state = peer.connectionState;
+      status.textContent = state;
+      if (state === "failed" || transport?.state === "closed") resolve();
+      else if (state === "disconnected") restart().catch(resolve);
     };
     peer.onconnectionstatechange = look;
     peer.setRemoteDescription({ type: "answer", sdp: text }).then(() => {
@@ -55,6 +57,24 @@ async function watch(bearer) {
   await ended;
   session = null;
   peer.close();
+}
+
+// The network has changed: the same session goes on over another path (RFC 9725 section 4.3.3).
+async function restart() {
+  const { url, headers, peer, answer } = session;
+  await peer.setLocalDescription(await peer.createOffer({ iceRestart: true }));
+  const ice = /^a=ice-(ufrag|pwd|options):.*\r\n/gm;
+  const offered = peer.localDescription.sdp.match(ice);
+  const patched = await fetch(url, {
+    method: "PATCH",
+    headers: { ...headers, "content-type": "application/trickle-ice-sdpfrag", "if-match": "*" },
+    body: [...new Set(offered)].join(""),
+  });
+  if (!patched.ok) throw new Error(await patched.text());
+  const fresh = (await patched.text()).match(/^a=(ice-ufrag|ice-pwd|candidate):.*\r\n/gm).join("");
+  const stripped = answer.replace(/^a=(ice-ufrag|ice-pwd|candidate):.*\r\n/gm, "");
+  const sdp = stripped.replace(/^(m=.*\r\n(?:c=.*\r\n)?)/gm, `$1${fresh}`);
+  await peer.setRemoteDescription({ type: "answer", sdp });
 }
 
 addEventListener("pagehide", () => {

@@ -288,10 +288,11 @@ impl Writer {
     /// A name for the track that no other one has: the client's own, if it is one.
     fn name(&mut self, section: &Section<'_>) -> String {
         let own = section.track_id().filter(|id| id.len() <= NAME_BYTES_MAX);
-        let name = match own {
-            Some(id) if !self.names.contains(id) => id.to_owned(),
-            _ => format!("anteroom-track-{}", self.tracks.len()),
-        };
+        let own = own.map(str::to_owned).into_iter();
+        let made_up = (self.tracks.len()..).map(|number| format!("anteroom-track-{number}"));
+        let mut names = own.chain(made_up);
+        let name = names.find(|name| !self.names.contains(name));
+        let name = name.unwrap_or_default();
         self.names.insert(name.clone());
         name
     }
@@ -432,8 +433,9 @@ mod tests {
 
     #[test]
     fn a_second_track_of_a_kind_is_a_screen_and_names_are_never_given_twice() {
-        let section = |mid: usize| format!("m=video 9 X 96\r\na=mid:{mid}\r\na=msid:s same\r\n");
-        let sections: String = (0..3).map(section).collect();
+        let named = ["same", "anteroom-track-2", "same"];
+        let section = |name| format!("m=video 9 X 96\r\na=msid:s {name}\r\n");
+        let sections: String = named.into_iter().map(section).collect();
         let offer = publish(&sections);
         let sources: Vec<_> = offer.tracks.iter().map(|track| track.source()).collect();
         use TrackSource::{Camera, ScreenShare, Unknown};

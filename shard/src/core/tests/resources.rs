@@ -27,10 +27,20 @@ fn player(identity: &str) -> Join {
     }
 }
 
+/// The client of a resource is not told how its tracks are called.
+fn learn_tracks(script: &mut Script, sid: &ParticipantSid) {
+    let room = script.core.rooms.values().next().unwrap();
+    for (track, known) in &room.participants[sid].tracks {
+        script.names.learn_track(track.as_str(), &known.cid);
+    }
+}
+
 #[test]
 fn an_encoder_joins_publishes_and_is_answered_in_one_step_and_hears_nothing_else() {
     let (mut script, [ada]) = Script::meeting(["ada"]);
     let session = script.attempt(encoder("obs"));
+    let sid = script.sid_of(session);
+    learn_tracks(&mut script, &sid);
     script.expect(&[
         "obs < join [ada:active[]]",
         "n1 < add obs Single",
@@ -38,7 +48,6 @@ fn an_encoder_joins_publishes_and_is_answered_in_one_step_and_hears_nothing_else
         "n1 < publish obs cam",
         "n1 < offer obs 1",
     ]);
-    let sid = script.sid_of(session);
     let obs = Peer { session, sid };
     script.answer(&obs, 1);
     let cam = script.names.track("cam");
