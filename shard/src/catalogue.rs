@@ -10,7 +10,9 @@ const REFUSED_STATUS: Label = Label::open("status", "the status that was answere
 const UNTIL: Label = Label::closed("until", &["admitted", "welcome", "answer", "connected"]);
 const REQUEST_KIND: Label = Label::closed(
     "kind",
-    &["page", "join", "validate", "token", "whip", "whep", "internal"],
+    &[
+        "page", "join", "validate", "token", "whip", "whep", "internal",
+    ],
 );
 const STATUS: Label = Label::open("status", "the status that was answered");
 const CLOSE_CODE: Label = Label::open("code", "the WebSocket close code");

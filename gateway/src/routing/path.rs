@@ -110,7 +110,9 @@ pub(crate) fn is_cross_origin(path: &str) -> bool {
 /// paths that name no room.
 pub(crate) fn accepts_offers(path: &str) -> bool {
     let path = path.strip_suffix('/').unwrap_or(path);
-    let in_room = path.strip_prefix("/r/").and_then(|rest| rest.split_once('/'));
+    let in_room = path
+        .strip_prefix("/r/")
+        .and_then(|rest| rest.split_once('/'));
     match in_room {
         Some((_, below)) => matches!(below, "whip" | "whep"),
         None => matches!(path, "/whip/v1" | "/whep/v1"),

@@ -475,7 +475,10 @@ mod tests {
             ("/r/a%20b/whip", "/r/a%20b/whip/x1"),
             ("/r/a/whep/", "/r/a/whep/x1"),
             ("/whip/v1?room=a", "/whip/v1/x1"),
-            ("/r/a/whip?x=1&access_token=t.o.k", "/r/a/whip/x1?access_token=t.o.k"),
+            (
+                "/r/a/whip?x=1&access_token=t.o.k",
+                "/r/a/whip/x1?access_token=t.o.k",
+            ),
         ] {
             assert_eq!(location(&parts(uri), "x1"), expected);
         }

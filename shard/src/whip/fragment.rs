@@ -36,7 +36,9 @@ pub(crate) enum FragmentProblem {
     TooManyCandidates,
     #[error("a=ice-ufrag must have 4 to 256, a=ice-pwd 22 to 256 letters, digits, '+' or '/'")]
     Credentials,
-    #[error("the fragment has two different a=ice-ufrag or a=ice-pwd: all sections share one transport")]
+    #[error(
+        "the fragment has two different a=ice-ufrag or a=ice-pwd: all sections share one transport"
+    )]
     Contradiction,
 }
 

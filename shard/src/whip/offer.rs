@@ -4,7 +4,9 @@
 //! that forwards. Must not: judge the rest of the SDP; the node does.
 
 use super::{Credentials, Flow, MEDIA, fragment, value_of};
-use livekit_protocol::{AddTrackRequest, AudioTrackFeature, TrackSource, TrackType, VideoLayer, VideoQuality};
+use livekit_protocol::{
+    AddTrackRequest, AudioTrackFeature, TrackSource, TrackType, VideoLayer, VideoQuality,
+};
 use std::collections::BTreeSet;
 use thiserror::Error;
 
@@ -274,8 +276,7 @@ impl Writer {
 
     /// Without some attributes, and with another direction.
     fn write_lines(&mut self, section: &Section<'_>, without: &[&str], direction: &str) {
-        let is_direction =
-            |line: &str| matches!(line, "a=sendrecv" | "a=sendonly" | "a=recvonly");
+        let is_direction = |line: &str| matches!(line, "a=sendrecv" | "a=sendonly" | "a=recvonly");
         for line in &section.lines {
             let is_left_out = without.iter().any(|name| value_of(line, name).is_some());
             if !is_left_out && !is_direction(line) {
@@ -463,10 +464,19 @@ mod tests {
         assert_eq!(refused(Flow::Publish, "hello"), OfferProblem::NoSdp);
         assert_eq!(refused(Flow::Publish, "v=0\r\n"), OfferProblem::NoIce);
         let receiving = offer("m=audio 9 X 111\r\na=mid:0\r\na=recvonly\r\n");
-        assert_eq!(refused(Flow::Publish, &receiving), OfferProblem::SendsNothing);
+        assert_eq!(
+            refused(Flow::Publish, &receiving),
+            OfferProblem::SendsNothing
+        );
         let rejected = offer("m=audio 0 X 111\r\na=mid:0\r\n");
-        assert_eq!(refused(Flow::Publish, &rejected), OfferProblem::SendsNothing);
-        assert_eq!(refused(Flow::Watch, &rejected), OfferProblem::ReceivesNothing);
+        assert_eq!(
+            refused(Flow::Publish, &rejected),
+            OfferProblem::SendsNothing
+        );
+        assert_eq!(
+            refused(Flow::Watch, &rejected),
+            OfferProblem::ReceivesNothing
+        );
         let bundled = offer("m=audio 0 X 111\r\na=mid:0\r\na=bundle-only\r\n");
         assert!(Offer::parse(Flow::Watch, &bundled).is_ok());
         let many = offer(&"m=audio 9 X 111\r\n".repeat(SECTIONS_MAX + 1));

@@ -72,10 +72,7 @@ pub(crate) enum Ended {
     /// The token does not allow a track.
     NotAllowed(String),
     /// The core has closed it. `retry`: another try may succeed.
-    Closed {
-        reason: &'static str,
-        retry: bool,
-    },
+    Closed { reason: &'static str, retry: bool },
     /// The node did not answer in time.
     TimedOut,
 }

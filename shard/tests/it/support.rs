@@ -337,6 +337,12 @@ fn answers(command: &NodeCommand, here: &mut BTreeSet<ParticipantSid>) -> Vec<No
                 participant: participant.clone(),
             },
         ],
+        NodeCommand::Publish(track) if track.cid == "bound" => vec![NodeEvent::TrackBound {
+            participant: track.participant.clone(),
+            track: track.track.clone(),
+            mid: "0".into(),
+            mime: "video/VP8".into(),
+        }],
         NodeCommand::PrepareResume { participant } => vec![NodeEvent::ResumeReady {
             participant: participant.clone(),
             last_data_sequence: 7,

@@ -60,10 +60,7 @@ impl<'a> Client<'a> {
 }
 
 /// The next command that `wanted` accepts.
-async fn command<T>(
-    shard: &mut TestShard,
-    wanted: impl Fn(NodeCommand) -> Option<T>,
-) -> Option<T> {
+async fn command<T>(shard: &mut TestShard, wanted: impl Fn(NodeCommand) -> Option<T>) -> Option<T> {
     loop {
         let next = tokio::time::timeout(PATIENCE, shard.commands.recv()).await;
         let command = next.expect("a command in time")?;
@@ -102,7 +99,10 @@ async fn a_publisher_is_a_participant_from_its_offer_to_its_delete() {
             _ => None,
         })
         .await;
-    assert_eq!((seen.identity.as_str(), seen.kind()), ("obs", Kind::Ingress));
+    assert_eq!(
+        (seen.identity.as_str(), seen.kind()),
+        ("obs", Kind::Ingress)
+    );
 
     // Another token of the same participant is good as well; another participant's is not.
     let (eve, again) = (Client::new(&shard, "eve"), Client::new(&shard, "obs"));
@@ -179,7 +179,7 @@ async fn fragments_are_taken_by_the_rules_of_their_tags() {
 async fn a_viewer_is_subscribed_to_what_is_there_and_hidden_if_its_token_says_so() {
     let mut shard = start().await;
     let published = Client::new(&shard, "obs")
-        .post("/r/live/whip", &offer("sendonly"))
+        .post("/r/live/whip", &offer("sendonly").replace("cam", "bound"))
         .await;
     assert_eq!(published.status, 201);
     let mut claims = shard.claims("live", "eve");
@@ -191,7 +191,10 @@ async fn a_viewer_is_subscribed_to_what_is_there_and_hidden_if_its_token_says_so
     };
     let watched = eve.post("/r/live/whep", &offer("recvonly")).await;
     assert_eq!(watched.status, 201, "{}", watched.body);
-    assert_eq!(eve.post("/r/live/whip", &offer("sendonly")).await.status, 403);
+    assert_eq!(
+        eve.post("/r/live/whip", &offer("sendonly")).await.status,
+        403
+    );
     let hidden = command(&mut shard, |command| match command {
         NodeCommand::AddParticipant(new) if new.hidden => Some(new.participant),
         _ => None,
@@ -276,7 +279,14 @@ async fn what_is_not_taken_is_said_with_the_way_out() {
     let shard = start().await;
     let obs = Client::new(&shard, "obs");
     for (method, target, kind, body, status, header) in [
-        ("POST", "/r/live/whip", "text/plain", "v=0", 415, "accept-post"),
+        (
+            "POST",
+            "/r/live/whip",
+            "text/plain",
+            "v=0",
+            415,
+            "accept-post",
+        ),
         ("POST", "/r/live/whip", SDP, "hello", 400, ""),
         ("POST", "/r/live/whip", SDP, "v=0\r\n", 422, ""),
         ("GET", "/r/live/whip", SDP, "", 405, "allow"),

@@ -113,7 +113,9 @@ fn a_player_gets_the_tracks_of_those_who_came_first() {
         script.publish(&peer, cid);
         script.publish(&peer, &format!("{cid}2"));
         expected.push(cid);
-        script.core.set_clock(2_000_000 + 1000 * script.sessions as i64, script.now);
+        script
+            .core
+            .set_clock(2_000_000 + 1000 * script.sessions as i64, script.now);
     }
     script.outputs();
     script.attempt(player("eve"));
