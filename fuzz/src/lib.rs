@@ -22,6 +22,7 @@ mod routing;
 mod sdp;
 mod secrets;
 mod signal;
+mod whip;
 mod world;
 
 pub use client::{client_datagrams, client_sdp, client_signal, client_upgrade};
@@ -36,6 +37,7 @@ pub use routing::routing;
 pub use sdp::{candidates, sdp_answer, sdp_offer};
 pub use secrets::{access_token, signed_context};
 pub use signal::{signal_binary, signal_text};
+pub use whip::{ice_fragment, resource_offer};
 
 /// A harness and the name of its corpus folder.
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +59,11 @@ pub const TARGETS: &[Target] = &[
     target("data_packet", data_packet),
     target("datagrams", datagrams),
     target("established", established),
+    target("ice_fragment", ice_fragment),
     target("join_parameters", join_parameters),
     target("peer_message", peer_message),
     target("request_head", request_head),
+    target("resource_offer", resource_offer),
     target("room_key", room_key),
     target("routing", routing),
     target("sdp_answer", sdp_answer),

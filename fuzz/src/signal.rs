@@ -9,7 +9,7 @@ use proto::id::NodeId;
 use proto::media::{NodeCommand, PeerMode};
 use proto::token::{Claims, VideoGrant};
 use shard::core::limits::{CANDIDATE_BYTES_MAX, SDP_BYTES_MAX};
-use shard::core::{Core, CoreConfig, Join, Output, SessionId};
+use shard::core::{Core, CoreConfig, Join, Output, SessionId, Signalling};
 use shard::fuzzing;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -140,6 +140,7 @@ pub(crate) fn join(session: SessionId, identity: &str, mode: PeerMode) -> Join {
             ..Claims::default()
         },
         mode,
+        signalling: Signalling::Socket,
         client: lk::ClientInfo {
             protocol: 17,
             ..lk::ClientInfo::default()

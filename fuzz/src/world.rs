@@ -67,6 +67,7 @@ impl World {
         world.pass(Duration::ZERO);
         world.command(NodeCommand::AddParticipant(NewParticipant {
             hidden: false,
+            fixed: false,
             room: RoomSid::new("RM_1"),
             participant: participant(),
             identity: Identity::new("ada"),

@@ -159,9 +159,11 @@ stirred! {
     data_packet
     datagrams
     established
+    ice_fragment
     join_parameters
     peer_message
     request_head
+    resource_offer
     room_key
     routing
     sdp_answer

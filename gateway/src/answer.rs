@@ -62,12 +62,23 @@ impl Answer<'_> {
     }
 
     /// Says to a browser that scripts of other origins may ask (Fetch standard, CORS preflight).
-    pub(crate) async fn send_preflight(&self, session: &mut Session) -> pingora::Result<()> {
-        let mut head = ResponseHeader::build(204, Some(6))?;
-        head.insert_header("access-control-allow-methods", "GET, HEAD, POST, OPTIONS")?;
+    /// `offers`: WHIP and WHEP clients may post offers there.
+    pub(crate) async fn send_preflight(
+        &self,
+        session: &mut Session,
+        offers: bool,
+    ) -> pingora::Result<()> {
+        let mut head = ResponseHeader::build(204, Some(7))?;
+        if offers {
+            head.insert_header("accept-post", "application/sdp")?;
+        }
+        head.insert_header(
+            "access-control-allow-methods",
+            "GET, HEAD, POST, PATCH, DELETE, OPTIONS",
+        )?;
         head.insert_header(
             "access-control-allow-headers",
-            "authorization, content-type",
+            "authorization, content-type, if-match",
         )?;
         head.insert_header("access-control-max-age", PREFLIGHT_AGE_S)?;
         self.add_common(&mut head)?;

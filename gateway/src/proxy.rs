@@ -7,6 +7,7 @@
 use crate::admit::{Admission, Upgrade};
 use crate::forward::{prepare_answer, prepare_request};
 use crate::journey::{Journey, REDIRECT};
+use crate::routing::accepts_offers;
 use crate::way::Shared;
 use affinity::ShardId;
 use async_trait::async_trait;
@@ -93,7 +94,9 @@ impl ProxyHttp for EdgeProxy {
                 Ok(false)
             }
             Ok(Admission::Preflight) => {
-                journey.empty_answer(204).send_preflight(session).await?;
+                let offers = accepts_offers(&journey.path);
+                let answer = journey.empty_answer(204);
+                answer.send_preflight(session, offers).await?;
                 Ok(true)
             }
             Err(refusal) => {

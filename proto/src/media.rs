@@ -145,6 +145,10 @@ pub struct NewParticipant {
     /// Others do not know of it: its data packets name no sender.
     #[serde(default)]
     pub hidden: bool,
+    /// Its client offers once and cannot be asked to offer again: the media sections of that offer are
+    /// all there ever will be, and tracks take turns in them. Only [`PeerMode::Single`].
+    #[serde(default)]
+    pub fixed: bool,
 }
 
 /// What a media section is for.

@@ -8,8 +8,13 @@ const JOIN_RESULT: Label =
     Label::closed("result", &["accepted", "resumed", "refused", "redirected"]);
 const REFUSED_STATUS: Label = Label::open("status", "the status that was answered");
 const UNTIL: Label = Label::closed("until", &["admitted", "welcome", "answer", "connected"]);
-const REQUEST_KIND: Label =
-    Label::closed("kind", &["page", "join", "validate", "token", "internal"]);
+const REQUEST_KIND: Label = Label::closed(
+    "kind",
+    &[
+        "page", "join", "validate", "token", "whip", "whep", "internal",
+    ],
+);
+const STATUS: Label = Label::open("status", "the status that was answered");
 const CLOSE_CODE: Label = Label::open("code", "the WebSocket close code");
 const DIRECTION: Label = Label::closed("direction", &["in", "out"]);
 const KEEP_ANSWER: Label = Label::closed("answer", &["relayed", "promised", "refused", "silent"]);
@@ -59,6 +64,16 @@ pub const METRICS: &[Metric] = &[
         "anteroom_shard_join_refusals_total",
         &[SHARD, REFUSED_STATUS],
         "Handshakes of clients that were refused, by status.",
+    ),
+    Metric::counter(
+        "anteroom_shard_whip_requests_total",
+        &[SHARD, STATUS],
+        "Requests of WHIP publishers by status: POST (which counts as a join too), PATCH, DELETE.",
+    ),
+    Metric::counter(
+        "anteroom_shard_whep_requests_total",
+        &[SHARD, STATUS],
+        "Requests of WHEP viewers by status: POST (which counts as a join too), PATCH, DELETE.",
     ),
     Metric::histogram(
         "anteroom_shard_join_seconds",

@@ -52,6 +52,8 @@ const REFRESH_LIFETIME_S: u64 = 600;
 pub(crate) enum Outbound {
     /// For the client.
     Message(Box<signal_response::Message>),
+    /// For a client that has only its offer: the node cannot use it.
+    Refused(String),
     /// Close the WebSocket after what was said before.
     Close(&'static str),
 }
@@ -422,6 +424,9 @@ impl Driver {
                     let leave = signal_response::Message::Leave(refusal.leave());
                     self.tell(session, Outbound::Message(Box::new(leave)), now);
                     self.close(session, refusal_text(refusal), now);
+                }
+                Output::OfferRefused { session, reason } => {
+                    self.tell(session, Outbound::Refused(reason), now);
                 }
                 Output::Node { node, command } => self.command(&node, command, now),
                 Output::RoomClosed { room } => self.owner.stopped(&room),

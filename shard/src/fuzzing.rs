@@ -4,6 +4,7 @@ use crate::core::{LateSignal, Resume, RoomState};
 use crate::http::{JoinParams, Query};
 use crate::peers::PeerRequest;
 use crate::session;
+use crate::whip::{Flow, Fragment, Offer};
 use bytes::Bytes;
 use livekit_protocol::{AddTrackRequest, SessionDescription, SignalRequest};
 use proto::media::PeerMode;
@@ -100,4 +101,38 @@ pub fn offer_of(state: &RoomState) -> Option<Vec<u8>> {
     let state = String::from_utf8(state.to_json().ok()?).ok()?;
     let epoch = affinity::directory::Epoch(1);
     serde_json::to_vec(&PeerRequest::Offer { epoch, state }).ok()
+}
+
+/// What a node gets of a WHIP (`publish`) or WHEP offer, and the tracks in it.
+///
+/// # Errors
+/// Why it is of no use.
+pub fn resource_offer(publish: bool, text: &str) -> Result<(String, Vec<AddTrackRequest>), String> {
+    let flow = if publish { Flow::Publish } else { Flow::Watch };
+    let offer = Offer::parse(flow, text).map_err(|problem| problem.to_string())?;
+    Ok((offer.sdp, offer.tracks))
+}
+
+/// An ICE fragment as it was read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct IceFragment {
+    /// `a=ice-ufrag`.
+    pub ufrag: Option<String>,
+    /// `a=ice-pwd`.
+    pub password: Option<String>,
+    /// How many.
+    pub candidates: usize,
+}
+
+/// Reads an ICE fragment.
+///
+/// # Errors
+/// Why it is none.
+pub fn ice_fragment(text: &str) -> Result<IceFragment, String> {
+    let fragment = Fragment::parse(text).map_err(|problem| problem.to_string())?;
+    Ok(IceFragment {
+        ufrag: fragment.ufrag,
+        password: fragment.password,
+        candidates: fragment.candidates,
+    })
 }

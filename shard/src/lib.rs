@@ -25,6 +25,7 @@ mod peers;
 mod ready;
 mod server;
 mod session;
+mod whip;
 
 pub use catalogue::METRICS;
 pub use config::{Config, ConfigError, WebConfig};

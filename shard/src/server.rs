@@ -9,6 +9,7 @@ use crate::nodes::{self, ATTACH_QUEUE};
 use crate::ownership::{Owner, OwnershipDriver};
 use crate::peers::Peers;
 use crate::ready::{Condition, ReadyHandle};
+use crate::whip::Registry;
 use crate::{accept, node_listener};
 use affinity::RoomCase;
 use affinity::directory::Directory;
@@ -186,9 +187,11 @@ impl Shard {
         let ownership = OwnershipDriver::new(owner.clone(), peers.clone());
         let empty = Arc::new(Notify::new());
         let node_attached = Arc::new(Notify::new());
+        let core = core_config(&config);
+        let ice_servers = core.ice_servers.clone();
         let driver = Driver::new(driver::Parts {
             shard: config.shard_id(),
-            core: Core::new(core_config(&config), Instant::now()),
+            core: Core::new(core, Instant::now()),
             owner: owner.clone(),
             keys: deps.keys.clone(),
             peers,
@@ -217,6 +220,8 @@ impl Shard {
             permits: Arc::clone(&permits),
             untold: Arc::clone(&untold),
             next_session: AtomicU64::new(1),
+            resources: Registry::default(),
+            ice_servers,
             stopping: shutdown.clone(),
         };
         if let Some((internal, _)) = internal {

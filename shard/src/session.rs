@@ -213,6 +213,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn handle_outbound(&mut self, outbound: Option<Outbound>) -> Result<(), End> {
         match outbound {
             Some(Outbound::Message(message)) => self.send(*message).await,
+            // WebSockets have other words for it.
+            Some(Outbound::Refused(_)) => Ok(()),
             Some(Outbound::Close(reason)) => Err(End::Close(CloseCode::Normal, reason.to_owned())),
             None => Err(End::Close(
                 CloseCode::Away,

@@ -8,7 +8,7 @@
 mod path;
 mod query;
 
-pub(crate) use path::{is_cross_origin, is_page, split};
+pub(crate) use path::{accepts_offers, is_cross_origin, is_page, split};
 
 use affinity::{
     Decision, Refusal, RequestView, RoomCase, RoomKey, RoomKeyError, RoomSource, Routing, Topology,

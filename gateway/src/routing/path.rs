@@ -99,9 +99,24 @@ pub(crate) fn is_cross_origin(path: &str) -> bool {
             .unwrap_or_default(),
         None => path,
     };
-    let signalling = below.strip_prefix("/rtc");
-    matches!(below, "/" | "")
-        || signalling.is_some_and(|tail| matches!(tail.as_bytes(), [] | [b'/', ..]))
+    let is_below = |prefix| {
+        let tail = below.strip_prefix(prefix).map(str::as_bytes);
+        tail.is_some_and(|tail| matches!(tail, [] | [b'/', ..]))
+    };
+    matches!(below, "/" | "") || ["/rtc", "/whip", "/whep"].into_iter().any(is_below)
+}
+
+/// Whether an offer can be posted there (RFC 9725 section 4.2): a room's `/whip` and `/whep`, and the
+/// paths that name no room.
+pub(crate) fn accepts_offers(path: &str) -> bool {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let in_room = path
+        .strip_prefix("/r/")
+        .and_then(|rest| rest.split_once('/'));
+    match in_room {
+        Some((_, below)) => matches!(below, "whip" | "whep"),
+        None => matches!(path, "/whip/v1" | "/whep/v1"),
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +171,9 @@ mod tests {
             "/r/a/rtc",
             "/r/a",
             "/r/a/rtc/validate",
+            "/whip/v1",
+            "/r/a/whip",
+            "/r/a/whep/0123",
         ] {
             assert!(is_cross_origin(path), "{path}");
         }
@@ -165,8 +183,20 @@ mod tests {
             "/r/a/api/token",
             "/assets/x",
             "/r/a/rtcx",
+            "/whipx",
+            "/r/a/watch",
         ] {
             assert!(!is_cross_origin(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn offers_are_taken_at_endpoints_only() {
+        for path in ["/r/a/whip", "/r/a/whep/", "/whip/v1", "/whep/v1"] {
+            assert!(accepts_offers(path), "{path}");
+        }
+        for path in ["/r/a/whip/0123", "/whip/v1/0123", "/r/a/rtc", "/whip", "/a"] {
+            assert!(!accepts_offers(path), "{path}");
         }
     }
 }

@@ -256,5 +256,14 @@ async fn a_plain_connect_is_refused_and_a_preflight_is_answered() {
             .unwrap()
             .contains("authorization")
     );
+    assert_eq!(answer.header("accept-post"), None);
+
+    let answer = gateway
+        .request("OPTIONS", "/r/standup/whip", &fields, Bytes::new())
+        .await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("accept-post"), Some("application/sdp"));
+    let methods = answer.header("access-control-allow-methods").unwrap();
+    assert!(methods.contains("PATCH") && methods.contains("DELETE"));
     assert!(one.seen().is_empty());
 }

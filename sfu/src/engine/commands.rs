@@ -177,11 +177,13 @@ impl Engine {
             hidden: command.hidden,
             room: room_key,
             mode: command.mode,
+            fixed: command.fixed,
             permission: command.permission,
             publisher: None,
             subscriber: None,
             tracks: Vec::new(),
             subscriptions: Vec::new(),
+            parked: Vec::new(),
             kept: Kept::default(),
             last_data_sequence: 0,
             last_spread_sequence: 0,
@@ -231,9 +233,13 @@ impl Engine {
         for subscription in subscriptions {
             self.drop_subscription(subscription, now);
         }
+        self.hang_up(key, now);
         let Some(participant) = self.participants.remove(key) else {
             return;
         };
+        for subscription in participant.parked {
+            self.subscriptions.remove(subscription);
+        }
         for transport in [participant.publisher, participant.subscriber]
             .into_iter()
             .flatten()

@@ -2,11 +2,12 @@
 
 use proto::media::{LayerSize, Quality, TrackSettings};
 
-/// A layer by its RID. LiveKit names them `q`, `h`, `f`; a stream without RID is the only one.
+/// A layer by its RID. LiveKit names them `q`, `h`, `f`; encoders that come by WHIP number them, the
+/// best first, or name them in full. A stream without RID is the only one.
 pub(super) fn quality_of_rid(rid: Option<&str>) -> Quality {
     match rid {
-        Some("q") => Quality::Low,
-        Some("h") => Quality::Medium,
+        Some("q" | "2" | "low") => Quality::Low,
+        Some("h" | "1" | "mid" | "medium") => Quality::Medium,
         _ => Quality::High,
     }
 }

@@ -18,6 +18,7 @@ mod demux;
 mod events;
 mod factory;
 mod fence;
+mod fixed;
 mod forward;
 pub(crate) mod fuzzing;
 mod guard;

@@ -1,6 +1,7 @@
 //! When media sections must be negotiated again, and the client told so.
 //!
-//! Single connection: the client is asked to offer. Dual: the node offers (`offering`).
+//! Single connection: the client is asked to offer. Dual: the node offers (`offering`). One that
+//! offers only once makes do with the sections that it has (`fixed`).
 
 use super::room::{Participant, Track};
 use super::sdp::SectionKind;
@@ -28,12 +29,14 @@ impl Engine {
 
     /// The debounce time is over.
     pub(super) fn renegotiate(&mut self, owner: ParticipantKey, now: Instant) {
-        match self.participants.get(owner).map(|found| found.mode) {
-            Some(PeerMode::Single) => {
+        let found = self.participants.get(owner);
+        match found.map(|found| (found.mode, found.fixed)) {
+            Some((PeerMode::Single, true)) => self.fill_sections(owner, now),
+            Some((PeerMode::Single, false)) => {
                 self.ask_for_offer(owner, now);
                 self.remind_later(owner, now);
             }
-            Some(PeerMode::Dual) => self.offer(owner, now),
+            Some((PeerMode::Dual, _)) => self.offer(owner, now),
             None => {}
         }
     }

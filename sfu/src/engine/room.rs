@@ -50,11 +50,15 @@ pub(super) struct Participant {
     pub(super) hidden: bool,
     pub(super) room: RoomKey,
     pub(super) mode: PeerMode,
+    /// Its media sections are all there ever will be (`fixed`).
+    pub(super) fixed: bool,
     pub(super) permission: MediaPermission,
     pub(super) publisher: Option<TransportKey>,
     pub(super) subscriber: Option<TransportKey>,
     pub(super) tracks: Vec<super::TrackKey>,
     pub(super) subscriptions: Vec<SubscriptionKey>,
+    /// Of a fixed one: subscriptions whose track is gone, which keep their sections.
+    pub(super) parked: Vec<SubscriptionKey>,
     /// What a lost transport leaves to the one that resumes.
     pub(super) kept: Kept,
     /// Sequence of the last reliable data packet taken.

@@ -184,7 +184,7 @@ fn forget_repeated(sections: &mut [Section]) {
 }
 
 /// True if a track of this kind may be forwarded in this section, now or after the next offer.
-fn is_free(section: &Section, kind: Kind) -> bool {
+pub(super) fn is_free(section: &Section, kind: Kind) -> bool {
     section.role == Role::Idle
         && section.direction == Direction::RecvOnly
         && section.kind == SectionKind::Media(kind)

@@ -2,6 +2,7 @@
 
 use super::channels::{Channels, Label};
 use super::factory::ParsedOffer;
+use super::fixed;
 use super::resume;
 use super::room::Detaching;
 use super::sdp::{Direction, OfferedSection, SectionKind};
@@ -172,7 +173,8 @@ impl Engine {
                 codec: track.codec.clone(),
             })
         });
-        let subscriptions = participant.subscriptions.iter().filter_map(|key| {
+        let bound = participant.parked.iter();
+        let subscriptions = bound.chain(&participant.subscriptions).filter_map(|key| {
             let subscription = self.subscriptions.get(*key)?;
             Some((*key, subscription.kind))
         });
@@ -253,7 +255,11 @@ impl Engine {
         else {
             return;
         };
-        let patches = sections::patches(&transport.sections, |key| self.names(key));
+        let patches = if participant.fixed {
+            fixed::patches(&transport.sections)
+        } else {
+            sections::patches(&transport.sections, |key| self.names(key))
+        };
         let credentials = answered.restarted.then_some((
             answered.credentials.ufrag.as_str(),
             answered.credentials.pass.as_str(),

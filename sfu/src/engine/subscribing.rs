@@ -59,6 +59,9 @@ impl Engine {
     }
 
     pub(super) fn drop_subscription(&mut self, key: SubscriptionKey, now: Instant) {
+        if self.park(key, now) {
+            return;
+        }
         let Some(subscription) = self.subscriptions.remove(key) else {
             return;
         };

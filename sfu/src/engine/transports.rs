@@ -230,6 +230,7 @@ mod tests {
         for name in names {
             let command = NodeCommand::AddParticipant(NewParticipant {
                 hidden: false,
+                fixed: false,
                 room: RoomSid::new("RM_1"),
                 participant: ParticipantSid::new(*name),
                 identity: Identity::new(*name),

@@ -2,6 +2,7 @@
 
 mod chat;
 mod data;
+mod fixed;
 mod forwarding;
 mod hostile;
 mod moving;

@@ -21,6 +21,17 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
 
+/// How a client and the shard talk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signalling {
+    /// A WebSocket that speaks LiveKit's protocol.
+    #[default]
+    Socket,
+    /// An HTTP resource (WHIP, WHEP): the client offers once and is answered once. Nothing else can be
+    /// said to it, and it cannot resume.
+    Resource,
+}
+
 /// How a core behaves.
 #[derive(Clone, Debug)]
 pub struct CoreConfig {
@@ -93,6 +104,8 @@ pub struct Join {
     pub claims: Claims,
     /// By the path: `/rtc/v1` is single, `/rtc` is dual.
     pub mode: PeerMode,
+    /// What the session is.
+    pub signalling: Signalling,
     /// What the client says of itself.
     pub client: lk::ClientInfo,
     /// Wants every track without asking.
@@ -153,6 +166,13 @@ pub enum Output {
         session: SessionId,
         /// Why.
         refusal: JoinRefusal,
+    },
+    /// The node cannot use the offer of a [`Signalling::Resource`]. [`Output::Close`] follows.
+    OfferRefused {
+        /// The connection.
+        session: SessionId,
+        /// For the client.
+        reason: String,
     },
     /// Send to a node.
     Node {

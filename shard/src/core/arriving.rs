@@ -5,7 +5,7 @@
 //! not: know the old shard, or say anything to clients that do not ask.
 
 use super::Core;
-use super::api::Output;
+use super::api::{Output, Signalling};
 use super::departed::Departed;
 use super::leave::Farewell;
 use super::offers::Negotiation;
@@ -420,6 +420,7 @@ impl Participant {
             version: state.version,
             joined_ms: state.joined_ms,
             mode: PeerMode::Single,
+            signalling: Signalling::Socket,
             protocol: state.protocol,
             client_protocol: state.client_protocol,
             capabilities: state.capabilities,

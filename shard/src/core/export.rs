@@ -25,7 +25,8 @@ impl Room {
         let mut departed = self.departed.clone();
         let mut participants = Vec::new();
         for participant in self.participants.values() {
-            let moves = participant.mode == PeerMode::Single && participant.state == State::Active;
+            let resumes = participant.mode == PeerMode::Single && !participant.is_resource();
+            let moves = resumes && participant.state == State::Active;
             match media.remove(&participant.sid).filter(|_| moves) {
                 Some(media) => participants.push(participant.to_state(media)),
                 None if participant.is_visible() => {

@@ -73,13 +73,12 @@ impl Room {
         let join_by = turn.now + turn.config.join_timeout;
         let refresh_at = turn.now + turn.config.token_refresh;
         participant.deadlines.join = Some(join_by);
-        participant.deadlines.token_refresh = Some(refresh_at);
         turn.arm(join_by, Due::Join, Subject::Participant(sid.clone()));
-        turn.arm(
-            refresh_at,
-            Due::TokenRefresh,
-            Subject::Participant(sid.clone()),
-        );
+        if !participant.is_resource() {
+            participant.deadlines.token_refresh = Some(refresh_at);
+            let subject = Subject::Participant(sid.clone());
+            turn.arm(refresh_at, Due::TokenRefresh, subject);
+        }
 
         let seat = Seat {
             room: self.key.clone(),
@@ -139,6 +138,7 @@ impl Room {
             mode: participant.mode,
             permission: participant.permission.media(),
             hidden: participant.permission.hidden,
+            fixed: participant.is_resource(),
         }
     }
 

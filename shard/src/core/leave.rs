@@ -111,6 +111,15 @@ impl Room {
                 let reason = DisconnectReason::MediaFailure;
                 self.remove(who, reason, Farewell::Reconnect, turn);
             }
+            // It cannot resume: there is nothing to wait for.
+            TransportLoss::PeerClosed if participant.is_resource() => {
+                let reason = DisconnectReason::ClientInitiated;
+                self.remove(who, reason, Farewell::Silent, turn);
+            }
+            TransportLoss::IceTimeout if participant.is_resource() => {
+                let reason = DisconnectReason::ConnectionTimeout;
+                self.remove(who, reason, Farewell::Silent, turn);
+            }
             TransportLoss::PeerClosed if participant.session.is_none() => {
                 self.hang_up(who, turn);
             }

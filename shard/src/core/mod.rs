@@ -39,7 +39,9 @@ mod tracks;
 mod turn;
 mod updates;
 
-pub use api::{Census, CoreConfig, Join, JoinRefusal, Output, Resume, RoomStatus, SessionId};
+pub use api::{
+    Census, CoreConfig, Join, JoinRefusal, Output, Resume, RoomStatus, SessionId, Signalling,
+};
 pub use arriving::{ImportRefusal, PULL_MAX};
 pub use limits::Limits;
 pub use moving::{FREEZE_MAX, MoveFailure, MoveRefusal};

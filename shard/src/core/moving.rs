@@ -6,8 +6,8 @@
 //! A frozen room answers nothing and changes nothing, so that what was exported stays true. What
 //! comes for it waits: it is handled here if the move is given up, and at the new shard otherwise.
 //!
-//! Whoever has two peer connections, or none yet, cannot resume elsewhere and joins again: the others
-//! see it leave and come back.
+//! Whoever has two peer connections, or none yet, or came by HTTP (WHIP, WHEP), cannot resume elsewhere
+//! and joins again: the others see it leave and come back.
 
 use super::Core;
 use super::api::{JoinRefusal, Output, SessionId};
@@ -147,6 +147,13 @@ impl Core {
         turn.index.rooms.remove(&room.sid);
         for participant in room.participants.values_mut() {
             send_off(participant, &frozen.overflowed, &carried, &mut turn);
+        }
+        if !frozen.is_node_lost {
+            // Nobody can tell it to join again: it notices when its transport is closed.
+            let gone = room.participants.extract_if(.., |_, p| p.is_resource());
+            for (participant, _) in gone {
+                turn.node(&room.node, NodeCommand::RemoveParticipant { participant });
+            }
         }
         if !frozen.is_node_lost {
             self.begin_tail(Tail::new(&room, carried, now), now);

@@ -2,6 +2,7 @@
 //!
 //! Owns: which event goes to which policy. Must not: decide anything that has a file of its own.
 
+use super::api::Output;
 use super::leave::Farewell;
 use super::room::Room;
 use super::turn::Turn;
@@ -70,7 +71,12 @@ impl Room {
                 self.handle_node_offer(&participant, offer, turn);
             }
             // A client waits long for an answer that never comes: it is faster to start afresh.
-            NodeEvent::Refused { participant, .. } => {
+            NodeEvent::Refused {
+                participant,
+                reason: cause,
+                ..
+            } => {
+                self.tell_refused(&participant, cause, turn);
                 let reason = DisconnectReason::MediaFailure;
                 self.remove(&participant, reason, Farewell::Reconnect, turn);
             }
@@ -105,6 +111,17 @@ impl Room {
                 last_data_sequence,
             } => self.handle_resume_ready(&participant, last_data_sequence, turn),
             NodeEvent::Speakers { speakers, .. } => self.handle_speakers(speakers, turn),
+        }
+    }
+}
+
+impl Room {
+    /// Whoever waits for one answer only shall know what was wrong with its offer.
+    fn tell_refused(&self, who: &ParticipantSid, reason: String, turn: &mut Turn<'_>) {
+        let participant = self.participants.get(who).filter(|p| p.is_resource());
+        if let Some(session) = participant.and_then(|participant| participant.session) {
+            turn.outputs
+                .push_back(Output::OfferRefused { session, reason });
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: the data and questions about it. Must not: talk to anybody; the room does.
 
-use super::api::{Join, SessionId};
+use super::api::{Join, SessionId, Signalling};
 use super::arriving::Arrival;
 use super::audience::Audience;
 use super::limits::CAPABILITIES_MAX;
@@ -54,6 +54,7 @@ pub(super) struct Participant {
     pub(super) version: u32,
     pub(super) joined_ms: i64,
     pub(super) mode: PeerMode,
+    pub(super) signalling: Signalling,
     /// Signalling protocol of the client.
     pub(super) protocol: i32,
     /// Passed on to the others, who choose features by it.
@@ -107,6 +108,7 @@ impl Participant {
             version: 1,
             joined_ms: turn.unix_ms,
             mode: join.mode,
+            signalling: join.signalling,
             protocol: join.client.protocol,
             client_protocol: join.client.client_protocol,
             capabilities: capabilities.take(CAPABILITIES_MAX).copied().collect(),
@@ -133,6 +135,11 @@ impl Participant {
             ResumePhase::Preparing { .. } => None,
             ResumePhase::Idle | ResumePhase::Ready { .. } => self.session,
         }
+    }
+
+    /// It has offered once, and hears nothing but the answer.
+    pub(super) fn is_resource(&self) -> bool {
+        self.signalling == Signalling::Resource
     }
 
     /// Others know of it.

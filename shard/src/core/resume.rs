@@ -46,6 +46,7 @@ impl Room {
         // The server's own offer cannot be continued in a fresh transport, so dual mode joins again.
         let same = participant.identity == identity
             && participant.mode == PeerMode::Single
+            && !participant.is_resource()
             && join.mode == PeerMode::Single;
         if !same {
             return false;

@@ -225,7 +225,7 @@ impl Room {
             return;
         }
         participant.session = None;
-        if participant.has_hung_up {
+        if participant.has_hung_up || participant.is_resource() {
             self.hang_up(who, turn);
             return;
         }

@@ -82,10 +82,21 @@ impl Room {
 
     /// Brings a participant's subscriptions in line with every track of the room.
     pub(super) fn reconcile_all(&mut self, subscriber: &ParticipantSid, turn: &mut Turn<'_>) {
-        let tracks: Vec<TrackSid> = self.owners.keys().cloned().collect();
-        for track in &tracks {
+        for track in &self.in_order(subscriber) {
             self.reconcile(subscriber, track, turn);
         }
+    }
+
+    /// All tracks. For one that cannot have all of them, those who came first are first, each with all
+    /// that it sends.
+    fn in_order(&self, subscriber: &ParticipantSid) -> Vec<TrackSid> {
+        let mut tracks: Vec<(&TrackSid, &ParticipantSid)> = self.owners.iter().collect();
+        let subscriber = self.participants.get(subscriber);
+        if subscriber.is_some_and(Participant::is_resource) {
+            let joined = |owner| self.participants.get(owner).map(|owner| owner.joined_ms);
+            tracks.sort_by_key(|(_, owner)| (joined(*owner), *owner));
+        }
+        tracks.into_iter().map(|(track, _)| track.clone()).collect()
     }
 
     /// Offers a track to everybody in the room.

@@ -163,7 +163,8 @@ impl Turn<'_> {
 
     /// Says something to a participant, if it can hear.
     pub(super) fn signal(&mut self, to: &Participant, message: Message) {
-        if let Some(session) = to.hears() {
+        let is_heard = !to.is_resource() || is_for_resources(&message);
+        if let Some(session) = to.hears().filter(|_| is_heard) {
             self.signal_session(session, message);
         }
     }
@@ -196,4 +197,12 @@ impl Turn<'_> {
     pub(super) fn arm(&mut self, at: Instant, due: Due, subject: Subject) {
         self.timers.0.insert((at, due, subject));
     }
+}
+
+/// Whether it says what came of the join and of the offer.
+fn is_for_resources(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Join(_) | Message::Answer(_) | Message::RequestResponse(_)
+    )
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::core::CoreConfig;
+use crate::core::{CoreConfig, Signalling};
 use affinity::directory::Epoch;
 use livekit_protocol::ClientInfo;
 use proto::media::PeerMode;
@@ -22,6 +22,7 @@ pub(super) fn join(room: &RoomKey, epoch: Epoch) -> Join {
         epoch,
         claims,
         mode: PeerMode::Single,
+        signalling: Signalling::Socket,
         client: ClientInfo::default(),
         auto_subscribe: true,
         adaptive_stream: false,

@@ -50,24 +50,24 @@ pub(crate) async fn admit(
     mode: PeerMode,
     span: &Span,
 ) -> Result<Admitted, Refusal> {
+    admit_with(app, parts, span, |query, _| JoinParams::parse(mode, query)).await
+}
+
+/// The same, with `read` for what the request asks for. It may change what is believed of the client.
+pub(crate) async fn admit_with(
+    app: &App,
+    parts: &Parts,
+    span: &Span,
+    read: impl FnOnce(&Query, &mut Claims) -> Result<JoinParams, Refusal>,
+) -> Result<Admitted, Refusal> {
     let mut checks = span.child("check token and request", Side::Internal);
-    let context = parts.extensions.get::<Verified>().cloned().ok_or_else(|| {
-        Refusal::new(
-            StatusCode::FORBIDDEN,
-            "this is a shard: connect through the gateway",
-        )
-    })?;
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
-    let claims = app
-        .keys
-        .verify(access_token(&parts.headers, &query)?, clock::unix_s())?;
-    let room = allowed_room(app, &claims)?;
-    if context.room.as_ref() != Some(&room) {
-        return Err(Refusal::bad_request(
-            "the room in the URL is not the room in the access token (claim `video.room`)",
-        ));
-    }
-    let params = JoinParams::parse(mode, &query)?;
+    let Identified {
+        context,
+        mut claims,
+        room,
+    } = identify(app, parts, &query)?;
+    let params = read(&query, &mut claims)?;
     if app.stopping.is_cancelled() {
         return Err(Refusal::unavailable(
             "this shard is shutting down: join again",
@@ -89,6 +89,37 @@ pub(crate) async fn admit(
         trace: context.trace,
         permit,
         untold,
+    })
+}
+
+/// Who asks, and for which room.
+pub(crate) struct Identified {
+    pub(crate) context: Verified,
+    pub(crate) claims: Claims,
+    pub(crate) room: RoomKey,
+}
+
+/// Checks the token, and that it is for the room that the gateway routed by.
+pub(crate) fn identify(app: &App, parts: &Parts, query: &Query) -> Result<Identified, Refusal> {
+    let context = parts.extensions.get::<Verified>().cloned().ok_or_else(|| {
+        Refusal::new(
+            StatusCode::FORBIDDEN,
+            "this is a shard: connect through the gateway",
+        )
+    })?;
+    let claims = app
+        .keys
+        .verify(access_token(&parts.headers, query)?, clock::unix_s())?;
+    let room = allowed_room(app, &claims)?;
+    if context.room.as_ref() != Some(&room) {
+        return Err(Refusal::bad_request(
+            "the room in the URL is not the room in the access token (claim `video.room`)",
+        ));
+    }
+    Ok(Identified {
+        context,
+        claims,
+        room,
     })
 }
 
@@ -207,7 +238,7 @@ fn check_directory(app: &App, context: &Verified) -> Result<(), Refusal> {
     }
 }
 
-fn not_owner(app: &App, why: &RefusedWhy) -> Refusal {
+pub(super) fn not_owner(app: &App, why: &RefusedWhy) -> Refusal {
     match why {
         RefusedWhy::Owned { shard } if shard.as_str() == app.shard => Refusal::unavailable(
             "an earlier process of this shard still holds the room: try again in a few seconds",

@@ -2,6 +2,7 @@
 
 use super::App;
 use super::refusal::Refusal;
+use super::whip;
 use crate::clock;
 use affinity::RoomKey;
 use axum::extract::{Request, State};
@@ -43,7 +44,7 @@ pub(crate) async fn require(
             request.headers_mut().remove(CONTEXT_HEADER);
             request.extensions_mut().insert(verified);
             if request.method() == Method::OPTIONS {
-                preflight()
+                preflight(request.uri().path())
             } else {
                 next.run(request).await
             }
@@ -76,6 +77,10 @@ fn kind_of(path: &str) -> &'static str {
         "validate"
     } else if path.ends_with("/rtc") || path.ends_with("/rtc/v1") {
         "join"
+    } else if path.split('/').any(|segment| segment == "whip") {
+        "whip"
+    } else if path.split('/').any(|segment| segment == "whep") {
+        "whep"
     } else {
         "page"
     }
@@ -159,19 +164,24 @@ fn room_segment(path: &str) -> Option<&str> {
     path.strip_prefix("/r/")?.split('/').next()
 }
 
-fn preflight() -> Response {
+fn preflight(path: &str) -> Response {
     let headers = [
         (
             header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("GET, HEAD, POST, OPTIONS"),
+            HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE, OPTIONS"),
         ),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("authorization, content-type, *"),
+            HeaderValue::from_static("authorization, content-type, if-match, *"),
         ),
         (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE_S),
     ];
-    (StatusCode::NO_CONTENT, headers).into_response()
+    let mut response = (StatusCode::NO_CONTENT, headers).into_response();
+    if whip::accepts_offers(path) {
+        let sdp = HeaderValue::from_static("application/sdp");
+        response.headers_mut().insert("accept-post", sdp);
+    }
+    response
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::admit::{Admitted, admit};
 use super::context::Verified;
 use super::refusal::Refusal;
 use super::upgrade::{Upgrade, UpgradeRefusal};
-use crate::core::{Join, SessionId};
+use crate::core::{Join, SessionId, Signalling};
 use crate::driver::{Arrival, Input, OUTBOUND_QUEUE, Outbound};
 use crate::entry::Entry;
 use crate::figures::Figures;
@@ -89,7 +89,7 @@ async fn respond(app: Arc<App>, request: Request, mode: PeerMode) -> Response {
 }
 
 /// Our part of the join's trace.
-fn begin_span(app: &App, parts: &Parts) -> Span {
+pub(super) fn begin_span(app: &App, parts: &Parts) -> Span {
     let trace = parts.extensions.get::<Verified>().and_then(|v| v.trace);
     let mut span = Span::remote("join", trace);
     if span.is_kept() {
@@ -99,7 +99,7 @@ fn begin_span(app: &App, parts: &Parts) -> Span {
     span
 }
 
-fn count(figures: &Figures, result: &Result<Admitted, Refusal>, asked: Instant) {
+pub(super) fn count(figures: &Figures, result: &Result<Admitted, Refusal>, asked: Instant) {
     let label = match result {
         Ok(admitted) if admitted.params.resume.is_some() => "resumed",
         Ok(_) => "accepted",
@@ -150,7 +150,13 @@ fn start(
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, config).await;
         let (sender, outbound) = mpsc::channel(OUTBOUND_QUEUE);
         let overflow = CancellationToken::new();
-        let (arrival, _permit, untold) = arrival(session, admitted, mode, sender, overflow.clone());
+        let (arrival, _permit, untold) = arrival(
+            session,
+            admitted,
+            (mode, Signalling::Socket),
+            sender,
+            overflow.clone(),
+        );
         if app
             .inputs
             .send(Input::Arrived(Box::new(arrival)))
@@ -169,10 +175,11 @@ fn start(
     response
 }
 
-fn arrival(
+/// The join as the driver wants it, and the permits.
+pub(super) fn arrival(
     session: SessionId,
     admitted: Admitted,
-    mode: PeerMode,
+    (mode, signalling): (PeerMode, Signalling),
     outbound: mpsc::Sender<Outbound>,
     overflow: CancellationToken,
 ) -> (Arrival, OwnedSemaphorePermit, OwnedSemaphorePermit) {
@@ -193,6 +200,7 @@ fn arrival(
         epoch: pin.epoch,
         claims,
         mode,
+        signalling,
         client: info,
         auto_subscribe: params.auto_subscribe,
         adaptive_stream: params.adaptive_stream,

@@ -13,7 +13,9 @@ mod refusal;
 mod rooms;
 mod token;
 mod upgrade;
+mod watch;
 mod web;
+mod whip;
 
 pub(crate) use params::JoinParams;
 pub(crate) use query::Query;
@@ -22,12 +24,14 @@ use crate::config::WebConfig;
 use crate::driver::Input;
 use crate::ownership::Owner;
 use crate::peers;
+use crate::whip::Registry;
 use affinity::RoomCase;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, Uri, header, uri::PathAndQuery};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
+use livekit_protocol::IceServer;
 use proto::context::ClusterKey;
 use proto::token::ApiKeys;
 use refusal::Refusal;
@@ -55,6 +59,10 @@ pub(crate) struct App {
     /// As `permits`, given back as soon as the client has been told that the connection ends.
     pub(crate) untold: Arc<Semaphore>,
     pub(crate) next_session: AtomicU64,
+    /// Sessions without a WebSocket.
+    pub(crate) resources: Registry,
+    /// STUN and TURN servers for their clients.
+    pub(crate) ice_servers: Vec<IceServer>,
     /// No further joins.
     pub(crate) stopping: CancellationToken,
 }
@@ -70,10 +78,14 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     };
     let room = signalling()
         .route("/", get(web::redirect).head(web::alive))
+        .merge(resources("/whip", "/whep"))
+        .route("/watch", get(watch::page))
+        .route("/watch.js", get(watch::script))
         .route("/api/token", post(token::create));
     let guard = axum::middleware::from_fn_with_state(Arc::clone(&app), context::require);
     Router::new()
         .merge(signalling())
+        .merge(resources("/whip/v1", "/whep/v1"))
         .nest("/r/{room}", room)
         .route("/r/{room}/", get(web::redirect).head(web::alive))
         .route("/internal/rooms", get(rooms::list))
@@ -93,8 +105,33 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// Endpoints of WHIP and WHEP at these paths, and their sessions below.
+fn resources(whip: &str, whep: &str) -> Router<Arc<App>> {
+    let mut router = Router::new();
+    for slash in ["", "/"] {
+        let whip_endpoint = post(whip::publish).fallback(whip::endpoint_method);
+        let whep_endpoint = post(whip::watch).fallback(whip::endpoint_method);
+        router = router
+            .route(&format!("{whip}{slash}"), whip_endpoint)
+            .route(&format!("{whep}{slash}"), whep_endpoint);
+    }
+    let publisher = delete(whip::end_publisher).patch(whip::patch_publisher);
+    let viewer = delete(whip::end_viewer).patch(whip::patch_viewer);
+    router
+        .route(
+            &format!("{whip}/{{session}}"),
+            publisher.fallback(whip::session_method),
+        )
+        .route(
+            &format!("{whep}/{{session}}"),
+            viewer.fallback(whip::session_method),
+        )
+}
+
 async fn not_found() -> Refusal {
-    Refusal::not_found("not found: a shard answers /rtc/v1, /rtc, their validate, and pages")
+    Refusal::not_found(
+        "not found: a shard answers /rtc/v1, /rtc, their validate, /whip, /whep, and pages",
+    )
 }
 
 async fn wrong_method() -> Refusal {

@@ -10,3 +10,4 @@ mod pages;
 mod readiness;
 mod signalling;
 mod support;
+mod whip;

@@ -314,18 +314,35 @@ fn answers(command: &NodeCommand, here: &mut BTreeSet<ParticipantSid>) -> Vec<No
         NodeCommand::Offer {
             participant,
             offer_id,
+            sdp,
+            ..
+        } if sdp.contains("s=refuse me") => vec![NodeEvent::Refused {
+            participant: participant.clone(),
+            offer_id: *offer_id,
+            reason: "as it was told".into(),
+        }],
+        NodeCommand::Offer {
+            participant,
+            offer_id,
+            sdp,
             ..
         } => vec![
             NodeEvent::Answer {
                 participant: participant.clone(),
                 offer_id: *offer_id,
-                sdp: "v=0\r\nanswer".into(),
+                sdp: answer_to(*offer_id, sdp),
                 mid_to_track: BTreeMap::new(),
             },
             NodeEvent::Connected {
                 participant: participant.clone(),
             },
         ],
+        NodeCommand::Publish(track) if track.cid == "bound" => vec![NodeEvent::TrackBound {
+            participant: track.participant.clone(),
+            track: track.track.clone(),
+            mid: "0".into(),
+            mime: "video/VP8".into(),
+        }],
         NodeCommand::PrepareResume { participant } => vec![NodeEvent::ResumeReady {
             participant: participant.clone(),
             last_data_sequence: 7,
@@ -342,6 +359,15 @@ fn answers(command: &NodeCommand, here: &mut BTreeSet<ParticipantSid>) -> Vec<No
         }],
         _ => Vec::new(),
     }
+}
+
+/// Another ICE session for each offer.
+fn answer_to(offer_id: u32, sdp: &str) -> String {
+    let port = if sdp.contains("s=reject all") { 0 } else { 9 };
+    format!(
+        "v=0\r\nanswer\r\nm=video {port} UDP/TLS/RTP/SAVPF 96\r\na=ice-ufrag:node{offer_id}\r\n\
+         a=ice-pwd:of the node\r\na=mid:0\r\n"
+    )
 }
 
 fn carried(participant: &ParticipantSid) -> CarriedMedia {

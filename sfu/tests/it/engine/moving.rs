@@ -82,6 +82,7 @@ impl Meeting {
             mode: PeerMode::Single,
             permission: all(),
             hidden: false,
+            fixed: false,
         };
         self.world
             .command_at(node, NodeCommand::Adopt { participant, media });
@@ -565,6 +566,7 @@ fn two_connections_are_not_taken_over() {
         mode: PeerMode::Dual,
         permission: all(),
         hidden: false,
+        fixed: false,
     };
     let media = media[0].clone();
     meeting

@@ -223,6 +223,7 @@ impl World {
         self.command(NodeCommand::AddParticipant(NewParticipant {
             // A name says enough here.
             hidden: name == "ghost",
+            fixed: name == "viewer",
             room: RoomSid::new(room),
             participant: sid,
             identity: Identity::new(name),

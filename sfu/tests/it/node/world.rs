@@ -82,6 +82,7 @@ impl World {
         let sid = sid(who);
         self.command(NodeCommand::AddParticipant(NewParticipant {
             hidden: false,
+            fixed: false,
             room: RoomSid::new("RM_room"),
             participant: sid.clone(),
             identity: Identity::new(who),

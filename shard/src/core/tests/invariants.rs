@@ -12,11 +12,18 @@ use std::collections::BTreeSet;
 
 const PEOPLE: [&str; 3] = ["ada", "bo", "cy"];
 
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Single,
+    Dual,
+    Resource,
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Join {
         who: usize,
-        dual: bool,
+        way: Way,
         hidden: bool,
     },
     Resume {
@@ -90,9 +97,14 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let who = || 0..PEOPLE.len();
+    let way = prop_oneof![
+        3 => Just(Way::Single),
+        3 => Just(Way::Dual),
+        2 => Just(Way::Resource),
+    ];
     let step = prop_oneof![
-        6 => (who(), any::<bool>(), prop::bool::weighted(0.2))
-            .prop_map(|(who, dual, hidden)| Step::Join { who, dual, hidden }),
+        6 => (who(), way, prop::bool::weighted(0.2))
+            .prop_map(|(who, way, hidden)| Step::Join { who, way, hidden }),
         3 => who().prop_map(|who| Step::Resume { who }),
         3 => who().prop_map(|who| Step::Close { who }),
         1 => who().prop_map(|who| Step::Leave { who }),
@@ -181,7 +193,7 @@ impl World {
         let now = self.now;
         let owner = &mut self.sides[self.owner];
         match step {
-            Step::Join { who, dual, hidden } => self.join(who, dual, hidden),
+            Step::Join { who, way, hidden } => self.join(who, way, hidden),
             Step::Resume { who } => self.resume(who),
             Step::NodeLost { side } => {
                 let node = NodeId::new("n1");
@@ -255,11 +267,13 @@ impl World {
         }
     }
 
-    fn join(&mut self, who: usize, dual: bool, hidden: bool) {
+    fn join(&mut self, who: usize, way: Way, hidden: bool) {
         let mut join = request(PEOPLE[who]);
         join.claims.video.hidden = hidden;
-        if dual {
-            join.mode = PeerMode::Dual;
+        match way {
+            Way::Single => {}
+            Way::Dual => join.mode = PeerMode::Dual,
+            Way::Resource => join.signalling = Signalling::Resource,
         }
         self.enter(who, join);
     }
@@ -443,6 +457,7 @@ impl World {
             | Output::JoinRefused { .. }
             | Output::RoomClosed { .. }
             | Output::RoomOptions { .. }
+            | Output::OfferRefused { .. }
             | Output::MintRefreshToken { .. } => {}
         }
     }

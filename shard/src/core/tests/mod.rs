@@ -16,6 +16,7 @@ mod node;
 mod options;
 mod publishing;
 mod rendering;
+mod resources;
 mod resuming;
 mod story;
 mod subscribing;
@@ -233,6 +234,7 @@ fn request(identity: &str) -> Join {
             ..Claims::default()
         },
         mode: PeerMode::Single,
+        signalling: Signalling::Socket,
         client: lk::ClientInfo {
             protocol: 17,
             ..lk::ClientInfo::default()

@@ -41,19 +41,24 @@ impl Names {
                 self.participants.insert(info.sid.clone(), name);
             }
             Message::TrackPublished(published) => {
-                let sid = published.track.as_ref().unwrap().sid.clone();
-                let mut name = published.cid.clone();
-                let taken = |name: &String| {
-                    let mut tracks = self.tracks.iter();
-                    tracks.any(|(known, other)| other == name && *known != sid)
-                };
-                while taken(&name) {
-                    name.push('\'');
-                }
-                self.tracks.insert(sid, name);
+                let sid = &published.track.as_ref().unwrap().sid;
+                self.learn_track(sid, &published.cid);
             }
             _ => {}
         }
+    }
+
+    /// What the owner calls a track.
+    pub(super) fn learn_track(&mut self, sid: &str, cid: &str) {
+        let mut name = cid.to_owned();
+        let taken = |name: &String| {
+            let mut tracks = self.tracks.iter();
+            tracks.any(|(known, other)| other == name && known != sid)
+        };
+        while taken(&name) {
+            name.push('\'');
+        }
+        self.tracks.insert(sid.to_owned(), name);
     }
 
     pub(super) fn line(&self, output: &Output) -> String {
@@ -64,6 +69,9 @@ impl Names {
             Output::Close { session, reason } => format!("{} x {reason}", self.sessions[session]),
             Output::JoinRefused { session, refusal } => {
                 format!("{} refused: {refusal:?}", self.sessions[session])
+            }
+            Output::OfferRefused { session, reason } => {
+                format!("{} no offer: {reason}", self.sessions[session])
             }
             Output::Node { node, command } => format!("{node} < {}", self.command(command)),
             Output::RoomClosed { room } => format!("room {} closed", room.as_str()),

@@ -280,6 +280,7 @@ impl Story {
             }
             Output::RoomClosed { .. }
             | Output::MintRefreshToken { .. }
+            | Output::OfferRefused { .. }
             | Output::RoomOptions { .. } => {}
         }
     }

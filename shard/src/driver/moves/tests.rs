@@ -248,7 +248,7 @@ async fn a_room_whose_state_was_lost_keeps_its_options() {
             Say::Join(join) => join.room,
             _ => None,
         },
-        Outbound::Close(_) => None,
+        Outbound::Close(_) | Outbound::Refused(_) => None,
     });
     assert_eq!(joined.expect("a join").metadata, "agenda");
 
