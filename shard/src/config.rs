@@ -3,6 +3,7 @@
 //! Owns: names, defaults and units of a shard's settings. Must not: bind, read files or apply
 //! anything.
 
+use crate::core::Limits;
 use affinity::ShardId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub struct Config {
     pub nodes: u32,
     /// The web client and its helpers.
     pub web: WebConfig,
+    /// How much clients can make the shard hold.
+    pub limits: Limits,
     /// A room that nobody ever joined is closed after this many seconds.
     pub empty_timeout_s: u64,
     /// A room is closed this many seconds after the last participant left.
@@ -61,6 +64,7 @@ impl Default for Config {
             directory: None,
             nodes: 1,
             web: WebConfig::default(),
+            limits: Limits::default(),
             empty_timeout_s: 20,
             departure_timeout_s: 20,
             drain_deadline_s: 600,

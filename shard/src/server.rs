@@ -267,6 +267,7 @@ async fn bind(
 
 fn core_config(config: &Config) -> CoreConfig {
     CoreConfig {
+        limits: config.limits,
         empty_timeout: config.empty_timeout(),
         departure_timeout: config.departure_timeout(),
         seed: rand::random(),

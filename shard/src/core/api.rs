@@ -259,10 +259,10 @@ pub enum JoinRefusal {
     #[error("this shard has no media node yet: try again, or start a node for it")]
     NoNode,
     /// The shard is full.
-    #[error("this shard holds as many rooms as it may: add a shard, or raise limits.rooms")]
+    #[error("this shard holds as many rooms as it may: add a shard, or raise shard.limits.rooms")]
     RoomLimit,
     /// The room is full.
-    #[error("the room is full: raise limits.participants_per_room")]
+    #[error("the room is full: raise shard.limits.participants_per_room")]
     ParticipantLimit,
     /// The shard ends.
     #[error("this shard is shutting down: try again, another one will take the room")]

@@ -3,8 +3,12 @@
 //! Every map and string that a client can grow has its bound here, and the bound says what happens
 //! beyond it.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// Bounds that operators may want to change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Rooms on the shard. Beyond: the join is refused with 503.
     pub rooms: usize,
@@ -18,7 +22,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             rooms: 10_000,
-            participants_per_room: 1_000,
+            participants_per_room: 2_000,
             tracks_per_participant: 32,
         }
     }
@@ -40,8 +44,8 @@ pub const METADATA_BYTES_MAX: usize = 64 * 1024;
 pub const ATTRIBUTES_BYTES_MAX: usize = 64 * 1024;
 /// Longest display name, bytes. Beyond: `LIMIT_EXCEEDED`.
 pub const NAME_BYTES_MAX: usize = 256;
-/// Tracks for which one participant's wishes and settings are kept: more than a room of 1,000 with
-/// three tracks each. Beyond: new wishes are answered with an error and forgotten.
+/// Tracks for which one participant's wishes and settings are kept: more than a room of 2,000 with
+/// two tracks each. Beyond: new wishes are answered with an error and forgotten.
 pub const WISHES_MAX: usize = 4_096;
 /// Track sids in one subscription or settings message, and never more than a client has reason to
 /// name: each track of the room twice, since clients list them in two places, and
@@ -55,7 +59,7 @@ pub const UNKNOWN_SIDS_MAX: usize = 64;
 pub const SUBSCRIPTIONS_MAX: usize = 480;
 /// Participants of a room who left lately: as many as a full room has. Beyond: the oldest is
 /// forgotten, and a client that resumes may keep showing it.
-pub const DEPARTED_MAX: usize = 1_000;
+pub const DEPARTED_MAX: usize = 2_000;
 /// Entries in one subscription permission, participants and tracks together. Beyond: nobody is
 /// allowed, since a cut list could allow too much or too little.
 pub const PERMISSION_ENTRIES_MAX: usize = 4_096;

@@ -53,7 +53,7 @@ impl Track {
 enum TrackRefusal {
     #[error("the access token does not allow to publish this source")]
     NotAllowed,
-    #[error("too many tracks: unpublish one, or raise limits.tracks_per_participant")]
+    #[error("too many tracks: unpublish one, or raise shard.limits.tracks_per_participant")]
     TooMany,
     #[error("only audio and video tracks can be added")]
     UnknownType,
