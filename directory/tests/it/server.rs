@@ -99,7 +99,12 @@ impl RedisServer {
             if child.try_wait().unwrap().is_some() {
                 return false;
             }
-            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            // It listens before it has read what it kept.
+            let loads = || {
+                let answer = self.try_command(&["PING"]);
+                answer.is_err_and(|error| error.to_string().contains("BusyLoading"))
+            };
+            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() && !loads() {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));
