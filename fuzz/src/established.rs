@@ -96,8 +96,8 @@ impl Session {
             for contents in sent {
                 self.world.datagram(Transport::Udp, CLIENT, &contents);
             }
-            for transmit in received {
-                self.client.receive(&transmit.contents, self.world.now);
+            for (_, contents) in received {
+                self.client.receive(&contents, self.world.now);
             }
         }
     }

@@ -14,6 +14,7 @@ mod client;
 mod datagrams;
 mod edge;
 mod established;
+mod feedback;
 mod join;
 mod media;
 mod names;
@@ -29,6 +30,7 @@ pub use client::{client_datagrams, client_sdp, client_signal, client_upgrade};
 pub use datagrams::datagrams;
 pub use edge::request_head;
 pub use established::established;
+pub use feedback::feedback;
 pub use join::join_parameters;
 pub use media::{data_packet, stream_frames, vp8_descriptors};
 pub use names::room_key;
@@ -59,6 +61,7 @@ pub const TARGETS: &[Target] = &[
     target("data_packet", data_packet),
     target("datagrams", datagrams),
     target("established", established),
+    target("feedback", feedback),
     target("ice_fragment", ice_fragment),
     target("join_parameters", join_parameters),
     target("peer_message", peer_message),

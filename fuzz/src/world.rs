@@ -2,9 +2,7 @@
 
 use proto::id::{Identity, NodeId, ParticipantSid, RoomSid};
 use proto::media::{MediaPermission, NewParticipant, NodeCommand, NodeEvent, PeerMode};
-use sfu::engine::{
-    Datagram, Engine, EngineConfig, LocalCandidate, Transmit, Transport, TransportFactory,
-};
+use sfu::engine::{Datagram, Engine, EngineConfig, LocalCandidate, Transport, TransportFactory};
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Once;
@@ -127,8 +125,14 @@ impl World {
         events
     }
 
-    pub(crate) fn transmits(&mut self) -> Vec<Transmit> {
-        std::iter::from_fn(|| self.engine.poll_transmit()).collect()
+    /// What it sends, and where to.
+    pub(crate) fn transmits(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut sent = Vec::new();
+        while let Some(transmit) = self.engine.poll_transmit() {
+            let datagrams = transmit.datagrams().map(<[u8]>::to_vec);
+            sent.extend(datagrams.map(|contents| (transmit.remote, contents)));
+        }
+        sent
     }
 
     /// Lets time pass for a node that nobody answers.

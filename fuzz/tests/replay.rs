@@ -159,6 +159,7 @@ stirred! {
     data_packet
     datagrams
     established
+    feedback
     ice_fragment
     join_parameters
     peer_message

@@ -10,7 +10,7 @@ use crate::node::NodeError;
 use crate::ports::Sockets;
 use crate::pulse::PulseMeter;
 use crate::tcp::{Connections, TcpInput, TcpPort};
-use crate::udp::{DATAGRAM_BYTES_MAX, RECEIVE_BUFFER_BYTES, UdpPort};
+use crate::udp::{Batch, DATAGRAM_BYTES_MAX, UdpPort};
 use proto::media::NodeEvent;
 use std::any::Any;
 use std::future::poll_fn;
@@ -28,11 +28,12 @@ use tokio::time::Sleep;
 pub(crate) const COMMANDS_MAX: usize = 1024;
 /// Commands per pass. A command may build descriptions of 100 sections; media waits meanwhile.
 const COMMAND_BUDGET: usize = 16;
-/// Datagrams per pass and socket, frames per pass: what arrives in 1 ms at 60 k packets per second.
-const DATAGRAM_BUDGET: usize = 64;
-/// Datagrams between two rounds of sending. One may fan out to hundreds of subscribers, so this
-/// bounds what is queued.
-const DATAGRAMS_PER_FLUSH: usize = 16;
+/// Receiving calls per pass and socket.
+const BATCH_BUDGET: usize = 4;
+/// Frames per pass.
+const FRAME_BUDGET: usize = 64;
+/// Frames between two rounds of sending.
+const FRAMES_PER_FLUSH: usize = 16;
 /// How often figures are handed out.
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
 /// Wait at least this long if the engine still wants a timeout that it has just been given: a fault
@@ -128,16 +129,14 @@ fn run(start: Start) -> io::Result<End> {
 /// The loop's state. [`MediaLoop::poll`] is one pass.
 struct MediaLoop {
     engine: Engine,
-    udp: Vec<UdpPort>,
     tcp: Vec<TcpPort>,
-    connections: Connections,
+    ways: Ways,
     commands: mpsc::Receiver<Prepared>,
     events: mpsc::Sender<NodeEvent>,
     figures: watch::Sender<Figures>,
     figures_at: Instant,
     sleep: Pin<Box<Sleep>>,
-    buffer: Box<[u8; RECEIVE_BUFFER_BYTES]>,
-    udp_dropped: u64,
+    batch: Batch,
     oversized: u64,
     pulse: PulseMeter,
 }
@@ -150,16 +149,18 @@ impl MediaLoop {
         let tcp: io::Result<_> = start.sockets.tcp.into_iter().map(TcpPort::new).collect();
         Ok(Self {
             engine: start.engine,
-            udp: udp?,
             tcp: tcp?,
-            connections: Connections::new(),
+            ways: Ways {
+                udp: udp?,
+                connections: Connections::new(),
+                udp_dropped: 0,
+            },
             commands: start.commands,
             events: start.events,
             figures: start.figures,
             figures_at: now,
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            buffer: Box::new([0; RECEIVE_BUFFER_BYTES]),
-            udp_dropped: 0,
+            batch: Batch::new(),
             oversized: 0,
             pulse: PulseMeter::new(),
         })
@@ -228,40 +229,38 @@ impl MediaLoop {
 
     fn take_datagrams(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         let mut more = false;
-        for index in 0..self.udp.len() {
+        for index in 0..self.ways.udp.len() {
             more |= self.take_datagrams_of(index, cx)?;
         }
         Ok(more)
     }
 
     fn take_datagrams_of(&mut self, index: usize, cx: &mut Context<'_>) -> Result<bool, End> {
-        let mut now = Instant::now();
-        for count in 1..=DATAGRAM_BUDGET {
-            let Some(port) = self.udp.get(index) else {
+        for _ in 0..BATCH_BUDGET {
+            let Some(port) = self.ways.udp.get(index) else {
                 return Ok(false);
             };
-            let (remote, length) = match port.poll_receive(cx, &mut self.buffer) {
-                Poll::Ready(Ok(received)) => received,
+            match port.poll_receive(cx, &mut self.batch) {
+                Poll::Ready(Ok(_)) => {}
                 // About one datagram that we sent (an ICMP answer): there may be others to read.
                 Poll::Ready(Err(_)) => continue,
                 Poll::Pending => return Ok(false),
-            };
-            match self.buffer.get(..length) {
-                Some(contents) if length <= DATAGRAM_BYTES_MAX => {
-                    let datagram = Datagram {
-                        transport: Transport::Udp,
-                        remote,
-                        local: port.base,
-                        contents,
-                    };
-                    self.engine.handle_datagram(datagram, now);
+            }
+            let (now, local) = (Instant::now(), port.base);
+            for (remote, contents) in self.batch.datagrams() {
+                if contents.len() > DATAGRAM_BYTES_MAX {
+                    self.oversized += 1;
+                    continue;
                 }
-                Some(_) | None => self.oversized += 1,
+                let datagram = Datagram {
+                    transport: Transport::Udp,
+                    remote,
+                    local,
+                    contents,
+                };
+                self.engine.handle_datagram(datagram, now);
             }
-            if count % DATAGRAMS_PER_FLUSH == 0 {
-                self.flush()?;
-                now = Instant::now();
-            }
+            self.flush()?;
         }
         Ok(true)
     }
@@ -269,11 +268,11 @@ impl MediaLoop {
     fn take_connections(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         let mut more = false;
         for port in &self.tcp {
-            more |= self.connections.accept(port, cx);
+            more |= self.ways.connections.accept(port, cx);
         }
         let mut now = Instant::now();
-        for count in 1..=DATAGRAM_BUDGET {
-            match self.connections.poll_input(cx) {
+        for count in 1..=FRAME_BUDGET {
+            match self.ways.connections.poll_input(cx) {
                 Poll::Ready(TcpInput::Frame {
                     remote,
                     local,
@@ -292,7 +291,7 @@ impl MediaLoop {
                 }
                 Poll::Pending => return Ok(more),
             }
-            if count % DATAGRAMS_PER_FLUSH == 0 {
+            if count % FRAMES_PER_FLUSH == 0 {
                 self.flush()?;
                 now = Instant::now();
             }
@@ -303,7 +302,7 @@ impl MediaLoop {
     /// Carries out what the engine wants.
     fn flush(&mut self) -> Result<(), End> {
         while let Some(transmit) = self.engine.poll_transmit() {
-            self.send(transmit);
+            self.ways.send(transmit);
         }
         while let Some(event) = self.engine.poll_event() {
             self.events.try_send(event).map_err(|error| match error {
@@ -314,30 +313,17 @@ impl MediaLoop {
         Ok(())
     }
 
-    fn send(&mut self, transmit: Transmit) {
-        match transmit.transport {
-            Transport::Tcp => self.connections.send(transmit.remote, transmit.contents),
-            Transport::Udp => {
-                // Some few addresses: a search is faster than hashing.
-                let port = self.udp.iter().find(|port| port.base == transmit.local);
-                if !port.is_some_and(|port| port.send(transmit.remote, &transmit.contents)) {
-                    self.udp_dropped += 1;
-                }
-            }
-        }
-    }
-
     fn hand_out_figures(&mut self, now: Instant) {
-        let tcp = self.connections.figures();
+        let tcp = self.ways.connections.figures();
         let mut report = self.engine.report();
         report.stray_packets += self.oversized + tcp.strays;
         self.figures.send_replace(Figures {
             report,
             census: self.engine.census(),
             pulse: self.pulse.take(now),
-            udp_dropped: self.udp_dropped,
+            udp_dropped: self.ways.udp_dropped,
             tcp_dropped: tcp.dropped,
-            tcp_connections: self.connections.len(),
+            tcp_connections: self.ways.connections.len(),
         });
     }
 
@@ -348,6 +334,33 @@ impl MediaLoop {
             self.sleep.as_mut().reset(at);
         }
         self.sleep.as_mut().poll(cx).is_ready()
+    }
+}
+
+/// How datagrams leave.
+struct Ways {
+    udp: Vec<UdpPort>,
+    connections: Connections,
+    udp_dropped: u64,
+}
+
+impl Ways {
+    fn send(&mut self, transmit: Transmit<'_>) {
+        match transmit.transport {
+            Transport::Tcp => {
+                for datagram in transmit.datagrams() {
+                    self.connections.send(transmit.remote, datagram.to_vec());
+                }
+            }
+            Transport::Udp => {
+                // Some few addresses: a search is faster than hashing.
+                let port = self.udp.iter().find(|port| port.base == transmit.local);
+                let (contents, segment) = (transmit.contents, transmit.segment);
+                if !port.is_some_and(|port| port.send(transmit.remote, contents, segment)) {
+                    self.udp_dropped += transmit.datagrams().count() as u64;
+                }
+            }
+        }
     }
 }
 

@@ -241,6 +241,8 @@ class Anteroom(Server):
             "internal": internal,
             "nodes": 1,
             "directory": f"http://{directory}",
+            # The others have no limit.
+            "limits": {"participants_per_room": 10_000},
         }
         node = {
             "id": "n1",

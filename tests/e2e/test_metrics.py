@@ -63,6 +63,9 @@ async def test_a_program_that_has_just_started_shows_all_its_metrics(stage: Stag
             await read_all(socket)
     refused = await exchange(up.bind, upgrade(f"/rtc/v1?join_request=!&access_token={watcher}"))
     assert refused.status == 400
+    for kind in ("whip", "whep"):
+        refused = await exchange(up.bind, request(f"/r/standup/{kind}/0", method="DELETE"))
+        assert refused.status == 401
 
     shown = await scrape(up.admin)
     assert set(shown) == set(described)

@@ -183,6 +183,7 @@ impl Engine {
             subscriber: None,
             tracks: Vec::new(),
             subscriptions: Vec::new(),
+            heeds_close: false,
             parked: Vec::new(),
             kept: Kept::default(),
             last_data_sequence: 0,

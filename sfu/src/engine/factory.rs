@@ -5,6 +5,7 @@ use super::census::QUALITY_EVERY;
 use super::config::{EngineConfig, LocalCandidate, Transport};
 use super::guard::guard_any;
 use super::sdp::{self, OfferedSection, SdpProblem};
+use super::tap;
 use proto::media::{NodeCommand, PeerMode};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -52,6 +53,8 @@ impl Prepared {
 pub(super) struct ParsedOffer {
     pub(super) offer: SdpOffer,
     pub(super) sections: Vec<OfferedSection>,
+    /// The client leaves the DTLS roles to us, as it should (RFC 8842 section 5.2).
+    pub(super) leaves_role: bool,
 }
 
 /// What a command needs besides itself.
@@ -88,7 +91,7 @@ impl TransportFactory {
             shared: Arc::new(Shared {
                 candidates: config.candidates.clone(),
                 worker: config.worker,
-                crypto: Arc::new(str0m::crypto::from_feature_flags()),
+                crypto: Arc::new(tap::crypto()),
                 random: Mutex::new(StdRng::seed_from_u64(config.seed)),
             }),
         }
@@ -201,7 +204,12 @@ fn parse_offer(sdp: &str) -> Result<ParsedOffer, SdpProblem> {
     let sections = sdp::read_offer(sdp)?;
     let sdp = sdp::without_candidates(sdp);
     let offer = parse(|| SdpOffer::from_sdp_string(&sdp))?;
-    Ok(ParsedOffer { offer, sections })
+    let leaves_role = sdp.lines().any(|line| line == "a=setup:actpass");
+    Ok(ParsedOffer {
+        offer,
+        sections,
+        leaves_role,
+    })
 }
 
 fn parse_answer(sdp: &str) -> Result<SdpAnswer, SdpProblem> {

@@ -115,10 +115,14 @@ impl Engine {
     }
 
     /// Closes the transport of a fixed participant that is removed: its client has no other way to
-    /// learn that it is over.
+    /// learn at once that it is over.
+    ///
+    /// FFmpeg 9 stops for ever in the middle of its work when DTLS is closed. It fixes its DTLS role,
+    /// which nobody else does, and ends by itself when its ICE checks have gone unanswered for 30 s.
     pub(super) fn hang_up(&mut self, owner: ParticipantKey, now: Instant) {
         let participant = self.participants.get(owner);
-        let Some(key) = participant.filter(|p| p.fixed).and_then(|p| p.publisher) else {
+        let participant = participant.filter(|known| known.fixed && known.heeds_close);
+        let Some(key) = participant.and_then(|known| known.publisher) else {
             return;
         };
         let closed = self.change(key, now, |rtc| rtc.close());

@@ -1,17 +1,16 @@
-//! The media path: a packet of a publisher, rewritten for every subscriber.
+//! The media path: a packet of a publisher, on its way to the [fan-out](super::fan).
 
-use super::keyframe::starts_keyframe;
+use super::arrived::Arrived;
 use super::layers::quality_of_rid;
 use super::room::Source;
-use super::subscription::{Route, SourcePacket, Subscription};
-use super::transport::{Inbound, Transport};
+use super::transport::Inbound;
 use super::{Engine, SubscriptionKey, TrackKey, TransportKey};
 use proto::media::Kind;
 use std::time::Instant;
 use str0m::Rtc;
 use str0m::format::PayloadParams;
-use str0m::media::{KeyframeRequestKind, Mid, Pt};
-use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc};
+use str0m::media::{KeyframeRequestKind, Pt};
+use str0m::rtp::{ExtensionValues, RtpPacket, Ssrc};
 
 impl Engine {
     /// A packet of a publisher.
@@ -44,11 +43,15 @@ impl Engine {
         let Some(track) = self.tracks.get(key).filter(|track| track.is_open()) else {
             return;
         };
-        if track.kind == Kind::Audio {
-            let owner = track.owner;
+        let (kind, owner) = (track.kind, track.owner);
+        if kind == Kind::Audio {
             self.hear(owner, &packet.header.ext_vals);
         }
-        self.fan_out(key, packet, params, now);
+        let mut arrived = Arrived::new(packet, params, kind, now);
+        self.note_keyframe(key, &mut arrived);
+        // A packet of speech is a frame of its own.
+        let complete = kind == Kind::Audio || packet.header.marker;
+        self.hold(key, arrived, complete, now);
     }
 
     /// Keeps the books about a source. Returns its codec, and whether it is a new one.
@@ -94,49 +97,16 @@ impl Engine {
         }
     }
 
-    fn fan_out(&mut self, key: TrackKey, packet: &RtpPacket, params: PayloadParams, now: Instant) {
+    fn note_keyframe(&mut self, key: TrackKey, arrived: &mut Arrived) {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
-        let is_key =
-            track.kind == Kind::Video && starts_keyframe(params.spec().codec, &packet.payload);
-        if is_key && let Some(source) = track.source_mut(packet.header.ssrc) {
+        arrived.alone = track.sources.len() == 1;
+        if arrived.keyframe
+            && let Some(source) = track.source_mut(arrived.ssrc)
+        {
             source.asks.came();
-            tracing::debug!(track = %track.sid, ssrc = %*packet.header.ssrc, "key frame");
-        }
-        let seen = SourcePacket {
-            ssrc: packet.header.ssrc,
-            sequence: *packet.seq_no,
-            timestamp: packet.header.timestamp,
-            params,
-            keyframe: is_key,
-            payload: &packet.payload,
-            alone: track.sources.len() == 1,
-        };
-        for subscription in &track.subscriptions {
-            let Some(subscription) = self
-                .subscriptions
-                .get_mut(*subscription)
-                .filter(|subscription| subscription.is_open())
-            else {
-                continue;
-            };
-            let Some(exit) = subscription.exit else {
-                continue;
-            };
-            let Some(transport) = self.transports.get_mut(exit.transport) else {
-                continue;
-            };
-            if write(transport, exit.mid, subscription, &seen, packet, now) {
-                self.outbox.counters.packets_out += 1;
-                transport.drain(
-                    exit.transport,
-                    &self.addresses,
-                    &mut self.outbox,
-                    &mut self.timers,
-                    now,
-                );
-            }
+            tracing::debug!(track = %track.sid, ssrc = %*arrived.ssrc, "key frame");
         }
     }
 
@@ -227,99 +197,6 @@ impl Engine {
             });
         }
     }
-}
-
-/// Queues one packet at its subscriber; true if that is to be drained.
-fn write(
-    transport: &mut Transport,
-    mid: Mid,
-    subscription: &mut Subscription,
-    seen: &SourcePacket<'_>,
-    packet: &RtpPacket,
-    now: Instant,
-) -> bool {
-    let Some(route) = route(transport, mid, subscription, seen.params) else {
-        return false;
-    };
-    let Some(passage) = subscription.pass(seen, now) else {
-        return false;
-    };
-    let mut write = RtpWrite::new(
-        route.to,
-        passage.numbers.sequence.into(),
-        passage.numbers.timestamp,
-        packet.timestamp,
-        packet.payload.clone(),
-    )
-    .marker(packet.header.marker)
-    .ext_vals(extensions(&packet.header.ext_vals))
-    .nackable(subscription.kind == Kind::Video);
-    if let Some(patch) = passage.patch {
-        write = write.vp8_patch(patch);
-    }
-    transport
-        .call(|rtc| {
-            if let Some(stream) = rtc.direct_api().stream_tx(&route.ssrc) {
-                stream.write_rtp(write);
-            }
-        })
-        // A fault is reported by the drain.
-        .map_or(true, |()| true)
-}
-
-/// What the subscriber shall know of the packet; the rest belongs to the publisher's connection.
-fn extensions(values: &ExtensionValues) -> ExtensionValues {
-    let mut values = values.clone();
-    values.mid = None;
-    values.rid = None;
-    values.rid_repair = None;
-    values.transport_cc = None;
-    values.abs_send_time = None;
-    values
-}
-
-/// The subscriber's payload type and stream for the source's codec. Only a match is remembered:
-/// before its answer a subscriber takes nothing.
-fn route(
-    transport: &mut Transport,
-    mid: Mid,
-    subscription: &mut Subscription,
-    params: PayloadParams,
-) -> Option<Route> {
-    if let Some(route) = subscription.route
-        && route.from == params.pt()
-    {
-        return Some(route);
-    }
-    let found = transport.call(|rtc| {
-        let to = matching_pt(rtc, mid, params)?;
-        let mut api = rtc.direct_api();
-        Some((to, api.stream_tx_by_mid(mid, None)?.ssrc()))
-    });
-    let (to, ssrc) = found.ok().flatten()?;
-    subscription.route = Some(Route {
-        from: params.pt(),
-        to,
-        ssrc,
-    });
-    subscription.route
-}
-
-fn matching_pt(rtc: &Rtc, mid: Mid, params: PayloadParams) -> Option<Pt> {
-    let taken = rtc.media(mid)?.remote_pts();
-    let config = rtc.codec_config();
-    let exact = config
-        .match_params(params)
-        .map(PayloadParams::pt)
-        .filter(|pt| taken.contains(pt));
-    let similar = || {
-        config
-            .params()
-            .iter()
-            .find(|known| known.spec().codec == params.spec().codec && taken.contains(&known.pt()))
-            .map(PayloadParams::pt)
-    };
-    exact.or_else(similar)
 }
 
 fn params_of(rtc: &Rtc, pt: Pt) -> Option<PayloadParams> {

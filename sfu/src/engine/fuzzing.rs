@@ -1,7 +1,7 @@
 //! Doors for the fuzz targets into the engine's parsers. No stable interface.
 
 use super::data_packet::{Stamp, stamp};
-use super::vp8::Vp8Rewriter;
+use super::vp8::{Fields, Vp8Rewriter};
 
 /// A data packet as it is relayed.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,10 +38,16 @@ pub fn relay(
 pub fn rewrite_vp8(payloads: &[(bool, &[u8])]) -> Vec<bool> {
     let mut rewriter = Vp8Rewriter::default();
     let rewritten = payloads.iter().map(|(switch, payload)| {
+        let fields = Fields::parse(payload);
         if *switch {
-            rewriter.switch(payload);
+            rewriter.switch(fields.as_ref());
         }
-        rewriter.patch(payload, true).is_some()
+        let Some(fields) = fields else {
+            return false;
+        };
+        let mut patched = payload.to_vec();
+        rewriter.patch(&fields, true).apply(&mut patched);
+        patched != *payload
     });
     rewritten.collect()
 }

@@ -4,9 +4,10 @@
 //! events and deadlines go out. The node driver owns all of those.
 //!
 //! A packet's way: [`Engine::handle_datagram`] -> `demux` -> `transport` (str0m) -> `forward` ->
-//! `subscription` -> the subscriber's `transport` -> [`Engine::poll_transmit`].
+//! `fan` -> `subscription` -> `outgoing` -> [`Engine::poll_transmit`].
 
 mod arena;
+mod arrived;
 mod asking;
 mod census;
 mod channels;
@@ -17,6 +18,7 @@ mod data_packet;
 mod demux;
 mod events;
 mod factory;
+mod fan;
 mod fence;
 mod fixed;
 mod forward;
@@ -30,6 +32,7 @@ mod moving;
 mod negotiation;
 mod offering;
 mod outbox;
+mod outgoing;
 mod ownership;
 mod rebase;
 mod recent;
@@ -43,6 +46,7 @@ mod signalling;
 mod speaker;
 mod subscribing;
 mod subscription;
+mod tap;
 mod timers;
 mod tracks;
 mod transport;
@@ -56,6 +60,7 @@ pub use io::{Datagram, Transmit};
 
 use arena::{Arena, Key};
 use demux::{Addresses, Demux};
+use fan::Fan;
 use outbox::Outbox;
 use ownership::Ownership;
 use proto::id::{ParticipantSid, RoomSid, TrackSid};
@@ -85,8 +90,11 @@ pub struct Engine {
     tracks_by_sid: BTreeMap<TrackSid, TrackKey>,
     timers: Timers,
     outbox: Outbox,
+    fan: Fan,
     ownership: Ownership,
     layers_chosen_at: Instant,
+    /// Of the newest input.
+    now: Instant,
 }
 
 impl Engine {
@@ -109,19 +117,23 @@ impl Engine {
             tracks_by_sid: BTreeMap::new(),
             timers,
             outbox: Outbox::default(),
+            fan: Fan::default(),
             ownership: Ownership::default(),
             layers_chosen_at: now,
+            now,
         }
     }
 
     /// Obeys the shard.
     pub fn handle_command(&mut self, command: Prepared, now: Instant) {
+        self.now = now;
         self.obey(command.step, now);
         self.settle(now);
     }
 
     /// Takes one datagram (or one RFC 4571 frame). Never fails: what nobody expects is counted.
     pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
+        self.now = now;
         self.receive(datagram, now);
         self.settle(now);
     }
@@ -133,6 +145,8 @@ impl Engine {
 
     /// Time passed; call at [`Engine::poll_timeout`] at the latest.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.release_held(now);
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Transport(key) => self.transport_timeout(key, now),
@@ -145,11 +159,6 @@ impl Engine {
         }
     }
 
-    /// The next datagram to send. Drain before waiting.
-    pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.outbox.transmits.pop_front()
-    }
-
     /// The next message for the shard. Drain before waiting.
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
         self.outbox.events.pop_front()
@@ -157,7 +166,8 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] is wanted next, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.timers.next()
+        let held = self.fan.held_until().map(|at| (at, "held packets"));
+        [self.timers.next(), held].into_iter().flatten().min()
     }
 
     /// Figures since start; `cpu_load` is left 0.

@@ -2,7 +2,7 @@
 //! wait for their turn. Decides nothing.
 
 use super::TransportKey;
-use super::io::Transmit;
+use super::fan::Control;
 use proto::media::{NodeEvent, TransportLoss};
 use std::collections::VecDeque;
 
@@ -36,7 +36,7 @@ pub(super) enum Happened {
 /// bounded by what one input can cause.
 #[derive(Default)]
 pub(super) struct Outbox {
-    pub(super) transmits: VecDeque<Transmit>,
+    pub(super) transmits: VecDeque<Control>,
     pub(super) events: VecDeque<NodeEvent>,
     pub(super) happened: VecDeque<(TransportKey, Happened)>,
     pub(super) counters: Counters,

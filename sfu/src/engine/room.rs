@@ -1,5 +1,6 @@
 //! The records of the engine: rooms, participants, tracks. Plain data, changed by the other modules.
 
+use super::arrived::Arrived;
 use super::asking::KeyframeAsks;
 use super::channels::Channels;
 use super::recent::Recent;
@@ -57,6 +58,8 @@ pub(super) struct Participant {
     pub(super) subscriber: Option<TransportKey>,
     pub(super) tracks: Vec<super::TrackKey>,
     pub(super) subscriptions: Vec<SubscriptionKey>,
+    /// Of a fixed one: its client ends when DTLS is closed.
+    pub(super) heeds_close: bool,
     /// Of a fixed one: subscriptions whose track is gone, which keep their sections.
     pub(super) parked: Vec<SubscriptionKey>,
     /// What a lost transport leaves to the one that resumes.
@@ -139,6 +142,8 @@ pub(super) struct Track {
     pub(super) reminder: Reminder,
     pub(super) sources: Vec<Source>,
     pub(super) subscriptions: Vec<SubscriptionKey>,
+    /// Packets that wait for those behind them.
+    pub(super) held: Vec<Arrived>,
 }
 
 /// One stream of a track: the only one, or a simulcast layer.
@@ -239,6 +244,7 @@ mod tests {
             reminder: Reminder::new(start),
             sources: Vec::new(),
             subscriptions: Vec::new(),
+            held: Vec::new(),
         };
         track.add_source(Source::new(1.into(), Quality::Low, params, start));
         track.add_source(Source::new(2.into(), Quality::High, params, start));

@@ -35,7 +35,9 @@ impl Engine {
         resume: Option<(Vec<OpenChannel>, Option<Box<Rtc>>)>,
         now: Instant,
     ) -> Result<(), String> {
-        let participant = self.participants.get(owner).ok_or("unknown participant")?;
+        let participant = self.participants.get_mut(owner);
+        let participant = participant.ok_or("unknown participant")?;
+        participant.heeds_close = offer.parsed.leaves_role;
         let single = participant.mode == PeerMode::Single;
         match (resume, participant.publisher) {
             // A v0 client restarts ICE on the connection it has.

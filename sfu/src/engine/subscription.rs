@@ -2,17 +2,18 @@
 //!
 //! A video source is entered at a key frame only. Owns no transport: it says what to write.
 
+use super::arrived::{Arrived, ExtensionIds};
 use super::keyframe::detects;
 use super::layers;
 use super::rebase::{Numbers, Rebase};
 use super::room::LiveSource;
 use super::vp8::Vp8Rewriter;
 use super::{ParticipantKey, TrackKey, TransportKey};
+use downlink::Patch;
 use proto::media::{Kind, LayerSize, TrackSettings};
 use std::time::{Duration, Instant};
-use str0m::format::{Codec, PayloadParams};
 use str0m::media::{Mid, Pt};
-use str0m::rtp::{Ssrc, Vp8Patch};
+use str0m::rtp::Ssrc;
 
 /// A lonely source whose key frames are not recognised is entered anyway after this long.
 const BLIND_START: Duration = Duration::from_secs(3);
@@ -31,8 +32,11 @@ pub(super) struct Route {
     pub(super) from: Pt,
     /// The subscriber's payload type.
     pub(super) to: Pt,
-    /// The outgoing stream.
-    pub(super) ssrc: Ssrc,
+    /// Its type for what is sent once more; `None`: nothing is.
+    pub(super) repeat: Option<Pt>,
+    pub(super) ids: ExtensionIds,
+    /// The place of the outgoing stream.
+    pub(super) stream: usize,
 }
 
 /// A subscription.
@@ -55,29 +59,11 @@ pub(super) struct Subscription {
     vp8: Vp8Rewriter,
 }
 
-/// A packet as a subscription sees it.
-pub(super) struct SourcePacket<'a> {
-    pub(super) ssrc: Ssrc,
-    pub(super) sequence: u64,
-    pub(super) timestamp: u32,
-    pub(super) params: PayloadParams,
-    pub(super) keyframe: bool,
-    pub(super) payload: &'a [u8],
-    /// The track has no other source.
-    pub(super) alone: bool,
-}
-
-impl SourcePacket<'_> {
-    fn codec(&self) -> Codec {
-        self.params.spec().codec
-    }
-}
-
 /// How a packet is written to the subscriber.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passage {
     pub(super) numbers: Numbers,
-    pub(super) patch: Option<Vp8Patch>,
+    pub(super) patch: Patch,
 }
 
 impl Subscription {
@@ -168,7 +154,7 @@ impl Subscription {
     }
 
     /// Takes a packet of the track; `None` if it is not for this subscriber.
-    pub(super) fn pass(&mut self, packet: &SourcePacket<'_>, now: Instant) -> Option<Passage> {
+    pub(super) fn pass(&mut self, packet: &Arrived, now: Instant) -> Option<Passage> {
         if self.current != Some(packet.ssrc) {
             if self.target != Some(packet.ssrc) || !self.may_enter(packet, now) {
                 return None;
@@ -176,30 +162,28 @@ impl Subscription {
             self.enter(packet, now);
         }
         let numbers = self.rebase.map(packet.sequence, packet.timestamp, now)?;
-        let patch = (packet.codec() == Codec::Vp8)
-            .then(|| self.vp8.patch(packet.payload, numbers.newest))
-            .flatten();
+        let vp8 = packet.vp8.as_ref();
+        let patch = vp8.map(|fields| self.vp8.patch(fields, numbers.newest));
+        let patch = patch.unwrap_or_default();
         Some(Passage { numbers, patch })
     }
 
-    fn may_enter(&self, packet: &SourcePacket<'_>, now: Instant) -> bool {
+    fn may_enter(&self, packet: &Arrived, now: Instant) -> bool {
         let waited = || {
             self.waiting_since
                 .is_some_and(|since| now.saturating_duration_since(since) >= BLIND_START)
         };
         self.kind == Kind::Audio
             || packet.keyframe
-            || (packet.alone && (!detects(packet.codec()) || waited()))
+            || (packet.alone && (!detects(packet.params.spec().codec) || waited()))
     }
 
-    fn enter(&mut self, packet: &SourcePacket<'_>, now: Instant) {
+    fn enter(&mut self, packet: &Arrived, now: Instant) {
         self.current = Some(packet.ssrc);
         self.waiting_since = None;
         let clock_rate = packet.params.spec().clock_rate.get();
         self.rebase
             .switch(packet.sequence, packet.timestamp, clock_rate, now);
-        if packet.codec() == Codec::Vp8 {
-            self.vp8.switch(packet.payload);
-        }
+        self.vp8.switch(packet.vp8.as_ref());
     }
 }

@@ -42,6 +42,7 @@ impl Engine {
             reminder: Reminder::new(now),
             sources: Vec::new(),
             subscriptions: Vec::new(),
+            held: Vec::new(),
         });
         participant.tracks.push(key);
         self.tracks_by_sid.insert(published.track, key);

@@ -6,12 +6,13 @@
 use super::census::Quality;
 use super::channels::Channels;
 use super::demux::Addresses;
+use super::fan::Control;
 use super::guard::{Fault, guard};
-use super::io::Transmit;
 use super::outbox::{Happened, Outbox};
+use super::outgoing::{Outgoing, Way};
 use super::sdp::{Direction, SectionKind};
 use super::timers::{Timer, Timers};
-use super::{ParticipantKey, SubscriptionKey, TrackKey, TransportKey};
+use super::{ParticipantKey, SubscriptionKey, TrackKey, TransportKey, tap};
 use proto::media::{Target, TransportLoss};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -88,6 +89,7 @@ pub(super) struct Transport {
     pub(super) sections: Vec<Section>,
     pub(super) inbound: BTreeMap<Ssrc, Inbound>,
     pub(super) channels: Channels,
+    pub(super) outgoing: Outgoing,
     pub(super) quality: Quality,
     /// ICE and DTLS were up once.
     pub(super) connected: bool,
@@ -107,6 +109,7 @@ impl Transport {
             sections: Vec::new(),
             inbound: BTreeMap::new(),
             channels: Channels::default(),
+            outgoing: Outgoing::default(),
             quality: Quality::default(),
             connected: false,
             restarting: false,
@@ -223,6 +226,9 @@ impl Transport {
             let output = self
                 .call(Rtc::poll_output)
                 .map_err(|_| TransportLoss::Fault)?;
+            if let Some(keys) = tap::take() {
+                self.outgoing.keys = Some(keys);
+            }
             match output {
                 Ok(Output::Timeout(at)) if at > now => return Ok(Some(at)),
                 Ok(Output::Timeout(_)) => {
@@ -235,9 +241,11 @@ impl Transport {
                     }
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    if let Some(transmit) = outgoing(transmit, addresses) {
-                        outbox.counters.bytes_out += transmit.contents.len() as u64;
-                        outbox.transmits.push_back(transmit);
+                    if let Some(mut control) = control(transmit, addresses)
+                        && self.outgoing.pass(control.way, &mut control.contents, now)
+                    {
+                        outbox.counters.bytes_out += control.contents.len() as u64;
+                        outbox.transmits.push_back(control);
                     }
                 }
                 Ok(Output::Event(event)) => {
@@ -265,16 +273,19 @@ impl Transport {
 }
 
 /// A datagram of str0m with the socket it leaves from.
-fn outgoing(transmit: str0m::net::Transmit, addresses: &Addresses) -> Option<Transmit> {
+fn control(transmit: str0m::net::Transmit, addresses: &Addresses) -> Option<Control> {
     let transport = match transmit.proto {
         Protocol::Udp => super::config::Transport::Udp,
         Protocol::Tcp => super::config::Transport::Tcp,
         Protocol::SslTcp | Protocol::Tls => return None,
     };
-    Some(Transmit {
+    let way = Way {
         transport,
         local: addresses.base_of(transport, transmit.source)?,
         remote: transmit.destination,
+    };
+    Some(Control {
+        way,
         contents: transmit.contents.into(),
     })
 }

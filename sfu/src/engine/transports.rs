@@ -54,6 +54,10 @@ impl Engine {
             return Some(());
         }
         let transport = self.transports.get_mut(key)?;
+        let fan = &mut self.fan;
+        transport
+            .outgoing
+            .hear(datagram.contents, |missing| fan.miss(key, missing));
         let input = Input::Receive(now, receive);
         let taken = transport
             .call(|rtc| rtc.accepts(&input).then(|| rtc.handle_input(input)))

@@ -376,3 +376,37 @@ fn lost_video_packets_are_sent_again() {
     let (first, last) = (sequences[0], sequences[sequences.len() - 1]);
     assert_eq!(sequences, (first..=last).collect::<Vec<_>>());
 }
+
+/// What a packet costs does not grow with its receivers, as far as memory is asked for.
+#[test]
+fn nothing_is_allocated_for_a_packet_that_one_more_receiver_gets() {
+    const NAMES: [&str; 8] = ["bob", "cat", "dan", "eve", "fay", "gus", "hal", "ida"];
+    let costs = |names: &[&'static str]| {
+        let mut world = World::new();
+        world.join("alice", PeerMode::Single);
+        world.publish("alice", "TR_cam", Kind::Video, &[]);
+        for name in names {
+            world.join(name, PeerMode::Single);
+            world.subscribe(name, "TR_cam");
+        }
+        // Histories are as long as they get, buffers as large.
+        world.run(seconds(3));
+        for name in names {
+            world.take_got(name);
+        }
+        world.allocations = 0;
+        world.run(seconds(4));
+        let packets = world.take_got("bob").len() as u64;
+        assert!(packets > 100, "{packets} packets");
+        (packets, world.allocations)
+    };
+    let (packets, one) = costs(&NAMES[..1]);
+    let (same, eight) = costs(&NAMES);
+    assert_eq!(packets, same);
+    // str0m takes two for a packet that arrives: its payload, and the event.
+    assert!(one < 4 * packets, "{one} allocations for {packets} packets");
+    assert!(
+        eight <= one + packets / 20,
+        "{one} allocations for one receiver, {eight} for eight, of {packets} packets"
+    );
+}

@@ -141,6 +141,8 @@ pub(crate) struct World {
     pub(crate) sources: Vec<Source>,
     /// The network loses every n-th datagram of the node.
     pub(crate) lose_every: Option<u64>,
+    /// What the nodes allocated for media, from its arrival to its departure.
+    pub(crate) allocations: u64,
     sent: u64,
     next_source_tick: Instant,
     ticks: u64,
@@ -162,6 +164,7 @@ impl World {
             nameless: false,
             sources: Vec::new(),
             lose_every: None,
+            allocations: 0,
             sent: 0,
             next_source_tick: now,
             ticks: 0,
@@ -409,16 +412,28 @@ impl World {
 
     fn drain_node(&mut self, node: NodeIndex) -> bool {
         let mut moved = false;
-        while let Some(transmit) = self.nodes[node].engine.poll_transmit() {
+        let TestNode { engine, base, .. } = &mut self.nodes[node];
+        let mut sent: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
+        loop {
+            let mut next = None;
+            let counted = allocation_counter::measure(|| next = engine.poll_transmit());
+            self.allocations += counted.count_total;
+            let Some(transmit) = next else {
+                break;
+            };
+            assert_eq!(transmit.local, *base);
+            let datagrams = transmit.datagrams().map(<[u8]>::to_vec);
+            sent.extend(datagrams.map(|contents| (transmit.remote, contents)));
+        }
+        for (remote, contents) in sent {
             moved = true;
-            assert_eq!(transmit.local, self.nodes[node].base);
             self.sent += 1;
             if self.lose_every.is_some_and(|n| self.sent.is_multiple_of(n)) {
                 continue;
             }
             let (now, from) = (self.now, self.nodes[node].advertised);
-            if let Some(peer) = self.peer_at(transmit.remote) {
-                peer.receive(from, &transmit.contents, now);
+            if let Some(peer) = self.peer_at(remote) {
+                peer.receive(from, &contents, now);
                 peer.stash(now);
             }
         }
@@ -454,7 +469,12 @@ impl World {
                         local: node.base,
                         contents: &contents,
                     };
-                    node.engine.handle_datagram(datagram, self.now);
+                    let counted = allocation_counter::measure(|| {
+                        node.engine.handle_datagram(datagram, self.now);
+                    });
+                    // RFC 7983, and no RTCP (RFC 5761).
+                    let is_media = matches!(contents.as_slice(), [128..192, kind, ..] if !(192..224).contains(kind));
+                    self.allocations += counted.count_total * u64::from(is_media);
                 }
             }
         }

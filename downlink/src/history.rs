@@ -1,0 +1,148 @@
+//! What was sent of a stream and may be asked for once more (RFC 4585 section 6.2.1).
+
+use crate::patch::Patch;
+use crate::stream::{Packet, Payload};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Packets that are kept: a second of a rich video. Beyond: the oldest goes.
+pub(crate) const PACKETS_MAX: usize = 512;
+/// Nobody waits for a packet that is older.
+const AGE_MAX: Duration = Duration::from_secs(1);
+/// A receiver that does not hear from a repeated packet within its round trip asks again; requests
+/// that come faster are for the packet that is under way.
+const REPEAT_AFTER: Duration = Duration::from_millis(20);
+
+/// A packet that was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// Continued beyond 16 bits.
+    pub(crate) sequence: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) payload: Payload,
+    pub(crate) patch: Patch,
+    at: Instant,
+    repeated: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// Rising sequence numbers.
+    sent: VecDeque<Sent>,
+}
+
+impl History {
+    pub(crate) fn note(&mut self, packet: &Packet<'_>, now: Instant) {
+        // The oldest one is not looked at: it has long left the processor's cache.
+        if self.sent.len() >= PACKETS_MAX {
+            self.sent.pop_front();
+        }
+        // A packet that came late goes out late, but has its number.
+        let sequence = packet.sequence;
+        let place = self.sent.iter().rposition(|sent| sent.sequence < sequence);
+        let sent = Sent {
+            sequence,
+            timestamp: packet.timestamp,
+            payload: packet.payload.clone(),
+            patch: packet.patch,
+            at: now,
+            repeated: None,
+        };
+        self.sent.insert(place.map_or(0, |place| place + 1), sent);
+    }
+
+    /// The packet with these last 16 bits, if it may be repeated now.
+    pub(crate) fn take(&mut self, sequence: u16, now: Instant) -> Option<&Sent> {
+        let newest = self.sent.back()?.sequence;
+        // How far behind the newest one.
+        let behind = (newest as u16).wrapping_sub(sequence);
+        let sequence = newest.checked_sub(u64::from(behind))?;
+        let place = self
+            .sent
+            .binary_search_by_key(&sequence, |sent| sent.sequence);
+        let sent = self.sent.get_mut(place.ok()?)?;
+        let old = now.saturating_duration_since(sent.at) > AGE_MAX;
+        let under_way = sent
+            .repeated
+            .is_some_and(|at| now.saturating_duration_since(at) < REPEAT_AFTER);
+        if old || under_way {
+            return None;
+        }
+        sent.repeated = Some(now);
+        Some(sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extension::Extensions;
+
+    fn with(sequences: &[u64], now: Instant) -> History {
+        let mut history = History::default();
+        for sequence in sequences {
+            let payload = Payload {
+                bytes: sequence.to_be_bytes().to_vec().into(),
+                payload_type: 96,
+                repeat_type: Some(97),
+                marker: false,
+            };
+            let packet = Packet {
+                sequence: *sequence,
+                timestamp: 0,
+                payload: &payload,
+                patch: Patch::default(),
+                extensions: &Extensions::default(),
+            };
+            history.note(&packet, now);
+        }
+        history
+    }
+
+    fn found(history: &mut History, sequence: u16, now: Instant) -> Option<u64> {
+        history.take(sequence, now).map(|sent| sent.sequence)
+    }
+
+    #[test]
+    fn packets_are_found_by_their_last_16_bits_also_those_that_came_late() {
+        let now = Instant::now();
+        let mut history = with(&[65_534, 65_535, 65_537, 65_536], now);
+        assert_eq!(found(&mut history, 65_534, now), Some(65_534));
+        assert_eq!(found(&mut history, 0, now), Some(65_536));
+        assert_eq!(found(&mut history, 1, now), Some(65_537));
+        assert_eq!(found(&mut history, 2, now), None, "not sent yet");
+        assert_eq!(found(&mut history, 65_533, now), None);
+        assert_eq!(found(&mut with(&[], now), 1, now), None);
+        assert_eq!(
+            found(&mut with(&[3], now), 9, now),
+            None,
+            "before the first"
+        );
+    }
+
+    #[test]
+    fn nothing_is_repeated_twice_within_a_round_trip() {
+        let now = Instant::now();
+        let mut history = with(&[5], now);
+        assert_eq!(found(&mut history, 5, now), Some(5));
+        let soon = now + REPEAT_AFTER / 2;
+        assert_eq!(found(&mut history, 5, soon), None);
+        assert_eq!(found(&mut history, 5, now + REPEAT_AFTER), Some(5));
+    }
+
+    #[test]
+    fn old_packets_go() {
+        let now = Instant::now();
+        let mut history = with(&[5], now);
+        let late = now + AGE_MAX + Duration::from_millis(1);
+        assert_eq!(found(&mut history, 5, late), None);
+        let many: Vec<u64> = (0..2 * PACKETS_MAX as u64).collect();
+        let mut history = with(&many, now);
+        assert_eq!(history.sent.len(), PACKETS_MAX);
+        assert_eq!(found(&mut history, 0, now), None);
+        assert_eq!(
+            found(&mut history, PACKETS_MAX as u16, now),
+            Some(PACKETS_MAX as u64)
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! A publisher's packet as the node keeps it until all subscribers have theirs.
+
+use super::keyframe::starts_keyframe;
+use super::subscription::{Route, Subscription};
+use super::transport::Transport;
+use super::vp8;
+use downlink::{Extensions, Packet, Payload, StreamConfig};
+use proto::media::Kind;
+use std::sync::Arc;
+use std::time::Instant;
+use str0m::Rtc;
+use str0m::format::{Codec, PayloadParams};
+use str0m::media::{Mid, Pt};
+use str0m::rtp::{Extension, RtpPacket, Ssrc};
+
+/// A packet of a publisher.
+#[derive(Clone, Debug)]
+pub(super) struct Arrived {
+    pub(super) ssrc: Ssrc,
+    /// Continued beyond 16 bits.
+    pub(super) sequence: u64,
+    pub(super) timestamp: u32,
+    pub(super) params: PayloadParams,
+    /// The first packet of a key frame.
+    pub(super) keyframe: bool,
+    /// Its track has no other source.
+    pub(super) alone: bool,
+    /// Where a VP8 payload has its numbers.
+    pub(super) vp8: Option<vp8::Fields>,
+    pub(super) at: Instant,
+    payload: Arc<[u8]>,
+    marker: bool,
+    /// As RFC 6464 has it.
+    audio_level: Option<u8>,
+    /// As 3GPP TS 26.114 section 7.4.5 has it.
+    orientation: Option<u8>,
+}
+
+/// The ids that a subscriber has for header extensions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ExtensionIds {
+    mid: Option<u8>,
+    audio_level: Option<u8>,
+    orientation: Option<u8>,
+}
+
+impl Arrived {
+    /// What the subscribers shall know of the packet; the rest belongs to the publisher's connection.
+    pub(super) fn new(packet: &RtpPacket, params: PayloadParams, kind: Kind, now: Instant) -> Self {
+        let codec = params.spec().codec;
+        let (header, values) = (&packet.header, &packet.header.ext_vals);
+        let audio_level = values.audio_level.map(|level| {
+            let voice = values.voice_activity.unwrap_or_default();
+            // str0m gives 0 down to -127.
+            (u8::from(voice) << 7) | level.unsigned_abs().min(127)
+        });
+        Self {
+            ssrc: header.ssrc,
+            sequence: *packet.seq_no,
+            timestamp: header.timestamp,
+            params,
+            keyframe: kind == Kind::Video && starts_keyframe(codec, &packet.payload),
+            alone: false,
+            vp8: (codec == Codec::Vp8)
+                .then(|| vp8::Fields::parse(&packet.payload))
+                .flatten(),
+            at: now,
+            payload: Arc::clone(&packet.payload),
+            marker: header.marker,
+            audio_level,
+            orientation: values.video_orientation.map(|it| it as u8),
+        }
+    }
+
+    /// Writes it behind `into` as the subscriber shall see it; false: it gets nothing.
+    pub(super) fn write(
+        &self,
+        transport: &mut Transport,
+        mid: Mid,
+        subscription: &mut Subscription,
+        into: &mut Vec<u8>,
+    ) -> bool {
+        let Some(route) = route(transport, mid, subscription, self.params) else {
+            return false;
+        };
+        let Some(passage) = subscription.pass(self, self.at) else {
+            return false;
+        };
+        let Some((keys, leaving)) = transport.outgoing.stream(route.stream) else {
+            return false;
+        };
+        let stream = &mut leaving.stream;
+        let mut extensions = self.extensions(route.ids);
+        if !stream.is_known() {
+            name(&mut extensions, route.ids, mid);
+        }
+        let payload = Payload {
+            bytes: Arc::clone(&self.payload),
+            payload_type: *route.to,
+            repeat_type: route.repeat.map(|pt| *pt),
+            marker: self.marker,
+        };
+        let packet = Packet {
+            sequence: passage.numbers.sequence,
+            timestamp: passage.numbers.timestamp,
+            payload: &payload,
+            patch: passage.patch,
+            extensions: &extensions,
+        };
+        stream.send(keys, &packet, self.at, into)
+    }
+
+    fn extensions(&self, ids: ExtensionIds) -> Extensions {
+        let mut extensions = Extensions::default();
+        let values = [
+            (ids.audio_level, self.audio_level),
+            (ids.orientation, self.orientation),
+        ];
+        for (id, value) in values {
+            if let (Some(id), Some(value)) = (id, value) {
+                // There is room for both.
+                let _ = extensions.push(id, &[value]);
+            }
+        }
+        extensions
+    }
+}
+
+/// Names the section that a stream belongs to, until the receiver knows (RFC 8843 section 15).
+pub(super) fn name(extensions: &mut Extensions, ids: ExtensionIds, mid: Mid) {
+    if let Some(id) = ids.mid {
+        // There is room for it.
+        let _ = extensions.push(id, mid.as_bytes());
+    }
+}
+
+/// The subscriber's payload type and stream for the source's codec. Only a match is remembered:
+/// before its answer a subscriber takes nothing.
+fn route(
+    transport: &mut Transport,
+    mid: Mid,
+    subscription: &mut Subscription,
+    params: PayloadParams,
+) -> Option<Route> {
+    if let Some(route) = subscription.route
+        && route.from == params.pt()
+    {
+        return Some(route);
+    }
+    let repeats = subscription.kind == Kind::Video;
+    let found = transport.call(|rtc| find_route(rtc, mid, params, repeats));
+    let (mut route, config) = found.ok().flatten()?;
+    route.stream = transport.outgoing.open(mid, config, route.ids);
+    subscription.route = Some(route);
+    subscription.route
+}
+
+fn find_route(
+    rtc: &mut Rtc,
+    mid: Mid,
+    params: PayloadParams,
+    repeats: bool,
+) -> Option<(Route, StreamConfig)> {
+    let to = matching(rtc, mid, params)?;
+    let ids = ids_of(rtc, mid)?;
+    let mut api = rtc.direct_api();
+    let stream = api.stream_tx_by_mid(mid, None)?;
+    let route = Route {
+        from: params.pt(),
+        to: to.pt(),
+        repeat: to.resend().filter(|_| repeats),
+        ids,
+        // Its place comes with the stream.
+        stream: 0,
+    };
+    let config = StreamConfig {
+        ssrc: *stream.ssrc(),
+        repeat_ssrc: stream.rtx().map(|ssrc| *ssrc),
+        clock_rate: to.spec().clock_rate.get(),
+    };
+    Some((route, config))
+}
+
+fn ids_of(rtc: &Rtc, mid: Mid) -> Option<ExtensionIds> {
+    let extensions = rtc.media(mid)?.remote_extmap();
+    Some(ExtensionIds {
+        mid: extensions.id_of(Extension::RtpMid),
+        audio_level: extensions.id_of(Extension::AudioLevel),
+        orientation: extensions.id_of(Extension::VideoOrientation),
+    })
+}
+
+fn matching(rtc: &Rtc, mid: Mid, params: PayloadParams) -> Option<PayloadParams> {
+    let taken = rtc.media(mid)?.remote_pts();
+    let is_taken = |pt: Pt| taken.contains(&pt);
+    let config = rtc.codec_config();
+    let exact = config.match_params(params).filter(|it| is_taken(it.pt()));
+    let similar = || {
+        let mut known = config.params().iter();
+        known.find(|it| it.spec().codec == params.spec().codec && is_taken(it.pt()))
+    };
+    exact.or_else(similar).copied()
+}
