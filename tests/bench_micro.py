@@ -30,8 +30,8 @@ _HINTS = (
 _CLAIMS = re.compile(r"^ *\d+ +(\d+) +(\d+) +\d\.\d+$", re.MULTILINE)
 
 
-def run(crate: str, bench: str) -> str:
-    """What the bench prints, which is shown as it comes."""
+def run(crate: str, bench: str) -> tuple[str, str]:
+    """What the bench prints, which is shown as it comes; and why it does not count, if it does not."""
     command = ["cargo", "bench", "--locked", "-p", crate, "--bench", bench]
     lines = []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
@@ -39,41 +39,46 @@ def run(crate: str, bench: str) -> str:
         for line in running.stdout:
             print(line, end="", flush=True)
             lines.append(line)
-    if running.returncode != 0:
-        raise SystemExit(f"the bench {bench} failed")
+    flaw = "the bench failed: a limit was missed" if running.returncode else ""
     # Criterion breaks a line behind a long name.
-    return re.sub(r"\n\s+time:", " time:", "".join(lines))
+    return re.sub(r"\n\s+time:", " time:", "".join(lines)), flaw
 
 
-def keep(rows: Rows, bench: str, text: str) -> None:
+def keep(rows: Rows, bench: str, text: str, flaw: str) -> None:
     """The figures in what a bench has printed."""
     for name, value, unit in _CRITERION.findall(text):
-        rows.keep("anteroom", name.strip(), "ns", float(value) * _NS[unit], "", 0.0)
+        rows.keep("anteroom", name.strip(), "ns", float(value) * _NS[unit], flaw, 0.0)
     if bench == "hints":
         for pattern, scenario, unit in _HINTS:
             found = pattern.search(text)
             if found:
-                rows.keep("anteroom", f"hints: {scenario}", unit, float(found.group(1)), "", 0.0)
+                rows.keep("anteroom", f"hints: {scenario}", unit, float(found.group(1)), flaw, 0.0)
     if bench == "claims":
         for claims, sets in _CLAIMS.findall(text):
-            rows.keep("anteroom", "claims in Redis", "1/s", float(claims), "", 0.0)
-            rows.keep("SET", "claims in Redis", "1/s", float(sets), "", 0.0)
+            rows.keep("anteroom", "claims in Redis", "1/s", float(claims), flaw, 0.0)
+            rows.keep("SET", "claims in Redis", "1/s", float(sets), flaw, 0.0)
 
 
 def main() -> int:
     """Runs all and writes what they found."""
     rows = Rows("SET")
     where = machine()
+    flaws = {}
     for crate, bench in BENCHES:
         before = len(rows.to_json())
-        keep(rows, bench, run(crate, bench))
+        text, flaw = run(crate, bench)
+        keep(rows, bench, text, flaw)
+        if flaw:
+            flaws[bench] = flaw
         if len(rows.to_json()) == before:
             raise SystemExit(f"the bench {bench} printed no figure that is known here")
     rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
     versions = {"rustc": rustc.stdout.strip()}
     result = {"machine": where, "versions": versions}
     write(OUTPUT, {**result, "rows": rows.to_json(), "ratios": rows.ratios()})
-    return 0
+    for bench, flaw in flaws.items():
+        print(f"{bench}: {flaw}")
+    return 1 if flaws else 0
 
 
 if __name__ == "__main__":
