@@ -24,6 +24,8 @@ const RTCP_HEAD: usize = 8;
 /// At the end of a control packet: whether it is encrypted, and its number.
 const RTCP_INDEX: usize = 4;
 const ENCRYPTED: u32 = 1 << 31;
+/// Of a packet's index the ciphers see so many bits.
+const INDEX_MASK: u64 = (1 << 48) - 1;
 
 /// The handshake gave no usable keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,20 +249,22 @@ fn encrypted_index(trailer: [u8; RTCP_INDEX]) -> Option<u32> {
     (trailer & ENCRYPTED != 0).then_some(trailer & !ENCRYPTED)
 }
 
-/// RFC 7714 section 8.1.
+/// RFC 7714 section 8.1: two zero bytes, the source, the index in 48 bits.
 fn gcm_nonce_rtp(salt: &[u8; 12], ssrc: u32, index: u64) -> Nonce {
-    let mut nonce = *salt;
-    xor(&mut nonce, 2, &ssrc.to_be_bytes());
-    let [_, _, index @ ..] = index.to_be_bytes();
-    xor(&mut nonce, 6, &index);
-    Nonce::assume_unique_for_key(nonce)
+    gcm_nonce(salt, ssrc, index & INDEX_MASK)
 }
 
-/// RFC 7714 section 9.1.
+/// RFC 7714 section 9.1: the same, of the index there are 31 bits.
 fn gcm_nonce_rtcp(salt: &[u8; 12], ssrc: u32, index: u32) -> Nonce {
-    let mut nonce = *salt;
-    xor(&mut nonce, 2, &ssrc.to_be_bytes());
-    xor(&mut nonce, 8, &index.to_be_bytes());
+    gcm_nonce(salt, ssrc, u64::from(index))
+}
+
+fn gcm_nonce(salt: &[u8; 12], ssrc: u32, index: u64) -> Nonce {
+    let mut wide = [0; 16];
+    let (_, low) = wide.split_at_mut(4);
+    low.copy_from_slice(salt);
+    let mixed = u128::from_be_bytes(wide) ^ (u128::from(ssrc) << 48) ^ u128::from(index);
+    let [_, _, _, _, nonce @ ..] = mixed.to_be_bytes();
     Nonce::assume_unique_for_key(nonce)
 }
 
@@ -275,18 +279,12 @@ fn gcm_aad_rtcp(header: &[u8], trailer: [u8; RTCP_INDEX]) -> Option<[u8; RTCP_HE
 
 /// RFC 3711 section 4.1.1.
 fn cm_counter(salt: &[u8; 14], ssrc: u32, index: u64) -> EncryptionContext {
-    let mut counter = [0; 16];
-    xor(&mut counter, 0, salt);
-    xor(&mut counter, 4, &ssrc.to_be_bytes());
-    let [_, _, index @ ..] = index.to_be_bytes();
-    xor(&mut counter, 8, &index);
-    EncryptionContext::Iv128(FixedLength::from(counter))
-}
-
-fn xor(into: &mut [u8], at: usize, with: &[u8]) {
-    for (into, with) in into.iter_mut().skip(at).zip(with) {
-        *into ^= with;
-    }
+    let mut wide = [0; 16];
+    let (high, _) = wide.split_at_mut(14);
+    high.copy_from_slice(salt);
+    let index = u128::from(index & INDEX_MASK);
+    let counter = u128::from_be_bytes(wide) ^ (u128::from(ssrc) << 64) ^ (index << 16);
+    EncryptionContext::Iv128(FixedLength::from(counter.to_be_bytes()))
 }
 
 #[cfg(test)]
@@ -340,6 +338,27 @@ mod tests {
         let expected = "8040f17b 8041f8d3 5501a0b2 32b1de78 a822fe12 ef9f78fa 332e33aa b1801238
             9a58e2f3 b50b2a02 76ffae0f 1ba63799 b87b7aa3 db36dfff d6b0f9bb 7878d7a7 6c13";
         assert_eq!(seal(&cipher), bytes(expected));
+    }
+
+    #[test]
+    fn counter_mode_begins_as_in_rfc_3711_appendix_b_2() {
+        let key = bytes("2B7E151628AED2A6ABF7158809CF4F3C");
+        let salt = bytes("F0F1F2F3F4F5F6F7F8F9FAFBFCFD").try_into().unwrap();
+        let key = UnboundCipherKey::new(&AES_128, &key).unwrap();
+        let key = EncryptingKey::ctr(key).unwrap();
+        let stream = |ssrc, index, salt: &[u8; 14]| {
+            let mut stream = [0; 32];
+            let counter = cm_counter(salt, ssrc, index);
+            key.less_safe_encrypt(&mut stream, counter).unwrap();
+            stream.to_vec()
+        };
+        let expected = "E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB";
+        assert_eq!(stream(0, 0, &salt), bytes(expected));
+        // Source and index lie where the salt has these bytes.
+        let moved = bytes("F0F1F2F3 F5F7F5F3 F8F9FAFBFCFD").try_into().unwrap();
+        assert_eq!(stream(0x0102_0304, 0, &moved), stream(0, 0, &salt));
+        let moved = bytes("F0F1F2F3F4F5F6F7 F9FBF9FFF9FB").try_into().unwrap();
+        assert_eq!(stream(0, 0x0102_0304_0506, &moved), stream(0, 0, &salt));
     }
 
     #[test]
