@@ -82,6 +82,10 @@ impl Outgoing {
             return true;
         }
         self.way = Some(way);
+        if is_rtp(contents) {
+            // str0m numbers packets by itself: none may leave under our key.
+            return false;
+        }
         if !is_rtcp(contents) {
             return true;
         }
@@ -137,6 +141,11 @@ impl Outgoing {
 /// RFC 7983.
 fn is_stun(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|first| *first < 4)
+}
+
+/// RFC 7983, and no RTCP.
+fn is_rtp(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(128..192)) && !is_rtcp(datagram)
 }
 
 /// RFC 5761 section 4.
