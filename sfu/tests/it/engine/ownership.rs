@@ -63,6 +63,24 @@ fn media_and_data_stop_at_the_deadline_without_a_command_and_go_on_after_a_late_
 }
 
 #[test]
+fn nothing_is_sent_again_behind_a_fence() {
+    let mut world = subscribed(PeerMode::Single);
+    world.lose_every = Some(2);
+    world.run(Duration::from_millis(900));
+    world.owned_for = Some(Duration::ZERO);
+    let before = loop {
+        world.run(Duration::from_millis(5));
+        let report = report(&mut world);
+        if report.fenced_packets > 0 {
+            break report;
+        }
+    };
+    world.run(seconds(1));
+    let after = report(&mut world);
+    assert_eq!(after.packets_out, before.packets_out);
+}
+
+#[test]
 fn streams_go_on_without_a_gap_after_a_fence() {
     let mut world = subscribed(PeerMode::Single);
     let before = world.take_got("bob");
