@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Commands prepared in one go. Each may take some milliseconds.
@@ -22,8 +22,6 @@ const PREPARE_BATCH: usize = 16;
 /// Commands that may wait to be prepared: as many as may wait on the link. When there are more, the
 /// link's own queue fills.
 const WAITING_MAX: usize = LINK_QUEUE_MESSAGES;
-/// How often figures are sent.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long the media thread may show no sign of life. It shows one each second.
 const MEDIA_SILENCE_LIMIT: Duration = Duration::from_secs(10);
 /// How long the media thread may take to stop before it is left behind.
@@ -224,23 +222,15 @@ fn refusal_of(command: &NodeCommand) -> Option<NodeEvent> {
     }
 }
 
-/// Sends figures each second and watches the media thread's pulse.
+/// Passes the media thread's figures on as they come, each second, and watches its pulse.
 async fn report(
     mut figures: watch::Receiver<Figures>,
     events: mpsc::Sender<NodeEvent>,
     gauges: &mut Gauges,
 ) -> Result<LinkEnd, NodeError> {
     let mut cpu = CpuMeter::default();
-    let mut ticks = interval(REPORT_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut alive_at = Instant::now();
     loop {
-        ticks.tick().await;
-        if figures.has_changed().unwrap_or(false) {
-            alive_at = Instant::now();
-        } else if alive_at.elapsed() > MEDIA_SILENCE_LIMIT {
-            return Err(NodeError::MediaThreadStuck(MEDIA_SILENCE_LIMIT));
-        }
+        next_figures(&mut figures).await?;
         let now = figures.borrow_and_update().clone();
         let cpu_load = cpu.measure();
         gauges.publish(&now, cpu_load);
@@ -254,11 +244,39 @@ async fn report(
     }
 }
 
+/// Waits for new figures of the media thread, which is stuck if there are none for too long.
+async fn next_figures(figures: &mut watch::Receiver<Figures>) -> Result<(), NodeError> {
+    // In two halves: a process that was stopped for a while finds one of them over, and waits on.
+    for _ in 0..2 {
+        match timeout(MEDIA_SILENCE_LIMIT / 2, figures.changed()).await {
+            Ok(Ok(())) => return Ok(()),
+            // The thread has ended, and says why elsewhere.
+            Ok(Err(_)) => std::future::pending::<()>().await,
+            Err(_) => {}
+        }
+    }
+    Err(NodeError::MediaThreadStuck(MEDIA_SILENCE_LIMIT))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proto::id::{NodeId, ParticipantSid};
     use proto::media::Target;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_media_thread_without_figures_is_stuck_in_time_and_one_that_ended_is_not() {
+        let (figures_tx, mut figures) = watch::channel(Figures::default());
+        figures_tx.send_replace(Figures::default());
+        next_figures(&mut figures).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let stuck = next_figures(&mut figures).await;
+        assert!(matches!(stuck, Err(NodeError::MediaThreadStuck(_))));
+        assert_eq!(began.elapsed(), MEDIA_SILENCE_LIMIT);
+        drop(figures_tx);
+        let ended = timeout(2 * MEDIA_SILENCE_LIMIT, next_figures(&mut figures));
+        assert!(ended.await.is_err(), "says nothing");
+    }
 
     #[tokio::test]
     async fn what_the_shard_says_of_its_ownership_passes_a_burst_of_other_commands() {

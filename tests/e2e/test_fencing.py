@@ -59,7 +59,7 @@ async def test_a_stopped_shard_is_not_served_by_its_node_and_nobody_is_live_twic
 
 async def media_ends(node: Program, stopped: float) -> None:
     """Waits until the node sends nothing more; it must do so by itself, a lease after the last word
-    of its shard and a second for the rest."""
+    of its shard. Its figures are a second old at worst."""
     count, moment = await node.metric(PACKETS_OUT), time.monotonic()
     while time.monotonic() < moment + 1.5:
         await asyncio.sleep(0.05)
