@@ -6,6 +6,7 @@ const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const TRANSPORT_FEEDBACK: u8 = 205;
 const GENERIC_NACK: u8 = 1;
+const TRANSPORT_WIDE: u8 = 15;
 /// Bytes of a packet's head with the sender's SSRC.
 const HEAD: usize = 8;
 const SENDER_INFO: usize = 20;
@@ -13,7 +14,7 @@ const REPORT_BLOCK: usize = 24;
 
 /// Something that a receiver said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feedback {
+pub enum Feedback<'a> {
     /// It misses this packet of the source.
     Missing {
         /// The source, as the receiver knows it.
@@ -26,10 +27,13 @@ pub enum Feedback {
         /// The source.
         ssrc: u32,
     },
+    /// When packets of all streams came: the feedback control information of
+    /// draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1.
+    Arrivals(&'a [u8]),
 }
 
 /// Reads a compound packet. What cannot be read ends it.
-pub fn read(mut compound: &[u8], mut tell: impl FnMut(Feedback)) {
+pub fn read<'a>(mut compound: &'a [u8], mut tell: impl FnMut(Feedback<'a>)) {
     while let Some((packet, rest)) = split(compound) {
         compound = rest;
         let Some([first, kind, ..]) = packet.first_chunk::<HEAD>() else {
@@ -40,6 +44,12 @@ pub fn read(mut compound: &[u8], mut tell: impl FnMut(Feedback)) {
             SENDER_REPORT => read_blocks(packet, HEAD + SENDER_INFO, count, &mut tell),
             RECEIVER_REPORT => read_blocks(packet, HEAD, count, &mut tell),
             TRANSPORT_FEEDBACK if count == GENERIC_NACK => read_nacks(packet, &mut tell),
+            TRANSPORT_FEEDBACK if count == TRANSPORT_WIDE => {
+                // Behind the source, which is any of them.
+                if let Some(arrivals) = packet.get(HEAD + 4..) {
+                    tell(Feedback::Arrivals(arrivals));
+                }
+            }
             _ => {}
         }
     }
@@ -55,7 +65,7 @@ pub(crate) fn split(compound: &[u8]) -> Option<(&[u8], &[u8])> {
     compound.split_at_checked(4 * (words + 1))
 }
 
-fn read_blocks(packet: &[u8], at: usize, count: u8, tell: &mut impl FnMut(Feedback)) {
+fn read_blocks(packet: &[u8], at: usize, count: u8, tell: &mut impl FnMut(Feedback<'_>)) {
     let blocks = packet.get(at..).unwrap_or_default();
     for block in blocks.chunks_exact(REPORT_BLOCK).take(usize::from(count)) {
         if let Some(ssrc) = block.first_chunk() {
@@ -65,7 +75,7 @@ fn read_blocks(packet: &[u8], at: usize, count: u8, tell: &mut impl FnMut(Feedba
     }
 }
 
-fn read_nacks(packet: &[u8], tell: &mut impl FnMut(Feedback)) {
+fn read_nacks(packet: &[u8], tell: &mut impl FnMut(Feedback<'_>)) {
     let Some((ssrc, pairs)) = packet.get(HEAD..).and_then(<[u8]>::split_first_chunk) else {
         return;
     };
@@ -91,7 +101,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn told(compound: &[u8]) -> Vec<Feedback> {
+    fn told(compound: &[u8]) -> Vec<Feedback<'_>> {
         let mut told = Vec::new();
         read(compound, |feedback| told.push(feedback));
         told
@@ -137,6 +147,16 @@ mod tests {
         sender.extend_from_slice(&5_u32.to_be_bytes());
         sender.extend_from_slice(&[0; 20]);
         assert_eq!(told(&sender), [received(5)]);
+    }
+
+    #[test]
+    fn arrivals_are_handed_on_as_they_came() {
+        let mut packet = vec![0x8f, TRANSPORT_FEEDBACK, 0, 3, 0, 0, 0, 1, 0, 0, 0, 7];
+        packet.extend_from_slice(&[1, 2, 3, 4]);
+        let compound = [packet, report(&[9])].concat();
+        let arrivals = Feedback::Arrivals(&[1, 2, 3, 4]);
+        assert_eq!(told(&compound), [arrivals, Feedback::Received { ssrc: 9 }]);
+        assert_eq!(told(&[0x8f, TRANSPORT_FEEDBACK, 0, 1, 0, 0, 0, 1]), []);
     }
 
     #[test]

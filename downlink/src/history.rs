@@ -71,6 +71,11 @@ impl History {
         sent.repeated = Some(now);
         Some(sent)
     }
+
+    /// The packet that went out last.
+    pub(crate) fn newest(&self) -> Option<&Sent> {
+        self.sent.back()
+    }
 }
 
 #[cfg(test)]

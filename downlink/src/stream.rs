@@ -1,7 +1,7 @@
 //! One outgoing RTP stream (RFC 3550), with the stream that repeats its packets (RFC 4588).
 
 use crate::extension::Extensions;
-use crate::history::History;
+use crate::history::{History, Sent};
 use crate::patch::Patch;
 use crate::protection::Keys;
 use crate::report::Figures;
@@ -57,6 +57,25 @@ pub struct Packet<'a> {
     pub patch: Patch,
     /// The header's extensions.
     pub extensions: &'a Extensions,
+}
+
+/// A packet that goes out once more.
+struct Repeated {
+    sequence: u64,
+    timestamp: u32,
+    payload: Payload,
+    patch: Patch,
+}
+
+impl Repeated {
+    fn of(sent: &Sent) -> Self {
+        Self {
+            sequence: sent.sequence,
+            timestamp: sent.timestamp,
+            payload: sent.payload.clone(),
+            patch: sent.patch,
+        }
+    }
 }
 
 /// Where a stream stands.
@@ -200,13 +219,37 @@ impl Stream {
         into: &mut Vec<u8>,
     ) -> bool {
         let allowed = self.octets / REPEATS_SHARE + REPEATS_FREE;
-        let Some(ssrc) = self.config.repeat_ssrc.filter(|_| self.repeated < allowed) else {
+        if self.repeated >= allowed {
             return false;
-        };
+        }
         let Some(sent) = self.history.take(sequence, now) else {
             return false;
         };
-        let Some(payload_type) = sent.payload.repeat_type else {
+        let repeated = Repeated::of(sent);
+        self.repeated += repeated.payload.bytes.len() as u64;
+        self.write_again(keys, &repeated, extensions, into)
+    }
+
+    /// Writes the newest packet once more behind `into`, for nothing but its length: the receiver, who
+    /// has it, drops it. False: nothing was written, because no packet is kept.
+    pub fn pad(&mut self, keys: &Keys, extensions: &Extensions, into: &mut Vec<u8>) -> bool {
+        let Some(newest) = self.history.newest() else {
+            return false;
+        };
+        let repeated = Repeated::of(newest);
+        self.write_again(keys, &repeated, extensions, into)
+    }
+
+    fn write_again(
+        &mut self,
+        keys: &Keys,
+        repeated: &Repeated,
+        extensions: &Extensions,
+        into: &mut Vec<u8>,
+    ) -> bool {
+        let payload = &repeated.payload;
+        let (Some(ssrc), Some(payload_type)) = (self.config.repeat_ssrc, payload.repeat_type)
+        else {
             return false;
         };
         let start = into.len();
@@ -214,19 +257,19 @@ impl Stream {
         self.next_repeat += 1;
         let head = Head {
             payload_type,
-            marker: sent.payload.marker,
+            marker: payload.marker,
             sequence: number,
-            timestamp: sent.timestamp,
+            timestamp: repeated.timestamp,
             ssrc,
         };
         let header = head.write(extensions, into);
-        into.extend_from_slice(&sequence.to_be_bytes());
+        // Its last 16 bits are its number.
+        into.extend_from_slice(&(repeated.sequence as u16).to_be_bytes());
         let body = into.len();
-        into.extend_from_slice(&sent.payload.bytes);
+        into.extend_from_slice(&payload.bytes);
         if let Some(body) = into.get_mut(body..) {
-            sent.patch.apply(body);
+            repeated.patch.apply(body);
         }
-        self.repeated += sent.payload.bytes.len() as u64;
         if !keys.seal_rtp(into, start, header, ssrc, number) {
             into.truncate(start);
             return false;
@@ -389,6 +432,28 @@ mod tests {
         assert_eq!(repeat(&mut stream, 8, now), None, "never sent");
         let later = now + Duration::from_millis(50);
         assert_eq!(repeat(&mut stream, 9, later).unwrap()[2..4], [0, 2]);
+    }
+
+    #[test]
+    fn padding_is_the_newest_packet_once_more_as_often_as_wanted() {
+        let (now, keys) = (Instant::now(), keys());
+        let (payload, extensions) = (video(b"abc"), Extensions::default());
+        let mut stream = Stream::new(CONFIG);
+        let mut sent = Vec::new();
+        assert!(!stream.pad(&keys, &extensions, &mut sent), "nothing to take");
+        for sequence in [8, 9] {
+            let one = packet(sequence, &payload, &extensions);
+            assert!(stream.send(&keys, &one, now, &mut Vec::new()));
+        }
+        assert!(stream.pad(&keys, &extensions, &mut sent));
+        assert!(stream.pad(&keys, &extensions, &mut sent));
+        let (first, second) = sent.split_at(12 + 2 + 3 + 16);
+        assert_eq!((&first[..4], &second[..4]), (&[0x80, 0xe1, 0, 1][..], &[0x80, 0xe1, 0, 2][..]));
+        let mut by_hand = first[..12].to_vec();
+        by_hand.extend_from_slice(b"\x00\x09abc");
+        assert!(keys.seal_rtp(&mut by_hand, 0, 12, 0x0506_0708, 1));
+        assert_eq!(first, by_hand);
+        assert!(repeat(&mut stream, 9, now).is_some(), "it may still be asked for");
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub fn sdp_offer(data: &[u8]) {
 fn publish(world: &mut World) {
     for (track, kind) in [("mic", Kind::Audio), ("cam", Kind::Video)] {
         world.command(NodeCommand::Publish(PublishedTrack {
+            screen: false,
             codec: String::new(),
             participant: participant(),
             track: TrackSid::new(format!("TR_{track}")),

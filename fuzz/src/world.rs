@@ -49,6 +49,7 @@ impl World {
             base: BASE,
         };
         let config = EngineConfig {
+            estimates: true,
             node: NodeId::new("n1"),
             candidates: vec![candidate(Transport::Udp), candidate(Transport::Tcp)],
             worker: 0x00a7,
@@ -64,6 +65,7 @@ impl World {
         // It asks who owns its rooms.
         world.pass(Duration::ZERO);
         world.command(NodeCommand::AddParticipant(NewParticipant {
+            selection: Default::default(),
             hidden: false,
             fixed: false,
             room: RoomSid::new("RM_1"),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// Version of this vocabulary; a node with another one is refused at [`NodeEvent::Hello`].
-pub const MEDIA_PROTOCOL: u32 = 2;
+pub const MEDIA_PROTOCOL: u32 = 3;
 
 /// How many peer connections a participant uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,9 @@ pub struct PublishedTrack {
     pub codec: String,
     /// Muted from the start.
     pub muted: bool,
+    /// A shared screen: shown whoever speaks ([`Selection::pictures`]).
+    #[serde(default)]
+    pub screen: bool,
 }
 
 /// What a subscriber wants of one track.
@@ -129,6 +132,15 @@ pub struct OpenChannel {
     pub id: u16,
 }
 
+/// How much of a room everybody gets at once. 0: all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Voices: the loudest ones.
+    pub voices: u16,
+    /// Pictures: of those who spoke last. Shared screens are not counted.
+    pub pictures: u16,
+}
+
 /// A participant whose transports the node shall hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewParticipant {
@@ -149,6 +161,9 @@ pub struct NewParticipant {
     /// all there ever will be, and tracks take turns in them. Only [`PeerMode::Single`].
     #[serde(default)]
     pub fixed: bool,
+    /// What everybody in its room gets, from now on.
+    #[serde(default)]
+    pub selection: Selection,
 }
 
 /// What a media section is for.
@@ -428,6 +443,9 @@ pub struct NodeReport {
     pub fenced_packets: u64,
     /// Load of the node's machine, 0.0 to 1.0 of all cores.
     pub cpu_load: f32,
+    /// Load average of a minute for each core.
+    #[serde(default)]
+    pub sys_load: f32,
 }
 
 /// Why a transport ended.
@@ -439,6 +457,17 @@ pub enum TransportLoss {
     PeerClosed,
     /// The engine's boundary caught a fault in this transport.
     Fault,
+}
+
+/// How good a participant's connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Rating {
+    /// Speech is hard to follow, or a picture does not come through.
+    Poor,
+    /// One notices it.
+    Good,
+    /// Nobody notices anything.
+    Excellent,
 }
 
 /// A message from a node to its shard.
@@ -516,6 +545,32 @@ pub enum NodeEvent {
         mid: String,
         /// `audio/opus`, `video/VP8`, ...
         mime: String,
+    },
+    /// A participant's line is too thin for one of its subscriptions, or takes it again.
+    StreamState {
+        /// The subscriber.
+        participant: ParticipantSid,
+        /// What.
+        track: TrackSid,
+        /// True: nothing of it is sent for now.
+        paused: bool,
+    },
+    /// Which layers of a track its subscribers want changed: the publisher need not send better ones. Told
+    /// of each video track once, and then when it changes.
+    LayersWanted {
+        /// The publisher.
+        participant: ParticipantSid,
+        /// Which.
+        track: TrackSid,
+        /// The best wanted layer; `None`: nobody wants any.
+        quality: Option<Quality>,
+    },
+    /// A participant's connection got better or worse. Told once it is known, and then when it changes.
+    ConnectionRated {
+        /// Whose.
+        participant: ParticipantSid,
+        /// How good it is.
+        rating: Rating,
     },
     /// Everything needed to resume is at hand; the next offer comes with `resume`.
     ResumeReady {

@@ -108,6 +108,12 @@ pub struct RoomConfig {
     /// Most participants, without hidden ones, recorders and agents.
     #[serde(alias = "max_participants", deserialize_with = "number")]
     pub max_participants: u32,
+    /// Not of LiveKit: pictures that everybody gets at once, of those who spoke last.
+    #[serde(alias = "last_n", deserialize_with = "number")]
+    pub last_n: u32,
+    /// Not of LiveKit: voices that everybody gets at once, the loudest ones.
+    #[serde(alias = "loudest_n", deserialize_with = "number")]
+    pub loudest_n: u32,
     /// Free text of the application, shown to everybody in the room.
     #[serde(deserialize_with = "text")]
     pub metadata: String,

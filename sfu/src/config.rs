@@ -26,6 +26,9 @@ pub struct Config {
     /// TCP port for media of clients whose network blocks UDP (ICE-TCP). Left out: the same number
     /// as the UDP port. 0 turns it off.
     pub tcp_port: Option<u16>,
+    /// Threads for media, each with ports of its own from `udp_port` and `tcp_port` up. A room lives on
+    /// one of them. 0: one for each core.
+    pub workers: u16,
     /// Addresses of this machine to use for media. Empty: all usable ones, IPv4 and IPv6, with
     /// loopback, so that a browser on the same machine connects too. `0.0.0.0` and `::` stand for
     /// all addresses of their family.
@@ -35,6 +38,9 @@ pub struct Config {
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(with = "OneOrMany")]
     pub public_ip: Vec<IpAddr>,
+    /// Estimates what each client's line takes, by the transport-wide feedback of its browser, and sends no
+    /// more: lower layers, or no picture. Off: everybody gets all that is asked for.
+    pub estimate_bandwidth: bool,
     /// The shard to attach to, `http://host:port` of its internal listener. Left out where the
     /// shard runs in the same process.
     pub shard: Option<String>,
@@ -46,8 +52,10 @@ impl Default for Config {
             id: "n1".to_owned(),
             udp_port: DEFAULT_PORT,
             tcp_port: None,
+            workers: 0,
             bind: Vec::new(),
             public_ip: Vec::new(),
+            estimate_bandwidth: true,
             shard: None,
         }
     }

@@ -1,6 +1,7 @@
 //! Load of the machine, from `/proc/stat`. Elsewhere than on Linux it is reported as 0.
 
 use std::fs;
+use std::num::NonZero;
 
 /// Jiffies since boot, all cores together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,19 @@ impl CpuMeter {
     }
 }
 
+/// The load average of a minute for each core, from `/proc/loadavg`; 0.0 if that is not known.
+pub(crate) fn sys_load() -> f32 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    per_core(&text, u16::try_from(cores).unwrap_or(u16::MAX))
+}
+
+fn per_core(loadavg: &str, cores: u16) -> f32 {
+    let minute = loadavg.split_ascii_whitespace().next();
+    let minute: Option<f32> = minute.and_then(|field| field.parse().ok());
+    minute.unwrap_or(0.0) / f32::from(cores.max(1))
+}
+
 /// First line of `/proc/stat`: user nice system idle iowait irq softirq steal, then guest times that
 /// user and nice contain already (proc_stat(5)).
 fn parse(text: &str) -> Option<Sample> {
@@ -56,6 +70,13 @@ fn parse(text: &str) -> Option<Sample> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_load_average_counts_for_each_core() {
+        let load = per_core("1.50 0.60 0.43 2/345 6789\n", 4);
+        assert!((load - 0.375).abs() < 1e-6);
+        assert!(per_core("nonsense", 4).abs() < 1e-6);
+    }
 
     #[test]
     fn the_load_is_what_was_not_idle_since_the_last_look() {

@@ -23,6 +23,30 @@ pub(crate) struct Figures {
     pub(crate) pulse: Pulse,
 }
 
+impl Figures {
+    /// Those of another worker of the same node besides.
+    pub(crate) fn add(&mut self, other: &Self) {
+        add_report(&mut self.report, &other.report);
+        self.census.add(&other.census);
+        self.udp_dropped += other.udp_dropped;
+        self.tcp_dropped += other.tcp_dropped;
+        self.tcp_connections += other.tcp_connections;
+        self.pulse.add(other.pulse);
+    }
+}
+
+fn add_report(sum: &mut NodeReport, other: &NodeReport) {
+    sum.participants += other.participants;
+    sum.tracks += other.tracks;
+    sum.rooms += other.rooms;
+    sum.packets_in += other.packets_in;
+    sum.packets_out += other.packets_out;
+    sum.bytes_in += other.bytes_in;
+    sum.bytes_out += other.bytes_out;
+    sum.stray_packets += other.stray_packets;
+    sum.fenced_packets += other.fenced_packets;
+}
+
 /// How the media thread did in the time between two snapshots, which is about a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Pulse {
@@ -34,6 +58,16 @@ pub(crate) struct Pulse {
     pub(crate) running: f64,
     /// Share of the time in which it wanted to run and had no core.
     pub(crate) waiting: f64,
+}
+
+impl Pulse {
+    /// Of several threads: the worst, and the shares together.
+    fn add(&mut self, other: Self) {
+        self.late_max = self.late_max.max(other.late_max);
+        self.pass_max = self.pass_max.max(other.pass_max);
+        self.running += other.running;
+        self.waiting += other.waiting;
+    }
 }
 
 /// Sets the metrics `anteroom_node_*`, labelled with the node's name.

@@ -24,6 +24,7 @@ mod media_thread;
 mod node;
 mod ports;
 mod pulse;
+mod routing;
 mod tcp;
 mod udp;
 

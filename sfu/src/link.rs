@@ -1,16 +1,21 @@
-//! One life of the link to the shard: commands are prepared and passed to the media thread, events
-//! come back, figures go out once a second. A new link means a new engine.
+//! One life of the link to the shard: commands are prepared and passed to the media thread of the worker
+//! that they are for, events come back, figures go out once a second. A new link means new engines.
 
-use crate::cpu::CpuMeter;
+use crate::cpu::{self, CpuMeter};
 use crate::engine::{Engine, EngineConfig, Prepared, TransportFactory};
 use crate::figures::{Figures, Gauges};
 use crate::media_thread::{COMMANDS_MAX, End, MediaThread, Start, panic_text};
 use crate::node::NodeError;
 use crate::ports::Sockets;
+use crate::routing::{Routing, WorkerId};
 use proto::link::{LINK_QUEUE_MESSAGES, NodeEnd};
 use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -38,56 +43,97 @@ pub(crate) enum LinkEnd {
     Stalled,
 }
 
+/// What a worker is made of.
+pub(crate) struct NewWorker {
+    pub(crate) config: EngineConfig,
+    pub(crate) sockets: Sockets,
+}
+
+/// The way of commands to a worker.
+#[derive(Clone)]
+struct Lane {
+    factory: TransportFactory,
+    prepared: mpsc::Sender<Prepared>,
+}
+
 /// Serves one link until it ends.
 pub(crate) async fn run(
-    config: EngineConfig,
-    sockets: Sockets,
+    workers: Vec<NewWorker>,
     link: NodeEnd,
     gauges: &mut Gauges,
     shutdown: &CancellationToken,
 ) -> Result<LinkEnd, NodeError> {
     let NodeEnd { commands, events } = link;
+    let Some(first) = workers.first() else {
+        return Ok(LinkEnd::Closed);
+    };
     let hello = NodeEvent::Hello {
-        node: config.node.clone(),
+        node: first.config.node.clone(),
         protocol: MEDIA_PROTOCOL,
     };
     if events.try_send(hello).is_err() {
         return Ok(LinkEnd::Closed);
     }
 
-    let (prepared_tx, prepared_rx) = mpsc::channel(COMMANDS_MAX);
-    let (figures_tx, figures_rx) = watch::channel(Figures::default());
-    let factory = TransportFactory::new(&config);
-    let mut media = MediaThread::spawn(Start {
-        engine: Engine::new(config, Instant::now()),
-        sockets,
-        commands: prepared_rx,
-        events: events.clone(),
-        figures: figures_tx,
-    })?;
-
-    let mut passing = Box::pin(pass_commands(
-        commands,
-        factory,
-        prepared_tx,
-        events.clone(),
-    ));
-    let mut reporting = Box::pin(report(figures_rx, events, gauges));
+    let (mut threads, mut lanes, mut figures) = (Vec::new(), Vec::new(), Vec::new());
+    for worker in workers {
+        let (thread, lane, figures_rx) = start(worker, &events)?;
+        threads.push(thread);
+        lanes.push(lane);
+        figures.push(figures_rx);
+    }
+    let mut passing = Box::pin(pass_commands(commands, lanes, events.clone()));
+    let mut reporting = Box::pin(report(figures, events, gauges));
     let outcome = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(LinkEnd::Shutdown),
-        ended = media.ended() => return ended.map(link_end),
+        ended = first_end(&mut threads) => ended.map(link_end),
         end = &mut reporting => end,
         end = &mut passing => Ok(end),
     };
-    // Dropping the commands' sender stops the thread.
+    // Dropping the commands' senders stops the threads.
     drop(passing);
     drop(reporting);
-    match timeout(STOP_LIMIT, media.ended()).await {
-        Ok(Ok(_)) => outcome,
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(NodeError::MediaThreadStuck(STOP_LIMIT)),
+    stop(threads).await?;
+    outcome
+}
+
+fn start(
+    worker: NewWorker,
+    events: &mpsc::Sender<NodeEvent>,
+) -> Result<(MediaThread, Lane, watch::Receiver<Figures>), NodeError> {
+    let NewWorker { config, sockets } = worker;
+    let (prepared, commands) = mpsc::channel(COMMANDS_MAX);
+    let (figures_tx, figures_rx) = watch::channel(Figures::default());
+    let factory = TransportFactory::new(&config);
+    let thread = MediaThread::spawn(Start {
+        engine: Engine::new(config, Instant::now()),
+        sockets,
+        commands,
+        events: events.clone(),
+        figures: figures_tx,
+    })?;
+    Ok((thread, Lane { factory, prepared }, figures_rx))
+}
+
+/// Waits for the end of any thread, which is the end of the link. Cancel safe.
+async fn first_end(threads: &mut [MediaThread]) -> Result<End, NodeError> {
+    poll_fn(|cx| {
+        let mut ended = threads.iter_mut().map(|it| pin!(it.ended()).poll(cx));
+        ended.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
+}
+
+/// Waits until all threads have stopped; those that have ended before say nothing again.
+async fn stop(threads: Vec<MediaThread>) -> Result<(), NodeError> {
+    for mut thread in threads.into_iter().filter(|thread| !thread.has_ended()) {
+        match timeout(STOP_LIMIT, thread.ended()).await {
+            Ok(ended) => drop(ended?),
+            Err(_) => return Err(NodeError::MediaThreadStuck(STOP_LIMIT)),
+        }
     }
+    Ok(())
 }
 
 fn link_end(end: End) -> LinkEnd {
@@ -102,19 +148,20 @@ fn link_end(end: End) -> LinkEnd {
 /// passes the others: it comes too late soon, and a burst of joins takes seconds to prepare.
 async fn pass_commands(
     mut commands: mpsc::Receiver<NodeCommand>,
-    factory: TransportFactory,
-    prepared: mpsc::Sender<Prepared>,
+    lanes: Vec<Lane>,
     events: mpsc::Sender<NodeEvent>,
 ) -> LinkEnd {
+    let mut routing = Routing::new(u16::try_from(lanes.len()).unwrap_or(u16::MAX));
+    let lanes: Arc<[Lane]> = lanes.into();
     let mut arrived = Vec::with_capacity(PREPARE_BATCH);
-    let mut waiting: VecDeque<NodeCommand> = VecDeque::new();
+    let mut waiting: VecDeque<(WorkerId, NodeCommand)> = VecDeque::new();
     let mut preparing = None;
     loop {
         if preparing.is_none() && !waiting.is_empty() {
             let batch: Vec<_> = waiting.drain(..waiting.len().min(PREPARE_BATCH)).collect();
-            let factory = factory.clone();
+            let lanes = Arc::clone(&lanes);
             preparing = Some(tokio::task::spawn_blocking(move || {
-                let prepare = |command| prepare(&factory, command);
+                let prepare = |(worker, command)| prepare(&lanes, worker, command);
                 batch.into_iter().map(prepare).collect::<Vec<_>>()
             }));
         }
@@ -125,12 +172,13 @@ async fn pass_commands(
                 if count == 0 {
                     return LinkEnd::Closed;
                 }
-                let (urgent, others): (Vec<_>, Vec<_>) = arrived
-                    .drain(..)
-                    .partition(|command| matches!(command, NodeCommand::Owned { .. }));
+                let routed = arrived.drain(..).map(|command| (routing.route(&command), command));
+                let (urgent, others): (Vec<_>, Vec<_>) = routed
+                    .partition(|(_, command)| matches!(command, NodeCommand::Owned { .. }));
                 waiting.extend(others);
-                let urgent = urgent.into_iter().map(|command| prepare(&factory, command));
-                if !pass(urgent.collect(), &prepared, &events).await {
+                let urgent = urgent.into_iter();
+                let urgent = urgent.map(|(worker, command)| prepare(&lanes, worker, command));
+                if !pass(urgent.collect(), &lanes, &events).await {
                     return LinkEnd::Closed;
                 }
             }
@@ -140,7 +188,7 @@ async fn pass_commands(
                 let Ok(outcomes) = outcomes else {
                     return LinkEnd::Closed;
                 };
-                if !pass(outcomes, &prepared, &events).await {
+                if !pass(outcomes, &lanes, &events).await {
                     return LinkEnd::Closed;
                 }
             }
@@ -159,12 +207,15 @@ async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
 /// Hands prepared commands on; false if nobody takes them any more.
 async fn pass(
     outcomes: Vec<Outcome>,
-    prepared: &mpsc::Sender<Prepared>,
+    lanes: &[Lane],
     events: &mpsc::Sender<NodeEvent>,
 ) -> bool {
     for outcome in outcomes {
         let passed = match outcome {
-            Outcome::Prepared(command) => prepared.send(command).await.is_ok(),
+            Outcome::Prepared(worker, command) => match lane(lanes, worker) {
+                Some(lane) => lane.prepared.send(command).await.is_ok(),
+                None => true,
+            },
             Outcome::Refused(event) => events.try_send(event).is_ok(),
             Outcome::Lost => true,
         };
@@ -175,8 +226,12 @@ async fn pass(
     true
 }
 
+fn lane(lanes: &[Lane], worker: WorkerId) -> Option<&Lane> {
+    lanes.get(usize::from(worker.0))
+}
+
 enum Outcome {
-    Prepared(Prepared),
+    Prepared(WorkerId, Prepared),
     /// It hit a fault in the parser; the shard is told.
     Refused(NodeEvent),
     /// It hit a fault, and there is nothing to tell.
@@ -185,11 +240,14 @@ enum Outcome {
 
 /// Prepares one command. SDP comes from strangers and its parser is large: a panic there costs the
 /// one offer, not the node.
-fn prepare(factory: &TransportFactory, command: NodeCommand) -> Outcome {
+fn prepare(lanes: &[Lane], worker: WorkerId, command: NodeCommand) -> Outcome {
+    let Some(lane) = lane(lanes, worker) else {
+        return Outcome::Lost;
+    };
     let refusal = refusal_of(&command);
-    let attempt = AssertUnwindSafe(|| factory.prepare(command, Instant::now()));
+    let attempt = AssertUnwindSafe(|| lane.factory.prepare(command, Instant::now()));
     match catch_unwind(attempt) {
-        Ok(prepared) => Outcome::Prepared(prepared),
+        Ok(prepared) => Outcome::Prepared(worker, prepared),
         Err(payload) => {
             let fault = panic_text(payload.as_ref());
             tracing::error!(
@@ -222,20 +280,24 @@ fn refusal_of(command: &NodeCommand) -> Option<NodeEvent> {
     }
 }
 
-/// Passes the media thread's figures on as they come, each second, and watches its pulse.
+/// Passes the media threads' figures on as they come, each second, and watches their pulse.
 async fn report(
-    mut figures: watch::Receiver<Figures>,
+    mut figures: Vec<watch::Receiver<Figures>>,
     events: mpsc::Sender<NodeEvent>,
     gauges: &mut Gauges,
 ) -> Result<LinkEnd, NodeError> {
     let mut cpu = CpuMeter::default();
     loop {
-        next_figures(&mut figures).await?;
-        let now = figures.borrow_and_update().clone();
+        let mut now = Figures::default();
+        for worker in &mut figures {
+            next_figures(worker).await?;
+            now.add(&worker.borrow_and_update());
+        }
         let cpu_load = cpu.measure();
         gauges.publish(&now, cpu_load);
         let mut report = now.report;
         report.cpu_load = cpu_load;
+        report.sys_load = cpu::sys_load();
         match events.try_send(NodeEvent::Report(report)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Ok(LinkEnd::Stalled),
@@ -281,6 +343,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_shard_says_of_its_ownership_passes_a_burst_of_other_commands() {
         let config = EngineConfig {
+            estimates: true,
             node: NodeId::new("n1"),
             candidates: Vec::new(),
             worker: 0,
@@ -302,8 +365,11 @@ mod tests {
             for_ms: 1,
         };
         commands_tx.try_send(owned).unwrap();
-        let factory = TransportFactory::new(&config);
-        let passing = tokio::spawn(pass_commands(commands, factory, prepared_tx, events));
+        let lane = Lane {
+            factory: TransportFactory::new(&config),
+            prepared: prepared_tx,
+        };
+        let passing = tokio::spawn(pass_commands(commands, vec![lane], events));
         let mut order = Vec::new();
         while order.len() < 501 {
             order.push(prepared.recv().await.unwrap().is_owned());

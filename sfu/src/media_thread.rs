@@ -90,6 +90,11 @@ impl MediaThread {
         })
     }
 
+    /// Its end was waited for already.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_terminated()
+    }
+
     /// Waits for the end of the loop. Cancel safe.
     pub(crate) async fn ended(&mut self) -> Result<End, NodeError> {
         match (&mut self.ended).await {

@@ -4,7 +4,7 @@ use crate::addresses;
 use crate::config::Config;
 use crate::engine::{EngineConfig, LocalCandidate, Transport};
 use crate::figures::Gauges;
-use crate::link::{self, LinkEnd};
+use crate::link::{self, LinkEnd, NewWorker};
 use crate::ports::{self, Sockets};
 use proto::context::ClusterKey;
 use proto::id::NodeId;
@@ -13,6 +13,7 @@ use proto::rpc::{RpcError, connect_node};
 use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 /// first few tries, and a shard that is away for long costs a try every 5 s.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Most workers that a node starts by itself: their ports must be open in firewalls.
+const WORKERS_MAX: usize = 64;
 /// A link that lived this long was a good one: the next wait is short again.
 const GOOD_LINK: Duration = Duration::from_secs(10);
 
@@ -80,6 +83,12 @@ pub enum NodeError {
 #[derive(Debug)]
 pub struct Node {
     config: Config,
+    workers: Vec<Ports>,
+}
+
+/// The ports of one worker.
+#[derive(Debug)]
+struct Ports {
     sockets: Sockets,
     candidates: Vec<LocalCandidate>,
 }
@@ -98,36 +107,38 @@ impl Node {
             Err(error) => return Err(error),
         };
         let bases = addresses::to_bind(&config.bind, &machine)?;
-        let sockets = ports::bind(&bases, config.udp_port, config.tcp_port)?;
-        let candidates = candidates(&sockets, &config.public_ip)?;
+        let workers = open(&config, &bases)?;
+        let node = Self { config, workers };
         tracing::info!(
-            node = config.id,
-            udp = ?port_of(&candidates, Transport::Udp),
-            tcp = ?port_of(&candidates, Transport::Tcp),
+            node = node.config.id,
+            udp = ?node.udp_ports(),
+            tcp = ?node.tcp_ports(),
             addresses = ?bases,
-            public = ?config.public_ip,
+            public = ?node.config.public_ip,
             "media ports are open"
         );
-        Ok(Self {
-            config,
-            sockets,
-            candidates,
-        })
+        Ok(node)
     }
 
-    /// Where clients are told to reach it.
-    pub fn addresses(&self) -> &[LocalCandidate] {
-        &self.candidates
+    /// Where clients are told to reach it, worker by worker.
+    pub fn addresses(&self) -> impl Iterator<Item = &LocalCandidate> {
+        self.workers.iter().flat_map(|worker| &worker.candidates)
     }
 
-    /// The UDP port that was free.
-    pub fn udp_port(&self) -> Option<u16> {
-        port_of(&self.candidates, Transport::Udp)
+    /// The UDP ports that were free, one for each worker.
+    pub fn udp_ports(&self) -> Vec<u16> {
+        self.ports(Transport::Udp)
     }
 
-    /// The TCP port that was free, if ICE-TCP is on.
-    pub fn tcp_port(&self) -> Option<u16> {
-        port_of(&self.candidates, Transport::Tcp)
+    /// The TCP ports that were free, one for each worker; none if ICE-TCP is off.
+    pub fn tcp_ports(&self) -> Vec<u16> {
+        self.ports(Transport::Tcp)
+    }
+
+    fn ports(&self, transport: Transport) -> Vec<u16> {
+        let ports = self.workers.iter();
+        let ports = ports.filter_map(|worker| port_of(&worker.candidates, transport));
+        ports.collect()
     }
 
     /// The node's name in the pool.
@@ -205,21 +216,56 @@ impl Node {
         gauges: &mut Gauges,
         shutdown: &CancellationToken,
     ) -> Result<LinkEnd, NodeError> {
-        let config = EngineConfig {
-            node: self.id(),
-            candidates: self.candidates.clone(),
-            worker: 0,
-            seed: rand::random(),
-        };
-        let sockets = self
-            .sockets
-            .try_clone()
-            .map_err(NodeError::MediaThreadStart)?;
+        let ports = self.workers.iter().zip(0..);
+        let workers: Result<Vec<_>, _> = ports
+            .map(|(ports, worker)| self.worker(ports, worker))
+            .collect();
+        let workers = workers.map_err(NodeError::MediaThreadStart)?;
         gauges.set_attached(true);
-        let end = link::run(config, sockets, link, gauges, shutdown).await;
+        let end = link::run(workers, link, gauges, shutdown).await;
         gauges.set_attached(false);
         end
     }
+
+    fn worker(&self, ports: &Ports, worker: u16) -> io::Result<NewWorker> {
+        Ok(NewWorker {
+            config: EngineConfig {
+                node: self.id(),
+                candidates: ports.candidates.clone(),
+                worker,
+                estimates: self.config.estimate_bandwidth,
+                seed: rand::random(),
+            },
+            sockets: ports.sockets.try_clone()?,
+        })
+    }
+}
+
+/// Takes the ports of all workers.
+fn open(config: &Config, bases: &[IpAddr]) -> Result<Vec<Ports>, NodeError> {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let count = match config.workers {
+        0 => cores().min(WORKERS_MAX),
+        count => usize::from(count),
+    };
+    let (mut udp, mut tcp) = (config.udp_port, config.tcp_port);
+    let mut workers = Vec::with_capacity(count);
+    for _ in 0..count {
+        let sockets = ports::bind(bases, udp, tcp)?;
+        let candidates = candidates(&sockets, &config.public_ip)?;
+        // 0 stands for any port, each time.
+        let behind = |wanted: u16, transport| match port_of(&candidates, transport) {
+            Some(port) if wanted != 0 => port.saturating_add(1),
+            _ => wanted,
+        };
+        udp = behind(udp, Transport::Udp);
+        tcp = tcp.map(|wanted| behind(wanted, Transport::Tcp));
+        workers.push(Ports {
+            sockets,
+            candidates,
+        });
+    }
+    Ok(workers)
 }
 
 fn candidates(sockets: &Sockets, public: &[IpAddr]) -> Result<Vec<LocalCandidate>, NodeError> {

@@ -3,7 +3,7 @@
 //! Owns: names, defaults and units of a shard's settings. Must not: bind, read files or apply
 //! anything.
 
-use crate::core::Limits;
+use crate::core::{Limits, SelectorConfig};
 use affinity::ShardId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// Settings of one shard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The shard's name in the topology, such as `s1`. The same name must stand in the gateway's
@@ -32,6 +32,14 @@ pub struct Config {
     pub web: WebConfig,
     /// How much clients can make the shard hold.
     pub limits: Limits,
+    /// Which of the nodes a new room goes to.
+    pub node_selector: SelectorConfig,
+    /// Pictures that everybody in a room gets at once: of those who spoke last, besides shared screens.
+    /// The others are paused. 0: all. A token's `roomConfig` may say otherwise (`lastN`).
+    pub last_n: u16,
+    /// Voices that everybody in a room gets at once: the loudest. 0: all. A token's `roomConfig` may say
+    /// otherwise (`loudestN`).
+    pub loudest_n: u16,
     /// A room that nobody ever joined is closed after this many seconds.
     pub empty_timeout_s: u64,
     /// A room is closed this many seconds after the last participant left.
@@ -65,6 +73,9 @@ impl Default for Config {
             nodes: 1,
             web: WebConfig::default(),
             limits: Limits::default(),
+            node_selector: SelectorConfig::default(),
+            last_n: 0,
+            loudest_n: 0,
             empty_timeout_s: 20,
             departure_timeout_s: 20,
             drain_deadline_s: 600,

@@ -15,6 +15,7 @@ use affinity::RoomCase;
 use affinity::directory::Directory;
 use proto::context::ClusterKey;
 use proto::link::ShardEnd;
+use proto::media::Selection;
 use proto::token::ApiKeys;
 use std::io;
 use std::net::SocketAddr;
@@ -268,6 +269,11 @@ async fn bind(
 fn core_config(config: &Config) -> CoreConfig {
     CoreConfig {
         limits: config.limits,
+        node_selector: config.node_selector,
+        selection: Selection {
+            voices: config.loudest_n,
+            pictures: config.last_n,
+        },
         empty_timeout: config.empty_timeout(),
         departure_timeout: config.departure_timeout(),
         seed: rand::random(),

@@ -4,6 +4,7 @@ use super::keyframe::starts_keyframe;
 use super::subscription::{Route, Subscription};
 use super::transport::Transport;
 use super::vp8;
+use bandwidth::Why;
 use downlink::{Extensions, Packet, Payload, StreamConfig};
 use proto::media::Kind;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(super) struct ExtensionIds {
     mid: Option<u8>,
     audio_level: Option<u8>,
     orientation: Option<u8>,
+    /// Only if the client tells of packets' arrival by it.
+    pub(super) transport_sequence: Option<u8>,
 }
 
 impl Arrived {
@@ -78,22 +81,23 @@ impl Arrived {
         transport: &mut Transport,
         mid: Mid,
         subscription: &mut Subscription,
+        now: Instant,
         into: &mut Vec<u8>,
     ) -> bool {
-        let Some(route) = route(transport, mid, subscription, self.params) else {
+        let Some(route) = route(transport, mid, subscription, self.params, now) else {
             return false;
         };
         let Some(passage) = subscription.pass(self, self.at) else {
             return false;
         };
-        let Some((keys, leaving)) = transport.outgoing.stream(route.stream) else {
+        let Some(mut lane) = transport.outgoing.lane(route.stream) else {
             return false;
         };
-        let stream = &mut leaving.stream;
         let mut extensions = self.extensions(route.ids);
-        if !stream.is_known() {
+        if !lane.leaving.stream.is_known() {
             name(&mut extensions, route.ids, mid);
         }
+        lane.number(&mut extensions);
         let payload = Payload {
             bytes: Arc::clone(&self.payload),
             payload_type: *route.to,
@@ -107,7 +111,13 @@ impl Arrived {
             patch: passage.patch,
             extensions: &extensions,
         };
-        stream.send(keys, &packet, self.at, into)
+        let begin = into.len();
+        let stream = &mut lane.leaving.stream;
+        if !stream.send(lane.keys, &packet, self.at, into) {
+            return false;
+        }
+        lane.sent(into.len() - begin, Why::Media, now);
+        true
     }
 
     fn extensions(&self, ids: ExtensionIds) -> Extensions {
@@ -141,6 +151,7 @@ fn route(
     mid: Mid,
     subscription: &mut Subscription,
     params: PayloadParams,
+    now: Instant,
 ) -> Option<Route> {
     if let Some(route) = subscription.route
         && route.from == params.pt()
@@ -150,6 +161,11 @@ fn route(
     let repeats = subscription.kind == Kind::Video;
     let found = transport.call(|rtc| find_route(rtc, mid, params, repeats));
     let (mut route, config) = found.ok().flatten()?;
+    if !transport.outgoing.estimates {
+        route.ids.transport_sequence = None;
+    } else if route.ids.transport_sequence.is_some() {
+        transport.outgoing.estimate(now);
+    }
     route.stream = transport.outgoing.open(mid, config, route.ids);
     subscription.route = Some(route);
     subscription.route
@@ -162,7 +178,7 @@ fn find_route(
     repeats: bool,
 ) -> Option<(Route, StreamConfig)> {
     let to = matching(rtc, mid, params)?;
-    let ids = ids_of(rtc, mid)?;
+    let ids = ids_of(rtc, mid, to)?;
     let mut api = rtc.direct_api();
     let stream = api.stream_tx_by_mid(mid, None)?;
     let route = Route {
@@ -181,9 +197,11 @@ fn find_route(
     Some((route, config))
 }
 
-fn ids_of(rtc: &Rtc, mid: Mid) -> Option<ExtensionIds> {
+fn ids_of(rtc: &Rtc, mid: Mid, params: PayloadParams) -> Option<ExtensionIds> {
     let extensions = rtc.media(mid)?.remote_extmap();
+    let transport_sequence = extensions.id_of(Extension::TransportSequenceNumber);
     Some(ExtensionIds {
+        transport_sequence: transport_sequence.filter(|_| params.fb_transport_cc()),
         mid: extensions.id_of(Extension::RtpMid),
         audio_level: extensions.id_of(Extension::AudioLevel),
         orientation: extensions.id_of(Extension::VideoOrientation),

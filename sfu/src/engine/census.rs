@@ -2,9 +2,11 @@
 //!
 //! Owns: what is counted and in which words. Nothing here runs per packet.
 
+use super::allocate::Limit;
+use super::rating::{self, Signs};
 use super::transport::Transport;
-use super::{Engine, TransportKey};
-use proto::media::TransportLoss;
+use super::{Engine, SubscriptionKey, TransportKey};
+use proto::media::{NodeEvent, TransportLoss};
 use std::collections::HashMap;
 use std::time::Duration;
 use str0m::media::{Mid, Rid};
@@ -44,6 +46,31 @@ pub struct Census {
     pub loss_out: f32,
     /// Mean round trip.
     pub rtt: Duration,
+}
+
+impl Census {
+    /// Those of another engine of the same node besides. Means count by transports.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let weight = |census: &Self| f32::from(u16::try_from(census.connected).unwrap_or(u16::MAX));
+        let (ours, theirs) = (weight(self), weight(other));
+        let all = (ours + theirs).max(1.0);
+        let mean = |a: f32, b: f32| (a * ours + b * theirs) / all;
+        self.loss_in = mean(self.loss_in, other.loss_in);
+        self.loss_out = mean(self.loss_out, other.loss_out);
+        let rtt = mean(self.rtt.as_secs_f32(), other.rtt.as_secs_f32());
+        self.rtt = Duration::try_from_secs_f32(rtt).unwrap_or_default();
+        self.subscriptions += other.subscriptions;
+        self.connecting += other.connecting;
+        self.connected += other.connected;
+        self.unreachable += other.unreachable;
+        self.lost_silent += other.lost_silent;
+        self.lost_closed += other.lost_closed;
+        self.lost_fault += other.lost_fault;
+        self.nacks_in += other.nacks_in;
+        self.nacks_out += other.nacks_out;
+        self.keyframes_in += other.keyframes_in;
+        self.keyframes_out += other.keyframes_out;
+    }
 }
 
 /// What one transport said of itself last.
@@ -101,6 +128,39 @@ impl Engine {
             quality.loss_in = stats.ingress_loss_fraction;
             quality.loss_out = stats.egress_loss_fraction;
             quality.rtt = stats.rtt;
+        }
+        self.say_rating(key);
+    }
+
+    /// Tells the shard how good a participant's connection is, if that changed.
+    fn say_rating(&mut self, key: TransportKey) {
+        let Some(transport) = self.transports.get(key) else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(transport.owner) else {
+            return;
+        };
+        // On two connections the one that it receives on says more.
+        if participant.subscriber.is_some_and(|receiving| receiving != key) {
+            return;
+        }
+        let quality = &transport.quality;
+        let starved = |key: &SubscriptionKey| {
+            let subscription = self.subscriptions.get(*key);
+            subscription.is_some_and(|it| it.limit == Limit::Nothing)
+        };
+        let rating = rating::rate(Signs {
+            loss: quality.loss_in.unwrap_or(0.0).max(quality.loss_out.unwrap_or(0.0)),
+            rtt: quality.rtt.unwrap_or_default(),
+            starved: participant.subscriptions.iter().any(starved),
+        });
+        if participant.told_rating.replace(rating) != Some(rating) {
+            let participant = participant.sid.clone();
+            let event = NodeEvent::ConnectionRated {
+                participant,
+                rating,
+            };
+            self.outbox.events.push_back(event);
         }
     }
 

@@ -4,11 +4,14 @@ use super::factory::Step;
 use super::recent::Recent;
 use super::room::{Detaching, Kept, MAX_PARTICIPANTS, Offering, Participant, Room};
 use super::signalling::Offer;
+use super::selection::Selected;
 use super::speaker::Speakers;
 use super::timers::Timer;
 use super::{Engine, ParticipantKey, RoomKey};
 use proto::id::{ParticipantSid, RoomSid};
-use proto::media::{MediaPermission, NewParticipant, NodeCommand, NodeEvent, PeerMode, Target};
+use proto::media::{
+    MediaPermission, NewParticipant, NodeCommand, NodeEvent, PeerMode, Selection, Target,
+};
 use std::time::{Duration, Instant};
 use str0m::Rtc;
 
@@ -169,7 +172,7 @@ impl Engine {
             return None;
         }
         let sid = command.participant;
-        let room_key = self.room(&command.room, now);
+        let room_key = self.room(&command.room, command.selection, now);
         let room = self.rooms.get_mut(room_key)?;
         let key = self.participants.insert(Participant {
             sid: sid.clone(),
@@ -192,8 +195,10 @@ impl Engine {
             detaching: Detaching::No,
             sections_wanted_at: None,
             offering: Offering::default(),
+            told_rating: None,
         });
         room.participants.push(key);
+        room.selected.add(key);
         self.participants_by_sid.insert(sid, key);
         if !self.timers.is_set(Timer::Housekeeping) {
             self.timers.set(Timer::Housekeeping, Some(now));
@@ -201,14 +206,18 @@ impl Engine {
         Some(key)
     }
 
-    fn room(&mut self, sid: &RoomSid, now: Instant) -> RoomKey {
+    fn room(&mut self, sid: &RoomSid, selection: Selection, now: Instant) -> RoomKey {
         if let Some(key) = self.rooms_by_sid.get(sid) {
+            if let Some(room) = self.rooms.get_mut(*key) {
+                room.selected.change(selection, &room.participants);
+            }
             return *key;
         }
         let key = self.rooms.insert(Room {
             sid: sid.clone(),
             participants: Vec::new(),
             speakers: Speakers::new(now),
+            selected: Selected::new(selection),
             recent: Recent::default(),
         });
         self.rooms_by_sid.insert(sid.clone(), key);
@@ -252,6 +261,7 @@ impl Engine {
         if let Some(room) = self.rooms.get_mut(participant.room) {
             room.participants.retain(|other| *other != key);
             room.speakers.forget(key);
+            room.selected.forget(key);
             if room.participants.is_empty()
                 && let Some(room) = self.rooms.remove(participant.room)
             {

@@ -32,6 +32,8 @@ pub struct EngineConfig {
     pub candidates: Vec<LocalCandidate>,
     /// Goes into the ICE ufrag, so that a stray binding request can be routed to its worker.
     pub worker: u16,
+    /// Estimates how much each client's line takes, and sends no more.
+    pub estimates: bool,
     /// Randomness for ICE credentials and initial packet numbers.
     pub seed: u64,
 }

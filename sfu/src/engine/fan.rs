@@ -9,8 +9,9 @@
 
 use super::arrived::{Arrived, name};
 use super::io::Transmit;
-use super::outgoing::{Leaving, Missing, Way};
+use super::outgoing::{Lane, Missing, Way};
 use super::{Engine, SubscriptionKey, TrackKey, TransportKey};
+use bandwidth::Why;
 use downlink::Extensions;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ const SEGMENTS_MAX: usize = 32;
 const RUN_BYTES_MAX: usize = 60_000;
 /// Packets that are to be sent once more. Beyond: dropped, the client asks again.
 const REPAIRS_MAX: usize = 4096;
+/// Bursts of padding that wait. Beyond: not sent, the probe fails.
+const PADDINGS_MAX: usize = 1024;
 
 /// Equal packets, one behind the other, the last of them maybe shorter.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +74,22 @@ impl Run {
         });
     }
 
+    /// Fills up with repeats of a stream's newest packet, if it has any.
+    fn pad(&mut self, mut lane: Lane<'_>, wanted: usize, now: Instant) {
+        while self.bytes.len() < wanted {
+            let begin = self.bytes.len();
+            let mut extensions = Extensions::default();
+            name(&mut extensions, lane.leaving.ids, lane.leaving.mid);
+            lane.number(&mut extensions);
+            let stream = &mut lane.leaving.stream;
+            if !stream.pad(lane.keys, &extensions, &mut self.bytes) {
+                return;
+            }
+            lane.sent(self.bytes.len() - begin, Why::Probe, now);
+            self.add(begin);
+        }
+    }
+
     fn next(&mut self) -> Option<Part> {
         self.parts.pop_front()
     }
@@ -86,6 +105,8 @@ pub(super) struct Fan {
     /// Tracks whose packets are to leave.
     due: VecDeque<TrackKey>,
     repairs: VecDeque<(TransportKey, Missing)>,
+    /// Bytes of padding.
+    paddings: VecDeque<(TransportKey, usize)>,
     packets: Vec<Arrived>,
     subscribers: Vec<SubscriptionKey>,
     /// The subscriber whose turn it is.
@@ -109,6 +130,15 @@ impl Fan {
         }
     }
 
+    /// A client's line is probed with so many bytes; false: too many others are.
+    pub(super) fn pad(&mut self, transport: TransportKey, bytes: usize) -> bool {
+        let free = self.paddings.len() < PADDINGS_MAX;
+        if free {
+            self.paddings.push_back((transport, bytes));
+        }
+        free
+    }
+
     /// When packets have waited long enough.
     pub(super) fn held_until(&self) -> Option<Instant> {
         self.release_at
@@ -127,7 +157,7 @@ impl Engine {
             return Some(Transmit::new(control.way, &control.contents, None));
         }
         while self.fan.run.parts.is_empty() {
-            if !self.repair() && !self.write_run() && !self.load() {
+            if !self.repair() && !self.write_run() && !self.load() && !self.probe() {
                 return None;
             }
         }
@@ -212,11 +242,11 @@ impl Engine {
         let (Some(way), true) = (transport.outgoing.way, transport.connected) else {
             return true;
         };
-        let run = &mut self.fan.run;
+        let (run, now) = (&mut self.fan.run, self.now);
         run.begin(way);
         for arrived in &self.fan.packets {
             let begin = run.bytes.len();
-            if arrived.write(transport, exit.mid, subscription, &mut run.bytes) {
+            if arrived.write(transport, exit.mid, subscription, now, &mut run.bytes) {
                 run.add(begin);
             }
         }
@@ -238,23 +268,47 @@ impl Engine {
         let Some(way) = transport.outgoing.way else {
             return true;
         };
-        let run = &mut self.fan.run;
+        let (run, now) = (&mut self.fan.run, self.now);
         run.begin(way);
-        if let Some((keys, leaving)) = transport.outgoing.stream(missing.stream) {
-            let Leaving { mid, stream, ids } = leaving;
+        if let Some(mut lane) = transport.outgoing.lane(missing.stream) {
             let mut extensions = Extensions::default();
             // Rare enough to be told each time.
-            name(&mut extensions, *ids, *mid);
-            if stream.repeat(
-                keys,
-                missing.sequence,
-                &extensions,
-                self.now,
-                &mut run.bytes,
-            ) {
+            name(&mut extensions, lane.leaving.ids, lane.leaving.mid);
+            lane.number(&mut extensions);
+            let (stream, bytes) = (&mut lane.leaving.stream, &mut run.bytes);
+            if stream.repeat(lane.keys, missing.sequence, &extensions, now, bytes) {
+                lane.sent(run.bytes.len(), Why::Media, now);
                 run.add(0);
             }
         }
         true
+    }
+
+    /// Writes padding for a client whose line is probed; false: nobody's is.
+    fn probe(&mut self) -> bool {
+        let Some((key, wanted)) = self.fan.paddings.pop_front() else {
+            return false;
+        };
+        self.write_padding(key, wanted);
+        self.padded(key);
+        true
+    }
+
+    fn write_padding(&mut self, key: TransportKey, wanted: usize) {
+        if self.is_fenced(self.now) {
+            return;
+        }
+        let Some(transport) = self.transports.get_mut(key) else {
+            return;
+        };
+        let Some(way) = transport.outgoing.way else {
+            return;
+        };
+        self.fan.run.begin(way);
+        for place in 0..transport.outgoing.places() {
+            if let Some(lane) = transport.outgoing.lane(place) {
+                self.fan.run.pad(lane, wanted, self.now);
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::arrived::Arrived;
 use super::layers::quality_of_rid;
 use super::room::Source;
 use super::transport::Inbound;
-use super::{Engine, SubscriptionKey, TrackKey, TransportKey};
+use super::{Engine, ParticipantKey, SubscriptionKey, TrackKey, TransportKey};
 use proto::media::Kind;
 use std::time::Instant;
 use str0m::Rtc;
@@ -44,8 +44,8 @@ impl Engine {
             return;
         };
         let (kind, owner) = (track.kind, track.owner);
-        if kind == Kind::Audio {
-            self.hear(owner, &packet.header.ext_vals);
+        if kind == Kind::Audio && !self.hear(owner, &packet.header.ext_vals, now) {
+            return;
         }
         let mut arrived = Arrived::new(packet, params, kind, now);
         self.note_keyframe(key, &mut arrived);
@@ -68,6 +68,7 @@ impl Engine {
         let track = self.tracks.get_mut(key)?;
         if let Some(source) = track.source_mut(ssrc) {
             source.last_packet = now;
+            source.meter.add(packet.payload.len());
             if source.params.pt() == pt {
                 return Some((source.params, false));
             }
@@ -86,15 +87,23 @@ impl Engine {
         Some((params, true))
     }
 
-    fn hear(&mut self, owner: super::ParticipantKey, extensions: &ExtensionValues) {
+    /// Listens to a voice; false: the room does not hear it.
+    fn hear(
+        &mut self,
+        owner: ParticipantKey,
+        extensions: &ExtensionValues,
+        now: Instant,
+    ) -> bool {
         let Some(level) = extensions.audio_level else {
-            return;
+            return true;
         };
+        // str0m gives 0 down to -127.
+        let dbov = level.unsigned_abs().min(127);
         let room = self.participants.get(owner).map(|owner| owner.room);
         if let Some(room) = room.and_then(|room| self.rooms.get_mut(room)) {
-            // str0m gives 0 down to -127.
-            room.speakers.observe(owner, level.unsigned_abs().min(127));
+            room.speakers.observe(owner, dbov);
         }
+        self.is_heard(owner, dbov, now)
     }
 
     fn note_keyframe(&mut self, key: TrackKey, arrived: &mut Arrived) {
@@ -135,6 +144,21 @@ impl Engine {
         }
         for ssrc in awaited {
             self.ask_keyframe(key, ssrc, now);
+        }
+    }
+
+    /// Chooses the source of one subscription again.
+    pub(super) fn retarget_one(&mut self, key: SubscriptionKey, now: Instant) {
+        let Some(subscription) = self.subscriptions.get_mut(key) else {
+            return;
+        };
+        let track_key = subscription.track;
+        let Some(track) = self.tracks.get(track_key).filter(|track| track.is_open()) else {
+            return;
+        };
+        let awaited = subscription.retarget(&track.layers, &track.live_sources(now), now);
+        if let Some(ssrc) = awaited {
+            self.ask_keyframe(track_key, ssrc, now);
         }
     }
 

@@ -23,6 +23,8 @@ impl Engine {
         self.check_transports(now);
         self.say_speakers(now);
         self.check_tracks(now);
+        self.select_pictures(now);
+        self.share_lines(now);
     }
 
     fn check_transports(&mut self, now: Instant) {
@@ -52,6 +54,9 @@ impl Engine {
                 continue;
             };
             let changes = room.speakers.handle_timeout(now);
+            for change in changes.iter().filter(|change| change.active) {
+                room.selected.spoke(change.participant);
+            }
             let speakers: Vec<Speaker> = changes
                 .into_iter()
                 .filter_map(|change| {
@@ -71,26 +76,29 @@ impl Engine {
         }
     }
 
-    /// Video only: audio has one source, which is chosen when it appears.
+    /// Audio has one source, which is chosen when it appears.
     fn check_tracks(&mut self, now: Instant) {
         let choose = now >= self.layers_chosen_at + CHOOSE_LAYERS;
         if choose {
             self.layers_chosen_at = now;
         }
         for key in self.tracks.keys() {
-            let Some(track) = self
-                .tracks
-                .get(key)
-                .filter(|found| found.kind == Kind::Video)
-            else {
+            let Some(track) = self.tracks.get_mut(key) else {
                 continue;
             };
+            for source in &mut track.sources {
+                source.meter.handle_timeout(now);
+            }
+            if track.kind == Kind::Audio {
+                continue;
+            }
             let wanted = track
                 .sources
                 .iter()
                 .filter(|source| source.asks.is_waiting());
             let wanted: Vec<Ssrc> = wanted.map(|source| source.ssrc).collect();
             if choose {
+                self.say_wanted(key, now);
                 self.retarget(key, now);
             }
             for ssrc in wanted {

@@ -6,6 +6,7 @@
 //! A packet's way: [`Engine::handle_datagram`] -> `demux` -> `transport` (str0m) -> `forward` ->
 //! `fan` -> `subscription` -> `outgoing` -> [`Engine::poll_transmit`].
 
+mod allocate;
 mod arena;
 mod arrived;
 mod asking;
@@ -16,6 +17,7 @@ mod config;
 mod data;
 mod data_packet;
 mod demux;
+mod dynacast;
 mod events;
 mod factory;
 mod fan;
@@ -27,13 +29,17 @@ mod guard;
 mod housekeeping;
 mod io;
 mod keyframe;
+mod last_n;
 mod layers;
+mod loudest;
+mod meter;
 mod moving;
 mod negotiation;
 mod offering;
 mod outbox;
 mod outgoing;
 mod ownership;
+mod rating;
 mod rebase;
 mod recent;
 mod reminder;
@@ -42,6 +48,8 @@ mod room;
 mod sdp;
 mod sdp_patch;
 mod sections;
+mod selection;
+mod share;
 mod signalling;
 mod speaker;
 mod subscribing;
@@ -58,6 +66,7 @@ pub use config::{EngineConfig, LocalCandidate, Transport};
 pub use factory::{Prepared, TransportFactory};
 pub use io::{Datagram, Transmit};
 
+use allocate::Demand;
 use arena::{Arena, Key};
 use demux::{Addresses, Demux};
 use fan::Fan;
@@ -68,6 +77,7 @@ use proto::media::{NodeEvent, NodeReport};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
+use crate::routing::WorkerId;
 use timers::{Timer, Timers};
 
 type ParticipantKey = Key<room::Participant>;
@@ -91,6 +101,10 @@ pub struct Engine {
     timers: Timers,
     outbox: Outbox,
     fan: Fan,
+    /// What a client's line takes is estimated.
+    estimates: bool,
+    /// Where a line is shared.
+    demands: Vec<Demand<SubscriptionKey>>,
     ownership: Ownership,
     layers_chosen_at: Instant,
     /// Of the newest input.
@@ -118,7 +132,9 @@ impl Engine {
             timers,
             outbox: Outbox::default(),
             fan: Fan::default(),
-            ownership: Ownership::default(),
+            estimates: config.estimates,
+            demands: Vec::new(),
+            ownership: Ownership::behind(WorkerId(config.worker).first_nonce()),
             layers_chosen_at: now,
             now,
         }
@@ -150,6 +166,7 @@ impl Engine {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Transport(key) => self.transport_timeout(key, now),
+                Timer::Line(key) => self.line_timeout(key, now),
                 Timer::Negotiation(key) => self.renegotiate(key, now),
                 Timer::Housekeeping => self.keep_house(now),
                 Timer::Ownership => self.ask_owned(now),
@@ -185,6 +202,7 @@ impl Engine {
             stray_packets: counters.strays,
             fenced_packets: counters.fenced,
             cpu_load: 0.0,
+            sys_load: 0.0,
         }
     }
 }

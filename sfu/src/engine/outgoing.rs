@@ -5,13 +5,20 @@
 
 use super::arrived::ExtensionIds;
 use super::config::Transport as Protocol;
-use downlink::{Feedback, Keys, Stream, StreamConfig};
+use bandwidth::{Bitrate, Estimator, Why};
+use downlink::{Extensions, Feedback, Keys, Stream, StreamConfig};
 use std::net::SocketAddr;
 use std::time::Instant;
 use str0m::media::Mid;
 
 /// Most packets that one datagram of a client may ask for again. More: it has lost its picture anyway.
 const ASKED_MAX: usize = 128;
+/// Bytes of a datagram on the line besides its contents: IPv4 and UDP.
+const OVERHEAD: usize = 20 + 8;
+/// What a line is taken for before anything is known of it, and the least and most it may be taken for.
+const START: Bitrate = Bitrate::new(600_000);
+const MIN: Bitrate = Bitrate::new(30_000);
+const MAX: Bitrate = Bitrate::new(100_000_000);
 
 /// How datagrams reach the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +45,43 @@ pub(super) struct Leaving {
     pub(super) ids: ExtensionIds,
 }
 
+/// What it takes to send on a stream.
+pub(super) struct Lane<'a> {
+    pub(super) keys: &'a Keys,
+    pub(super) leaving: &'a mut Leaving,
+    line: Option<&'a mut Estimator>,
+}
+
+impl Lane<'_> {
+    /// Gives the next packet its number on the line, if the client says when such packets come.
+    pub(super) fn number(&self, extensions: &mut Extensions) {
+        if let (Some(line), Some(id)) = (&self.line, self.leaving.ids.transport_sequence) {
+            // There is room for it.
+            let _ = extensions.push(id, &line.next_sequence().to_be_bytes());
+        }
+    }
+
+    /// It was written, and leaves.
+    pub(super) fn sent(&mut self, bytes: usize, why: Why, now: Instant) {
+        if let (Some(line), Some(_)) = (&mut self.line, self.leaving.ids.transport_sequence) {
+            line.handle_sent(bytes + OVERHEAD, why, now);
+        }
+    }
+}
+
 /// The media side of one transport.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     pub(super) keys: Option<Keys>,
     pub(super) way: Option<Way>,
+    /// What the line takes is of interest.
+    pub(super) estimates: bool,
+    /// What the line takes; `None`: nobody wants to know, or the client does not say when packets come.
+    pub(super) line: Option<Box<Estimator>>,
+    /// Padding waits to leave.
+    pub(super) pads: bool,
+    /// What the line was taken for when it was shared last.
+    pub(super) shared: Bitrate,
     /// By their places, which never change.
     streams: Vec<Leaving>,
     scratch: Vec<u8>,
@@ -69,9 +108,35 @@ impl Outgoing {
         place
     }
 
+    /// The client says when packets come: what its line takes can be known.
+    pub(super) fn estimate(&mut self, now: Instant) {
+        self.line.get_or_insert_with(|| {
+            let config = bandwidth::Config {
+                start: START,
+                min: MIN,
+                max: MAX,
+            };
+            Box::new(Estimator::new(config, now))
+        });
+    }
+
+    /// What the line takes, once that is known.
+    pub(super) fn estimate_of_line(&self) -> Option<Bitrate> {
+        self.line.as_ref().and_then(|line| line.estimate())
+    }
+
     /// The stream at a place, and what it takes to send.
-    pub(super) fn stream(&mut self, place: usize) -> Option<(&Keys, &mut Leaving)> {
-        Some((self.keys.as_ref()?, self.streams.get_mut(place)?))
+    pub(super) fn lane(&mut self, place: usize) -> Option<Lane<'_>> {
+        Some(Lane {
+            keys: self.keys.as_ref()?,
+            leaving: self.streams.get_mut(place)?,
+            line: self.line.as_deref_mut(),
+        })
+    }
+
+    /// Places of the streams.
+    pub(super) fn places(&self) -> usize {
+        self.streams.len()
     }
 
     /// str0m sends a datagram this way. Sender reports in it get the numbers of our streams. False: it
@@ -104,38 +169,48 @@ impl Outgoing {
         keys.seal_rtcp(contents, index)
     }
 
-    /// What the client says of our streams in a datagram.
-    pub(super) fn hear(&mut self, datagram: &[u8], mut misses: impl FnMut(Missing)) {
+    /// What the client says of our streams in a datagram. True: it says how its line is.
+    pub(super) fn hear(
+        &mut self,
+        datagram: &[u8],
+        now: Instant,
+        mut misses: impl FnMut(Missing),
+    ) -> bool {
         let Some(keys) = self.keys.as_ref().filter(|_| is_rtcp(datagram)) else {
-            return;
+            return false;
         };
         if !keys.open_peer_rtcp(datagram, &mut self.scratch) {
-            return;
+            return false;
         }
-        let streams = &mut self.streams;
-        let mut asked = 0;
-        downlink::read_feedback(&self.scratch, |feedback| {
-            let (Feedback::Missing { ssrc, .. } | Feedback::Received { ssrc }) = feedback;
-            let place = streams
-                .iter()
-                .position(|it| it.stream.config().ssrc == ssrc);
-            let Some((place, leaving)) = place.and_then(|it| Some((it, streams.get_mut(it)?)))
-            else {
-                return;
-            };
-            match feedback {
-                Feedback::Received { .. } => leaving.stream.handle_known(),
-                Feedback::Missing { sequence, .. } if asked < ASKED_MAX => {
-                    asked += 1;
-                    misses(Missing {
-                        stream: place,
-                        sequence,
-                    });
+        let (streams, line) = (&mut self.streams, &mut self.line);
+        let (mut asked, mut of_line) = (0, false);
+        downlink::read_feedback(&self.scratch, |feedback| match feedback {
+            Feedback::Received { ssrc } => {
+                if let Some((_, leaving)) = by_source(streams, ssrc) {
+                    leaving.stream.handle_known();
                 }
-                Feedback::Missing { .. } => {}
+            }
+            Feedback::Missing { ssrc, sequence } => {
+                if let Some((stream, _)) = by_source(streams, ssrc)
+                    && asked < ASKED_MAX
+                {
+                    asked += 1;
+                    misses(Missing { stream, sequence });
+                }
+            }
+            Feedback::Arrivals(arrivals) => {
+                if let Some(line) = line {
+                    of_line |= line.handle_feedback(arrivals, now);
+                }
             }
         });
+        of_line
     }
+}
+
+fn by_source(streams: &mut [Leaving], ssrc: u32) -> Option<(usize, &mut Leaving)> {
+    let mut all = streams.iter_mut().enumerate();
+    all.find(|(_, it)| it.stream.config().ssrc == ssrc)
 }
 
 /// RFC 7983.

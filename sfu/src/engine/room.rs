@@ -3,13 +3,16 @@
 use super::arrived::Arrived;
 use super::asking::KeyframeAsks;
 use super::channels::Channels;
+use super::dynacast::Told;
+use super::meter::Meter;
 use super::recent::Recent;
 use super::reminder::Reminder;
+use super::selection::Selected;
 use super::speaker::Speakers;
 use super::transport::{KeptStream, Section};
 use super::{ParticipantKey, RoomKey, SubscriptionKey, TransportKey};
 use proto::id::{Identity, ParticipantSid, RoomSid, TrackSid};
-use proto::media::{CarriedSection, Kind, LayerSize, MediaPermission, PeerMode, Quality};
+use proto::media::{CarriedSection, Kind, LayerSize, MediaPermission, PeerMode, Quality, Rating};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use str0m::change::SdpPendingOffer;
@@ -40,6 +43,7 @@ pub(super) struct Room {
     pub(super) sid: RoomSid,
     pub(super) participants: Vec<ParticipantKey>,
     pub(super) speakers: Speakers,
+    pub(super) selected: Selected,
     pub(super) recent: Recent,
 }
 
@@ -75,6 +79,8 @@ pub(super) struct Participant {
     /// When the client was asked for an offer that has not come yet.
     pub(super) sections_wanted_at: Option<Instant>,
     pub(super) offering: Offering,
+    /// How good its connection was told to be.
+    pub(super) told_rating: Option<Rating>,
 }
 
 /// Whether a participant leaves for another node.
@@ -134,6 +140,8 @@ pub(super) struct Track {
     /// The codec that its owner wants to send; empty: the first of its offer.
     pub(super) codec: String,
     pub(super) muted: bool,
+    /// A shared screen: seen whoever speaks.
+    pub(super) screen: bool,
     /// The owner may publish.
     pub(super) permitted: bool,
     pub(super) transport: Option<TransportKey>,
@@ -144,6 +152,8 @@ pub(super) struct Track {
     pub(super) subscriptions: Vec<SubscriptionKey>,
     /// Packets that wait for those behind them.
     pub(super) held: Vec<Arrived>,
+    /// Which layers its owner was told to be wanted.
+    pub(super) told: Told,
 }
 
 /// One stream of a track: the only one, or a simulcast layer.
@@ -154,6 +164,7 @@ pub(super) struct Source {
     /// Codec of the last packet.
     pub(super) params: PayloadParams,
     pub(super) last_packet: Instant,
+    pub(super) meter: Meter,
     pub(super) asks: KeyframeAsks,
 }
 
@@ -164,6 +175,7 @@ impl Source {
             quality,
             params,
             last_packet: now,
+            meter: Meter::new(now),
             asks: KeyframeAsks::default(),
         }
     }
@@ -192,6 +204,12 @@ impl Track {
         self.sources.push(source);
     }
 
+    /// Bits per second of all that is being sent.
+    pub(super) fn rate(&self, now: Instant) -> u64 {
+        let live = |source: &&Source| now.saturating_duration_since(source.last_packet) < SOURCE_SILENT;
+        self.sources.iter().filter(live).filter_map(|source| source.meter.rate()).sum()
+    }
+
     /// The sources being sent; all of them if none is, so that a pause does not change the choice.
     pub(super) fn live_sources(&self, now: Instant) -> Vec<LiveSource> {
         let age = |source: &Source| now.saturating_duration_since(source.last_packet);
@@ -206,6 +224,7 @@ impl Track {
                 ssrc: source.ssrc,
                 quality: source.quality,
                 last_packet: source.last_packet,
+                rate: source.meter.rate(),
             })
             .collect()
     }
@@ -217,6 +236,8 @@ pub(super) struct LiveSource {
     pub(super) ssrc: Ssrc,
     pub(super) quality: Quality,
     pub(super) last_packet: Instant,
+    /// Bits per second, once that is known.
+    pub(super) rate: Option<u64>,
 }
 
 #[cfg(test)]
@@ -238,6 +259,7 @@ mod tests {
             kind: Kind::Video,
             layers: Vec::new(),
             muted: false,
+            screen: false,
             permitted: true,
             transport: None,
             mid: None,
@@ -245,6 +267,7 @@ mod tests {
             sources: Vec::new(),
             subscriptions: Vec::new(),
             held: Vec::new(),
+            told: Told::default(),
         };
         track.add_source(Source::new(1.into(), Quality::Low, params, start));
         track.add_source(Source::new(2.into(), Quality::High, params, start));

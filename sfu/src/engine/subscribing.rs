@@ -55,6 +55,7 @@ impl Engine {
         ));
         participant.subscriptions.push(key);
         track.subscriptions.push(key);
+        self.pictures_changed(owner);
         self.want_negotiation(owner, now);
     }
 
@@ -115,6 +116,11 @@ impl Engine {
             }
             subscription.settings = settings;
         }
-        self.retarget(track, now);
+        self.say_wanted(track, now);
+        self.retarget_one(key, now);
+        let exit = self.subscriptions.get(key).and_then(|it| it.exit);
+        if let Some(exit) = exit {
+            self.share(exit.transport, now);
+        }
     }
 }

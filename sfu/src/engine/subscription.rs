@@ -2,6 +2,7 @@
 //!
 //! A video source is entered at a key frame only. Owns no transport: it says what to write.
 
+use super::allocate::Limit;
 use super::arrived::{Arrived, ExtensionIds};
 use super::keyframe::detects;
 use super::layers;
@@ -47,6 +48,14 @@ pub(super) struct Subscription {
     pub(super) settings: TrackSettings,
     /// The subscriber may receive.
     pub(super) permitted: bool,
+    /// What the subscriber's line lets through.
+    pub(super) limit: Limit,
+    /// When the line let less through than before.
+    pub(super) worse_since: Option<Instant>,
+    /// It is among what the room gets.
+    pub(super) shown: bool,
+    /// The subscriber's client was told that nothing comes through.
+    pub(super) told_paused: bool,
     pub(super) exit: Option<Exit>,
     /// How packets are written, once that is known.
     pub(super) route: Option<Route>,
@@ -80,6 +89,10 @@ impl Subscription {
             kind,
             settings,
             permitted,
+            limit: Limit::All,
+            worse_since: None,
+            shown: true,
+            told_paused: false,
             exit: None,
             route: None,
             current: None,
@@ -96,7 +109,20 @@ impl Subscription {
         self.route = None;
         self.rebase = Rebase::default();
         self.vp8 = Vp8Rewriter::default();
+        // Of another line, as far as it is known.
+        self.limit = Limit::All;
+        self.worse_since = None;
+        self.told_paused = false;
         self.pause();
+    }
+
+    /// What the subscriber's line lets through from now on. `stop`: what is being sent is too much for it.
+    pub(super) fn set_limit(&mut self, limit: Limit, stop: bool, worse_since: Option<Instant>) {
+        self.limit = limit;
+        self.worse_since = worse_since.or(self.worse_since);
+        if stop {
+            self.current = None;
+        }
     }
 
     /// Packets have nowhere to go.
@@ -114,7 +140,7 @@ impl Subscription {
 
     /// True if packets shall be written.
     pub(super) fn is_open(&self) -> bool {
-        self.permitted && self.settings.enabled && self.exit.is_some()
+        self.permitted && self.shown && self.settings.enabled && self.exit.is_some()
     }
 
     /// Chooses the source again. Returns the one whose key frame is waited for.
@@ -128,6 +154,14 @@ impl Subscription {
             return None;
         }
         let wanted = layers::wanted(&self.settings, announced);
+        let wanted = match self.limit {
+            Limit::All => wanted,
+            Limit::UpTo(quality) => wanted.min(quality),
+            Limit::Nothing => {
+                self.pause();
+                return None;
+            }
+        };
         let quality = layers::choose(wanted, live.iter().map(|source| source.quality))?;
         let target = live
             .iter()

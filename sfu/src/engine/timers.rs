@@ -9,6 +9,8 @@ use std::time::Instant;
 pub(super) enum Timer {
     /// A transport's own timers: STUN, DTLS, RTCP, SCTP.
     Transport(TransportKey),
+    /// A client's line shall be probed, or its estimate looked at.
+    Line(TransportKey),
     /// A participant's media sections shall be renegotiated.
     Negotiation(ParticipantKey),
     /// Speaker windows, layer choice, key frame retries, lost peers.
@@ -23,6 +25,7 @@ impl Timer {
     fn reason(self) -> &'static str {
         match self {
             Self::Transport(_) => "transport",
+            Self::Line(_) => "line",
             Self::Negotiation(_) => "negotiation",
             Self::Housekeeping => "housekeeping",
             Self::Ownership => "ownership",

@@ -1,5 +1,6 @@
 //! Published tracks: announced, muted, gone.
 
+use super::dynacast::Told;
 use super::reminder::Reminder;
 use super::room::{MAX_TRACKS, Track};
 use super::transport::Role;
@@ -36,6 +37,7 @@ impl Engine {
             layers: published.layers,
             codec: published.codec,
             muted: published.muted,
+            screen: published.screen,
             permitted: participant.permission.publish,
             transport: None,
             mid: None,
@@ -43,10 +45,12 @@ impl Engine {
             sources: Vec::new(),
             subscriptions: Vec::new(),
             held: Vec::new(),
+            told: Told::default(),
         });
         participant.tracks.push(key);
         self.tracks_by_sid.insert(published.track, key);
         self.match_track(key, now);
+        self.pictures_changed(owner);
         self.remind_later(owner, now);
     }
 
@@ -80,6 +84,15 @@ impl Engine {
             }
         }
         self.hush(track.owner);
+        self.pictures_changed(track.owner);
+    }
+
+    /// Others may be seen in the room now.
+    pub(super) fn pictures_changed(&mut self, owner: ParticipantKey) {
+        let room = self.participants.get(owner).map(|owner| owner.room);
+        if let Some(room) = room.and_then(|room| self.rooms.get_mut(room)) {
+            room.selected.refresh();
+        }
     }
 
     /// Somebody without an open audio track has stopped speaking, however loud the last word was.
@@ -95,6 +108,7 @@ impl Engine {
             && let Some(room) = self.rooms.get_mut(participant.room)
         {
             room.speakers.silence(owner);
+            room.selected.silence(owner);
         }
     }
 
@@ -118,7 +132,9 @@ impl Engine {
                 subscription.pause();
             }
         }
-        self.hush(track.owner);
+        let owner = track.owner;
+        self.hush(owner);
+        self.pictures_changed(owner);
         self.retarget(key, now);
     }
 }

@@ -55,9 +55,9 @@ impl Engine {
         }
         let transport = self.transports.get_mut(key)?;
         let fan = &mut self.fan;
-        transport
+        let of_line = transport
             .outgoing
-            .hear(datagram.contents, |missing| fan.miss(key, missing));
+            .hear(datagram.contents, now, |missing| fan.miss(key, missing));
         let input = Input::Receive(now, receive);
         let taken = transport
             .call(|rtc| rtc.accepts(&input).then(|| rtc.handle_input(input)))
@@ -67,6 +67,9 @@ impl Engine {
                 .learn_remote(datagram.transport, datagram.remote, key);
         }
         self.drain(key, now);
+        if of_line {
+            self.handle_line(key, now);
+        }
         // An error of one datagram is the sender's, who may not be the peer: it does not end
         // the transport.
         matches!(taken, Some(Ok(()))).then_some(())
@@ -137,7 +140,9 @@ impl Engine {
         target: Target,
         now: Instant,
     ) -> TransportKey {
-        let key = self.transports.insert(Transport::new(rtc, owner, target));
+        let mut transport = Transport::new(rtc, owner, target);
+        transport.outgoing.estimates = self.estimates;
+        let key = self.transports.insert(transport);
         let ufrag = self.change(key, now, |rtc| {
             rtc.direct_api().local_ice_credentials().ufrag
         });
@@ -151,6 +156,7 @@ impl Engine {
     pub(super) fn uninstall(&mut self, key: TransportKey) -> Option<Transport> {
         self.demux.forget(key);
         self.timers.set(Timer::Transport(key), None);
+        self.timers.set(Timer::Line(key), None);
         self.transports.remove(key)
     }
 
@@ -220,6 +226,7 @@ mod tests {
     fn engine_with(names: &[&str], now: Instant) -> Engine {
         let address = SocketAddr::from(([192, 0, 2, 1], 7882));
         let config = EngineConfig {
+            estimates: true,
             node: NodeId::new("n1"),
             candidates: vec![LocalCandidate {
                 proto: Protocol::Udp,
@@ -233,6 +240,7 @@ mod tests {
         let mut engine = Engine::new(config, now);
         for name in names {
             let command = NodeCommand::AddParticipant(NewParticipant {
+                selection: Default::default(),
                 hidden: false,
                 fixed: false,
                 room: RoomSid::new("RM_1"),

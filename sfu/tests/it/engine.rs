@@ -10,6 +10,8 @@ mod ownership;
 mod peer;
 mod resuming;
 mod sections;
+mod selection;
+mod share;
 mod world;
 
 use peer::Got;

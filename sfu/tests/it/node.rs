@@ -34,7 +34,11 @@ fn loopback() -> Config {
 
 /// Publishes from one client to another and sends a data packet, over the transport given.
 async fn media_and_data_flow(config: Config, via: Via) {
-    let mut world = World::start(config);
+    flow(World::start(config), via, 0).await;
+}
+
+/// The same where so many others wait in other rooms.
+async fn flow(mut world: World, via: Via, others: u16) {
     world.join("alice", via);
     world.join("bob", via);
     world.publish_audio("alice");
@@ -67,10 +71,13 @@ async fn media_and_data_flow(config: Config, via: Via) {
 
     let counted = |world: &World| {
         world.report().is_some_and(|report| {
-            report.participants == 2 && report.packets_out > 20 && report.bytes_in > 0
+            report.participants == 2 + u32::from(others) && report.packets_out > 20 && report.bytes_in > 0
         })
     };
     world.until("the report shows it", counted).await;
+    if others > 0 {
+        assert!(world.is_at_worker(others.into()), "each has one worker");
+    }
     world.stop().await.expect("the node stops without an error");
 }
 
@@ -95,6 +102,21 @@ async fn media_and_data_flow_over_udp_on_ipv6() {
         ..loopback()
     };
     media_and_data_flow(both, Via::UdpV6).await;
+}
+
+#[tokio::test]
+async fn rooms_are_spread_over_workers_each_with_ports_of_its_own() {
+    for others in 0..3 {
+        let node = Config {
+            workers: 3,
+            ..loopback()
+        };
+        let mut world = World::start(node);
+        for other in 0..others {
+            world.add(&format!("waiting-{other}"), &format!("RM_{other}"));
+        }
+        flow(world, Via::Udp, others).await;
+    }
 }
 
 #[tokio::test]
@@ -188,14 +210,14 @@ fn is_closed(mut stream: &TcpStream) -> bool {
 #[tokio::test]
 async fn a_taken_port_means_the_next_free_one() {
     let first = Node::bind(loopback()).unwrap();
-    let port = first.udp_port().unwrap();
+    let port = first.udp_ports()[0];
     let second = Node::bind(Config {
         udp_port: port,
         ..loopback()
     });
     let second = second.unwrap();
-    assert!(second.udp_port().unwrap() > port);
-    assert_eq!(second.udp_port(), second.tcp_port());
+    assert!(second.udp_ports()[0] > port);
+    assert_eq!(second.udp_ports(), second.tcp_ports());
 }
 
 #[tokio::test]
@@ -302,7 +324,7 @@ async fn an_attached_node_comes_back_when_its_shard_does() {
         ..loopback()
     });
     let node = node.unwrap();
-    let port = node.udp_port().unwrap();
+    let port = node.udp_ports()[0];
     let shutdown = CancellationToken::new();
     // Before the shard is there: the node keeps trying.
     let running = tokio::spawn(node.run_attached(cluster.clone(), shutdown.clone()));

@@ -5,13 +5,14 @@
 use super::limits::Limits;
 use super::moving::MoveFailure;
 use super::options::RoomOptions;
+use super::selector::SelectorConfig;
 use super::state::{LateSignal, RoomState};
 use affinity::RoomKey;
 use affinity::directory::Epoch;
 use livekit_protocol as lk;
 use lk::leave_request::Action;
 use proto::id::{NodeId, ParticipantSid, RoomSid};
-use proto::media::{CarriedData, CarriedMedia, NodeCommand, PeerMode};
+use proto::media::{CarriedData, CarriedMedia, NodeCommand, PeerMode, Selection};
 use proto::token::Claims;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,6 +60,10 @@ pub struct CoreConfig {
     pub publish_codecs: Vec<String>,
     /// STUN and TURN servers, passed on to clients.
     pub ice_servers: Vec<lk::IceServer>,
+    /// Which node a new room goes to.
+    pub node_selector: SelectorConfig,
+    /// What everybody in a room gets, if the room has no wish of its own.
+    pub selection: Selection,
     /// Bounds.
     pub limits: Limits,
     /// Random bits: ids are derived from it, and a `ParticipantSid` is part of what lets a client
@@ -84,6 +89,8 @@ impl Default for CoreConfig {
                 .map(String::from)
                 .to_vec(),
             ice_servers: Vec::new(),
+            node_selector: SelectorConfig::default(),
+            selection: Selection::default(),
             limits: Limits::default(),
             seed: 0,
             unix_ms: 0,

@@ -231,7 +231,7 @@ impl Room {
         turn.arm(resume_by, Due::Resume, subject.clone());
         turn.arm(refresh_at, Due::TokenRefresh, subject);
         let command = NodeCommand::Adopt {
-            participant: self.to_node(&participant),
+            participant: self.to_node(&participant, turn.config),
             media,
         };
         turn.node(&self.node, command);
@@ -379,7 +379,7 @@ impl Room {
         // After its time it would take the transport from under the client.
         if let (true, Some(media), Some(participant)) = (waits, media, self.participants.get(who)) {
             let command = NodeCommand::Adopt {
-                participant: self.to_node(participant),
+                participant: self.to_node(participant, turn.config),
                 media,
             };
             turn.node(&self.node, command);
@@ -433,6 +433,8 @@ impl Participant {
             tracks: state.tracks.into_iter().map(keep).collect(),
             subscriptions: state.subscriptions,
             is_starved: state.is_starved,
+            paused: state.paused,
+            rating: None,
             wishes: state.wishes,
             told_allowed: state.told_allowed,
             audience: state.audience,

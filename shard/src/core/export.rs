@@ -77,6 +77,7 @@ impl Participant {
             tracks: tracks.collect(),
             subscriptions: self.subscriptions.clone(),
             is_starved: self.is_starved,
+            paused: self.paused.clone(),
             wishes: self.wishes.clone(),
             told_allowed: self.told_allowed.clone(),
             audience: self.audience.clone(),

@@ -3,7 +3,7 @@
 //! Owns: admission, the `JoinResponse`, and the order in which client, node and room hear of a new
 //! participant. Must not: check tokens; the surface did.
 
-use super::api::{Join, JoinRefusal};
+use super::api::{CoreConfig, Join, JoinRefusal};
 use super::leave::Farewell;
 use super::limits::Limits;
 use super::participant::Participant;
@@ -130,7 +130,11 @@ impl Room {
     }
 
     /// A participant as its node must know it.
-    pub(super) fn to_node(&self, participant: &Participant) -> NewParticipant {
+    pub(super) fn to_node(
+        &self,
+        participant: &Participant,
+        config: &CoreConfig,
+    ) -> NewParticipant {
         NewParticipant {
             room: self.sid.clone(),
             participant: participant.sid.clone(),
@@ -139,6 +143,7 @@ impl Room {
             permission: participant.permission.media(),
             hidden: participant.permission.hidden,
             fixed: participant.is_resource(),
+            selection: self.options.selection(config),
         }
     }
 
@@ -147,7 +152,7 @@ impl Room {
         let Some(participant) = self.participants.get(sid) else {
             return;
         };
-        let command = NodeCommand::AddParticipant(self.to_node(participant));
+        let command = NodeCommand::AddParticipant(self.to_node(participant, turn.config));
         turn.node(&self.node, command);
         if participant.is_visible() {
             self.broadcast_info(&participant.to_wire(), turn);
@@ -172,7 +177,9 @@ impl Room {
             participant.state = State::Active;
             self.announce(who, Reach::Everybody, turn);
             self.send_speakers(who, turn);
+            self.send_ratings(who, turn);
         }
+        self.unpause_all(who, turn);
         self.confirm_now(who, turn);
         // Its client sends here from now on, and may have sent there until now.
         self.ask_for_rest(who, arrival, turn);

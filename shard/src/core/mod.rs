@@ -15,6 +15,7 @@ mod departed;
 mod export;
 mod frozen;
 mod join;
+mod layers;
 mod leave;
 pub mod limits;
 mod moving;
@@ -22,12 +23,15 @@ mod node_events;
 mod offers;
 mod options;
 mod participant;
+mod pool;
 mod permission;
 mod profile;
+mod ratings;
 mod requests;
 mod resume;
 mod room;
 mod sdp;
+mod selector;
 mod speakers;
 mod state;
 mod subscriptions;
@@ -47,6 +51,7 @@ pub use limits::Limits;
 pub use moving::{FREEZE_MAX, MoveFailure, MoveRefusal};
 pub use options::RoomOptions;
 pub use permission::opens_room;
+pub use selector::{Algorithm, SelectorConfig, SelectorKind, SortBy};
 pub use state::{LateSignal, ROOM_STATE_VERSION, RoomState, RoomStateError};
 pub use tail::{TAIL_LINGER, TAIL_MAX};
 
@@ -58,11 +63,12 @@ use livekit_protocol::DisconnectReason;
 use livekit_protocol::signal_request;
 use node_events::About;
 use proto::id::{Identity, NodeId, RoomSid};
+use pool::Pool;
 use proto::media::{NodeEvent, TransportLoss};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use room::Room;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use tail::Tail;
 use turn::{Clock, Due, Index, Subject, Timers, Turn};
@@ -73,8 +79,7 @@ pub struct Core {
     config: CoreConfig,
     clock: Clock,
     rng: StdRng,
-    /// Attached ones; as many as the operator runs.
-    nodes: BTreeSet<NodeId>,
+    nodes: Pool,
     /// Bounded by `Limits::rooms`.
     rooms: BTreeMap<RoomKey, Room>,
     /// Rooms that have moved away, by their sid. Each is gone after `TAIL_MAX`.
@@ -93,7 +98,7 @@ impl Core {
             clock: Clock::new(config.unix_ms, now),
             rng: StdRng::seed_from_u64(config.seed),
             config,
-            nodes: BTreeSet::new(),
+            nodes: Pool::default(),
             rooms: BTreeMap::new(),
             tails: BTreeMap::new(),
             index: Index::default(),
@@ -197,7 +202,7 @@ impl Core {
 
     /// A node can take participants.
     pub fn handle_node_attached(&mut self, node: NodeId, _now: Instant) {
-        self.nodes.insert(node);
+        self.nodes.attach(node);
     }
 
     /// A message from a node. One about something that is not the node's is ignored: it crossed a
@@ -218,6 +223,9 @@ impl Core {
         } = &event
         {
             self.handle_tail_hung_up(node, participant);
+        }
+        if let NodeEvent::Report(report) = &event {
+            self.nodes.note(node, report, now);
         }
         let room = match node_events::about(&event) {
             About::Participant(participant) => self.index.participants.get(participant),
@@ -416,19 +424,9 @@ impl Core {
         }
     }
 
-    /// The node with the fewest participants.
-    fn choose_node(&self) -> Option<NodeId> {
-        let mut load: BTreeMap<&NodeId, usize> = self.nodes.iter().map(|node| (node, 0)).collect();
-        for room in self.rooms.values() {
-            if let Some(participants) = load.get_mut(&room.node) {
-                // An empty room counts as well: it is about to be used.
-                *participants += room.participants.len().max(1);
-            }
-        }
-        let least = load
-            .into_iter()
-            .min_by_key(|(_, participants)| *participants);
-        least.map(|(node, _)| node.clone())
+    fn choose_node(&mut self) -> Option<NodeId> {
+        let candidates = self.nodes.candidates(self.rooms.values());
+        selector::select(&self.config.node_selector, candidates, &mut self.rng)
     }
 
     fn handle_due(&mut self, due: Due, subject: &Subject, now: Instant) {

@@ -32,6 +32,9 @@ pub(super) fn about(event: &NodeEvent) -> About<'_> {
         | NodeEvent::Connected { participant }
         | NodeEvent::Disconnected { participant, .. }
         | NodeEvent::TrackBound { participant, .. }
+        | NodeEvent::StreamState { participant, .. }
+        | NodeEvent::LayersWanted { participant, .. }
+        | NodeEvent::ConnectionRated { participant, .. }
         | NodeEvent::ResumeReady { participant, .. }
         | NodeEvent::Detached { participant, .. } => About::Participant(participant),
     }
@@ -106,6 +109,20 @@ impl Room {
                 mid,
                 mime,
             } => self.bind_track(&participant, &track, &mid, &mime, turn),
+            NodeEvent::StreamState {
+                participant,
+                track,
+                paused,
+            } => self.handle_stream_state(&participant, &track, paused, turn),
+            NodeEvent::LayersWanted {
+                participant,
+                track,
+                quality,
+            } => self.handle_layers_wanted(&participant, &track, quality, turn),
+            NodeEvent::ConnectionRated {
+                participant,
+                rating,
+            } => self.handle_rating(&participant, rating, turn),
             NodeEvent::ResumeReady {
                 participant,
                 last_data_sequence,

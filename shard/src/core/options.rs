@@ -4,6 +4,7 @@
 
 use super::api::CoreConfig;
 use super::limits::METADATA_BYTES_MAX;
+use proto::media::Selection;
 use proto::token::{Claims, RoomConfig};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -22,6 +23,10 @@ pub struct RoomOptions {
     pub departure_timeout_s: u32,
     /// Most participants that keep the room; others are not counted (as LiveKit). 0: no limit.
     pub max_participants: u32,
+    /// Pictures that everybody gets at once, of those who spoke last.
+    pub last_n: u32,
+    /// Voices that everybody gets at once, the loudest ones.
+    pub loudest_n: u32,
 }
 
 impl RoomOptions {
@@ -37,6 +42,8 @@ impl RoomOptions {
             empty_timeout_s: config.empty_timeout,
             departure_timeout_s: config.departure_timeout,
             max_participants: config.max_participants,
+            last_n: config.last_n,
+            loudest_n: config.loudest_n,
         };
         options.bounded()
     }
@@ -56,6 +63,18 @@ impl RoomOptions {
 
     pub(super) fn empty_timeout(&self, config: &CoreConfig) -> Duration {
         given_or(self.empty_timeout_s, config.empty_timeout)
+    }
+
+    /// What everybody in the room gets.
+    pub(super) fn selection(&self, config: &CoreConfig) -> Selection {
+        let chosen = |given: u32, usual: u16| match given {
+            0 => usual,
+            given => u16::try_from(given).unwrap_or(u16::MAX),
+        };
+        Selection {
+            voices: chosen(self.loudest_n, config.selection.voices),
+            pictures: chosen(self.last_n, config.selection.pictures),
+        }
     }
 
     pub(super) fn departure_timeout(&self, config: &CoreConfig) -> Duration {

@@ -15,7 +15,7 @@ use super::turn::Turn;
 use livekit_protocol as lk;
 use lk::participant_info::State;
 use proto::id::{Identity, ParticipantSid, TrackSid};
-use proto::media::{PeerMode, TrackSettings};
+use proto::media::{PeerMode, Rating, TrackSettings};
 use proto::token::Claims;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +73,10 @@ pub(super) struct Participant {
     pub(super) tracks: BTreeMap<TrackSid, Track>,
     /// Tracks that its node forwards to it. Bounded by `limits::SUBSCRIPTIONS_MAX`.
     pub(super) subscriptions: BTreeSet<TrackSid>,
+    /// Those of them that its line is too thin for.
+    pub(super) paused: BTreeSet<TrackSid>,
+    /// How good its connection is, once that is known.
+    pub(super) rating: Option<Rating>,
     /// It wants more than that.
     pub(super) is_starved: bool,
     /// Bounded by `limits::WISHES_MAX`.
@@ -120,6 +124,8 @@ impl Participant {
             auto_subscribe: join.auto_subscribe,
             tracks: BTreeMap::new(),
             subscriptions: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            rating: None,
             is_starved: false,
             wishes: BTreeMap::new(),
             told_allowed: BTreeMap::new(),

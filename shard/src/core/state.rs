@@ -55,6 +55,8 @@ pub(super) struct ParticipantState {
     pub(super) tracks: Vec<TrackState>,
     pub(super) subscriptions: BTreeSet<TrackSid>,
     pub(super) is_starved: bool,
+    #[serde(default)]
+    pub(super) paused: BTreeSet<TrackSid>,
     pub(super) wishes: BTreeMap<TrackSid, Wish>,
     pub(super) told_allowed: BTreeMap<TrackSid, bool>,
     pub(super) audience: Audience,

@@ -66,6 +66,7 @@ impl Room {
             }
             (false, true) => {
                 participant.subscriptions.remove(track);
+                participant.paused.remove(track);
                 let command = NodeCommand::Unsubscribe {
                     participant: participant_sid,
                     track: track_sid,

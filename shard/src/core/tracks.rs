@@ -44,6 +44,7 @@ impl Track {
             layers: track_info::layer_sizes(&self.info),
             codec: track_info::wanted_codec(&self.info, self.kind),
             muted: self.info.muted,
+            screen: self.info.source() == lk::TrackSource::ScreenShare,
         }
     }
 }

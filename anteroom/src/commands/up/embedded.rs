@@ -6,6 +6,7 @@ use crate::nodes::LocalNodes;
 use affinity::directory::Directory;
 use anyhow::Context as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,14 @@ pub(super) struct Embedded {
     nodes: LocalNodes,
     addresses: Vec<(String, SocketAddr)>,
     media_ports: Vec<u16>,
+}
+
+/// Media threads of each node: all nodes together have one for each core.
+fn workers(shards: u32) -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let cores = u16::try_from(cores).unwrap_or(u16::MAX);
+    let share = cores / u16::try_from(shards.max(1)).unwrap_or(u16::MAX);
+    share.clamp(1, 64)
 }
 
 impl Embedded {
@@ -64,11 +73,12 @@ impl Embedded {
         let shard = shard::Shard::bind(config, deps).await?;
         let config = sfu::Config {
             id: format!("n{number}"),
+            workers: workers(args.shards),
             ..sfu::Config::default()
         };
         let node = sfu::Node::bind(config.clone())?;
         self.addresses.push((id, shard.address()));
-        self.media_ports.extend(node.udp_port());
+        self.media_ports.extend(node.udp_ports());
         self.nodes.start(node, config, shard.node_sink());
         self.shards.push(shard);
         Ok(())

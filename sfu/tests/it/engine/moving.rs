@@ -76,6 +76,7 @@ impl Meeting {
         let sid = media.participant.clone();
         let name = sid.as_str().strip_prefix("PA_").unwrap().to_owned();
         let participant = NewParticipant {
+            selection: Default::default(),
             room: room(),
             participant: sid,
             identity: Identity::new(name),
@@ -560,6 +561,7 @@ fn two_connections_are_not_taken_over() {
     let mut meeting = Meeting::new(true);
     let (media, _) = meeting.export(A);
     let participant = NewParticipant {
+        selection: Default::default(),
         room: room(),
         participant: ParticipantSid::new("PA_dual"),
         identity: Identity::new("dual"),

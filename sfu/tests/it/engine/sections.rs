@@ -14,6 +14,7 @@ fn tracks_are_bound_once_with_their_codec_whichever_comes_first() {
         0
     );
     world.command(NodeCommand::Publish(proto::media::PublishedTrack {
+        screen: false,
         codec: String::new(),
         participant: world.clients["alice"].sid.clone(),
         track: TrackSid::new("TR_late"),

@@ -4,10 +4,10 @@ use super::peer::{Got, Peer, Sent};
 use proto::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
 use proto::media::{
     Kind, LayerSize, MediaPermission, NewParticipant, NodeCommand, NodeEvent, PeerMode,
-    PublishedTrack, Quality, Target, TrackSettings,
+    PublishedTrack, Quality, Selection, Target, TrackSettings,
 };
 use sfu::engine::{Datagram, Engine, EngineConfig, LocalCandidate, Transport, TransportFactory};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use str0m::media::{MediaKind, Mid, Rid};
@@ -25,6 +25,8 @@ pub(crate) const BASE: SocketAddr = SocketAddr::new(
 const AUDIO_STEP: Duration = Duration::from_millis(20);
 /// Packets of a video frame.
 const FRAME_PACKETS: u8 = 2;
+/// The longest payload of a long frame, about.
+const PAYLOAD_BYTES: usize = 1_000;
 
 /// A node, by its place in [`World::nodes`].
 pub(crate) type NodeIndex = usize;
@@ -41,13 +43,14 @@ pub(crate) struct TestNode {
 
 impl TestNode {
     /// The first node is at [`BASE`], the others behind it.
-    fn new(index: u8, now: Instant) -> Self {
+    fn new(index: u8, estimates: bool, now: Instant) -> Self {
         let beside = |mut address: SocketAddr| {
             address.set_port(address.port() + u16::from(index));
             address
         };
         let (base, advertised) = (beside(BASE), beside(ADVERTISED));
         let config = EngineConfig {
+            estimates,
             node: NodeId::new(format!("n{}", index + 1)),
             candidates: vec![LocalCandidate {
                 proto: Transport::Udp,
@@ -107,6 +110,41 @@ impl Client {
     }
 }
 
+/// A thin line to a client: what waits for too long is lost.
+pub(crate) struct Line {
+    pub(crate) bits_per_second: u64,
+    free_at: Instant,
+    under_way: VecDeque<(Instant, SocketAddr, Vec<u8>)>,
+    /// How long the last datagram had to wait.
+    pub(crate) waited: Duration,
+    pub(crate) lost: u64,
+}
+
+/// The queue in front of a thin line.
+const LINE_QUEUE: Duration = Duration::from_millis(300);
+const LINE_DELAY: Duration = Duration::from_millis(20);
+
+impl Line {
+    fn take(&mut self, from: SocketAddr, contents: Vec<u8>, now: Instant) {
+        let begin = self.free_at.max(now);
+        self.waited = begin - now;
+        if self.waited > LINE_QUEUE {
+            self.lost += 1;
+            return;
+        }
+        let bits = 8 * (contents.len() as u64 + 28);
+        self.free_at = begin + Duration::from_nanos(bits * 1_000_000_000 / self.bits_per_second);
+        self.under_way
+            .push_back((self.free_at + LINE_DELAY, from, contents));
+    }
+
+    fn arrived(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
+        let (at, ..) = self.under_way.front()?;
+        let (_, from, contents) = self.under_way.pop_front_if(|_| *at <= now)?;
+        Some((from, contents))
+    }
+}
+
 /// A running source of media.
 pub(crate) struct Source {
     pub(crate) client: &'static str,
@@ -122,6 +160,8 @@ pub(crate) struct Layer {
     pub(crate) name: u8,
     pub(crate) on: bool,
     pub(crate) keyframes: u32,
+    /// Bytes of a frame, if it shall be longer than its numbers.
+    pub(crate) bytes: usize,
     frame: u32,
     picture_id: u16,
     timestamp: u32,
@@ -139,6 +179,12 @@ pub(crate) struct World {
     /// Clients leave the names of streams and layers out of their packets when they resume.
     pub(crate) nameless: bool,
     pub(crate) sources: Vec<Source>,
+    /// What everybody in a room gets, as its shard says when somebody comes.
+    pub(crate) selection: Selection,
+    /// Tracks that are published from now on are screens.
+    pub(crate) screens: bool,
+    /// Clients, by name, to whom a thin line leads.
+    pub(crate) lines: BTreeMap<&'static str, Line>,
     /// The network loses every n-th datagram of the node.
     pub(crate) lose_every: Option<u64>,
     /// What the nodes allocated for media, from its arrival to its departure.
@@ -154,15 +200,28 @@ impl World {
     }
 
     pub(crate) fn with_nodes(count: u8) -> Self {
+        Self::made(count, true)
+    }
+
+    /// A node that does not ask what lines take.
+    pub(crate) fn without_estimates() -> Self {
+        Self::made(1, false)
+    }
+
+    fn made(count: u8, estimates: bool) -> Self {
         let now = Instant::now();
+        let node = |index| TestNode::new(index, estimates, now);
         let mut world = Self {
-            nodes: (0..count).map(|index| TestNode::new(index, now)).collect(),
+            nodes: (0..count).map(node).collect(),
             now,
             clients: BTreeMap::new(),
             events: Vec::new(),
             owned_for: Some(Duration::from_secs(10)),
             nameless: false,
             sources: Vec::new(),
+            selection: Selection::default(),
+            screens: false,
+            lines: BTreeMap::new(),
             lose_every: None,
             allocations: 0,
             sent: 0,
@@ -224,6 +283,7 @@ impl World {
             },
         );
         self.command(NodeCommand::AddParticipant(NewParticipant {
+            selection: self.selection,
             // A name says enough here.
             hidden: name == "ghost",
             fixed: name == "viewer",
@@ -308,7 +368,8 @@ impl World {
         rids: &[&'static str],
     ) {
         let sid = self.clients[name].sid.clone();
-        let announced = announced(sid, track, kind, rids);
+        let mut announced = announced(sid, track, kind, rids);
+        announced.screen = self.screens;
         let cid = announced.cid.clone();
         self.command_of(name, NodeCommand::Publish(announced));
         let media = match kind {
@@ -364,6 +425,10 @@ impl World {
                     let (at, _) = node.engine.poll_timeout()?;
                     Some(at)
                 }))
+                .chain(self.lines.values().filter_map(|line| {
+                    let (at, ..) = line.under_way.front()?;
+                    Some(*at)
+                }))
                 .chain([self.next_source_tick, end])
                 .min()
                 .unwrap();
@@ -378,6 +443,7 @@ impl World {
 
     /// Nodes whose time has come do what they must.
     fn tick(&mut self) {
+        self.drain_lines();
         for node in &mut self.nodes {
             let wanted = node.engine.poll_timeout();
             if wanted.is_some_and(|(at, _)| at <= self.now) {
@@ -432,12 +498,51 @@ impl World {
                 continue;
             }
             let (now, from) = (self.now, self.nodes[node].advertised);
-            if let Some(peer) = self.peer_at(remote) {
+            if let Some(line) = self.line_to(remote) {
+                line.take(from, contents, now);
+            } else if let Some(peer) = self.peer_at(remote) {
                 peer.receive(from, &contents, now);
                 peer.stash(now);
             }
         }
         moved
+    }
+
+    fn line_to(&mut self, remote: SocketAddr) -> Option<&mut Line> {
+        let has = |client: &Client| {
+            let subscriber = client.subscriber.as_ref().map(|peer| peer.address);
+            client.publisher.address == remote || subscriber == Some(remote)
+        };
+        let (name, _) = self.clients.iter().find(|(_, client)| has(client))?;
+        self.lines.get_mut(name)
+    }
+
+    /// What came through thin lines by now.
+    fn drain_lines(&mut self) {
+        let now = self.now;
+        for (name, line) in &mut self.lines {
+            let Some(client) = self.clients.get_mut(name) else {
+                continue;
+            };
+            while let Some((from, contents)) = line.arrived(now) {
+                let peer = client.receiver();
+                peer.receive(from, &contents, now);
+                peer.stash(now);
+            }
+        }
+    }
+
+    /// From now on a thin line leads to a client, or one of another width.
+    pub(crate) fn narrow(&mut self, name: &'static str, bits_per_second: u64) {
+        let now = self.now;
+        let line = self.lines.entry(name).or_insert(Line {
+            bits_per_second,
+            free_at: now,
+            under_way: VecDeque::new(),
+            waited: Duration::ZERO,
+            lost: 0,
+        });
+        line.bits_per_second = bits_per_second;
     }
 
     fn peer_at(&mut self, address: SocketAddr) -> Option<&mut Peer> {
@@ -790,6 +895,7 @@ impl Layer {
             name,
             on: true,
             keyframes: 0,
+            bytes: 0,
             frame: 0,
             picture_id: u16::from(name) * 100,
             timestamp: u32::from(name) * 1_000_000,
@@ -818,15 +924,17 @@ impl Layer {
         self.picture_id = (self.picture_id + 1) & 0x7fff;
         let key = std::mem::take(&mut self.key_next);
         self.keyframes += u32::from(key);
-        for index in 0..FRAME_PACKETS {
+        let packets = FRAME_PACKETS.max((self.bytes / PAYLOAD_BYTES) as u8);
+        for index in 0..packets {
             let [high, low] = (self.picture_id | 0x8000).to_be_bytes();
             let first = if index == 0 { 0x90 } else { 0x80 };
             let mut payload = vec![first, 0xe0, high, low, self.frame as u8, 0, u8::from(!key)];
             payload.push(self.name);
             payload.extend_from_slice(&self.frame.to_be_bytes());
+            payload.resize(payload.len().max(self.bytes / usize::from(packets)), 0);
             let sent = Sent {
                 timestamp: self.timestamp,
-                marker: index + 1 == FRAME_PACKETS,
+                marker: index + 1 == packets,
                 level: None,
                 payload,
             };
@@ -844,6 +952,7 @@ pub(crate) fn announced(
     rids: &[&str],
 ) -> PublishedTrack {
     PublishedTrack {
+        screen: false,
         codec: String::new(),
         participant,
         track: TrackSid::new(track),

@@ -22,6 +22,8 @@ const STEP: Duration = Duration::from_millis(1);
 pub(super) struct World {
     shard: ShardEnd,
     port: u16,
+    /// Of all workers.
+    ports: Vec<u16>,
     node: Option<(JoinHandle<Result<(), NodeError>>, CancellationToken)>,
     clients: BTreeMap<&'static str, Client>,
     publisher: Option<&'static str>,
@@ -33,12 +35,13 @@ impl World {
     /// With a node on a link inside the process.
     pub(super) fn start(config: Config) -> Self {
         let node = Node::bind(config).unwrap();
-        let port = node.udp_port().unwrap();
-        assert_eq!(node.tcp_port(), Some(port));
+        let ports = node.udp_ports();
+        assert_eq!(node.tcp_ports(), ports);
         let (shard, node_end) = pair();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(node.run(node_end, shutdown.clone()));
-        let mut world = Self::on(shard, port);
+        let mut world = Self::on(shard, ports[0]);
+        world.ports = ports;
         world.node = Some((running, shutdown));
         world
     }
@@ -48,6 +51,7 @@ impl World {
         Self {
             shard,
             port,
+            ports: vec![port],
             node: None,
             clients: BTreeMap::new(),
             publisher: None,
@@ -62,6 +66,19 @@ impl World {
 
     pub(super) fn tcp(&self) -> SocketAddr {
         SocketAddr::new(LOOPBACK, self.port)
+    }
+
+    /// All answers lead to the port of this worker.
+    pub(super) fn is_at_worker(&self, worker: usize) -> bool {
+        let here = format!(" {} typ host", self.ports[worker]);
+        let mut answers = self.events.iter().filter_map(|event| match event {
+            NodeEvent::Answer { sdp, .. } => Some(sdp),
+            _ => None,
+        });
+        answers.all(|sdp| {
+            let mut candidates = sdp.lines().filter(|line| line.starts_with("a=candidate"));
+            candidates.all(|line| line.contains(&here))
+        })
     }
 
     pub(super) fn report(&self) -> Option<&NodeReport> {
@@ -79,11 +96,18 @@ impl World {
     }
 
     pub(super) fn join(&mut self, who: &'static str, via: Via) {
+        let sid = self.add(who, "RM_room");
+        self.clients.insert(who, Client::new(sid, via, self.tcp()));
+    }
+
+    /// Somebody in some room, who never comes.
+    pub(super) fn add(&mut self, who: &str, room: &str) -> ParticipantSid {
         let sid = sid(who);
         self.command(NodeCommand::AddParticipant(NewParticipant {
+            selection: Default::default(),
             hidden: false,
             fixed: false,
-            room: RoomSid::new("RM_room"),
+            room: RoomSid::new(room),
             participant: sid.clone(),
             identity: Identity::new(who),
             mode: PeerMode::Single,
@@ -93,12 +117,13 @@ impl World {
                 publish_data: true,
             },
         }));
-        self.clients.insert(who, Client::new(sid, via, self.tcp()));
+        sid
     }
 
     pub(super) fn publish_audio(&mut self, who: &'static str) {
         self.publisher = Some(who);
         self.command(NodeCommand::Publish(PublishedTrack {
+            screen: false,
             codec: String::new(),
             participant: sid(who),
             track: track(),

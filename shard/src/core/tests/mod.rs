@@ -8,6 +8,7 @@ mod arriving;
 mod draining;
 mod invariants;
 mod joining;
+mod layers;
 mod leaving;
 mod migrating;
 mod moving;

@@ -164,6 +164,27 @@ impl Names {
                     .collect();
                 format!("speakers {}", lines.join(" "))
             }
+            Message::StreamStateUpdate(update) => {
+                let states = update.stream_states.iter();
+                let lines: Vec<String> = states
+                    .map(|it| format!("{} {}", self.what(&it.track_sid), it.state().as_str_name()))
+                    .collect();
+                format!("stream {}", lines.join(" "))
+            }
+            Message::SubscribedQualityUpdate(update) => {
+                let codec = &update.subscribed_codecs[0];
+                let on = codec.qualities.iter().filter(|it| it.enabled);
+                let on: Vec<&str> = on.map(|it| it.quality().as_str_name()).collect();
+                let track = self.what(&update.track_sid);
+                format!("wanted {track} {} {}", codec.codec, on.join("+"))
+            }
+            Message::ConnectionQuality(update) => {
+                let ratings = update.updates.iter();
+                let lines: Vec<String> = ratings
+                    .map(|it| format!("{} {}", self.who(&it.participant_sid), it.quality().as_str_name()))
+                    .collect();
+                format!("connection {}", lines.join(", "))
+            }
             Message::RoomUpdate(update) => {
                 let room = update.room.as_ref().unwrap();
                 format!("room {}/{}", room.num_participants, room.num_publishers)

@@ -1,0 +1,219 @@
+//! Shares each client's line among its subscriptions: hears what the line takes, asks [`allocate`], and
+//! carries it out.
+//!
+//! A client that never says when packets come gets all that it wants.
+
+use super::allocate::{Demand, Limit, allocate};
+use super::layers;
+use super::room::Track;
+use super::subscription::Subscription;
+use super::timers::Timer;
+use super::{Engine, SubscriptionKey, TransportKey};
+use bandwidth::Bitrate;
+use proto::media::{Kind, NodeEvent};
+use std::time::{Duration, Instant};
+
+/// Nothing better is tried for so long after something got worse.
+const SETTLE: Duration = Duration::from_secs(3);
+/// What is sent may be above the line's estimate by so much, in percent, until the key frame of a lower
+/// layer is there. Beyond, that key frame would not get through.
+const OVERLOAD: u64 = 130;
+/// What would be sent is taken for so much more, in percent, when it is asked whether the line would take
+/// it: the streams' rates go up and down.
+const ROOM: u64 = 125;
+/// What an unmeasured layer is taken for, bits per second.
+const GUESS: [u64; 3] = [150_000, 500_000, 1_700_000];
+
+impl Engine {
+    /// Shares all lines anew.
+    pub(super) fn share_lines(&mut self, now: Instant) {
+        for key in self.transports.keys() {
+            let transport = self.transports.get(key);
+            if transport.is_some_and(|it| it.connected && it.outgoing.line.is_some()) {
+                self.share(key, now);
+                self.arm_line(key);
+            }
+        }
+    }
+
+    /// A client said when packets came.
+    pub(super) fn handle_line(&mut self, key: TransportKey, now: Instant) {
+        self.arm_line(key);
+        let Some(transport) = self.transports.get(key) else {
+            return;
+        };
+        let estimate = transport.outgoing.estimate_of_line();
+        // Better is looked at now and then, worse at once.
+        if estimate.is_some_and(|estimate| estimate < transport.outgoing.shared) {
+            self.share(key, now);
+        }
+    }
+
+    /// The estimator's own time has come.
+    pub(super) fn line_timeout(&mut self, key: TransportKey, now: Instant) {
+        let Some(transport) = self.transports.get_mut(key) else {
+            return;
+        };
+        let Some(line) = transport.outgoing.line.as_mut() else {
+            return;
+        };
+        line.handle_timeout(now);
+        match line.poll_probe(now) {
+            // Goes on when it has left.
+            Some(bytes) if self.fan.pad(key, bytes) => transport.outgoing.pads = true,
+            _ => self.arm_line(key),
+        }
+    }
+
+    /// Padding has left, as far as there was any to send.
+    pub(super) fn padded(&mut self, key: TransportKey) {
+        if let Some(transport) = self.transports.get_mut(key) {
+            transport.outgoing.pads = false;
+        }
+        self.arm_line(key);
+    }
+
+    fn arm_line(&mut self, key: TransportKey) {
+        let transport = self.transports.get(key);
+        let outgoing = transport.map(|transport| &transport.outgoing);
+        let line = outgoing.filter(|it| !it.pads).and_then(|it| it.line.as_ref());
+        if let Some(at) = line.and_then(|line| line.poll_timeout()) {
+            self.timers.set(Timer::Line(key), Some(at));
+        }
+    }
+
+    /// Shares one client's line.
+    pub(super) fn share(&mut self, key: TransportKey, now: Instant) {
+        let mut demands = std::mem::take(&mut self.demands);
+        demands.clear();
+        let sound = self.collect_demands(key, &mut demands, now);
+        let wanted = demands.iter().map(Demand::best).sum::<u64>() + sound;
+        if let Some(transport) = self.transports.get_mut(key) {
+            let outgoing = &mut transport.outgoing;
+            if let Some(line) = &mut outgoing.line {
+                line.set_wanted(Bitrate::new(wanted * ROOM / 100), now);
+            }
+            if let Some(estimate) = outgoing.estimate_of_line() {
+                outgoing.shared = estimate;
+                let budget = estimate.as_u64().saturating_sub(sound);
+                allocate(budget, &mut demands);
+                let sent: u64 = demands.iter().map(Demand::now).sum();
+                let overloaded = sent > budget * OVERLOAD / 100;
+                for demand in &demands {
+                    self.give(demand, overloaded, now);
+                }
+            }
+        }
+        self.demands = demands;
+    }
+
+    /// What a client wants to see; the bits per second of what it hears.
+    fn collect_demands(
+        &self,
+        key: TransportKey,
+        demands: &mut Vec<Demand<SubscriptionKey>>,
+        now: Instant,
+    ) -> u64 {
+        let owner = self.transports.get(key).map(|transport| transport.owner);
+        let Some(participant) = owner.and_then(|owner| self.participants.get(owner)) else {
+            return 0;
+        };
+        let mut sound = 0;
+        for subscription_key in &participant.subscriptions {
+            let Some(subscription) = self.subscriptions.get(*subscription_key) else {
+                continue;
+            };
+            let here = subscription.exit.is_some_and(|exit| exit.transport == key);
+            let track = self.tracks.get(subscription.track);
+            let Some(track) = track.filter(|track| here && track.is_open()) else {
+                continue;
+            };
+            if !subscription.is_open() {
+                continue;
+            }
+            match subscription.kind {
+                Kind::Audio => sound += track.rate(now),
+                Kind::Video => demands.push(demand(*subscription_key, subscription, track, now)),
+            }
+        }
+        sound
+    }
+
+    /// Carries out what a subscription shall get.
+    fn give(&mut self, demand: &Demand<SubscriptionKey>, overloaded: bool, now: Instant) {
+        let Some(subscription) = self.subscriptions.get_mut(demand.key) else {
+            return;
+        };
+        let limit = match demand.given {
+            Some(quality) => Limit::UpTo(quality),
+            // Its layers are unknown yet.
+            None if demand.best() == 0 => return,
+            None => Limit::Nothing,
+        };
+        let before = subscription.limit;
+        if limit != before {
+            let worse = demand.given < demand.current;
+            subscription.set_limit(limit, worse && overloaded, worse.then_some(now));
+            tracing::debug!(?limit, ?before, "layer limit");
+            self.retarget_one(demand.key, now);
+            self.say_stream_state(demand.key);
+        }
+    }
+
+    /// Tells the subscriber's client whether it gets the picture, if that changed.
+    pub(super) fn say_stream_state(&mut self, key: SubscriptionKey) {
+        let Some(subscription) = self.subscriptions.get_mut(key) else {
+            return;
+        };
+        let track = subscription.track;
+        let paused = subscription.limit == Limit::Nothing || !subscription.shown;
+        if std::mem::replace(&mut subscription.told_paused, paused) == paused {
+            return;
+        }
+        let participant = self.participants.get(subscription.participant);
+        if let (Some(participant), Some(track)) = (participant, self.tracks.get(track)) {
+            self.outbox.events.push_back(NodeEvent::StreamState {
+                participant: participant.sid.clone(),
+                track: track.sid.clone(),
+                paused,
+            });
+        }
+    }
+}
+
+fn demand(
+    key: SubscriptionKey,
+    subscription: &Subscription,
+    track: &Track,
+    now: Instant,
+) -> Demand<SubscriptionKey> {
+    let settings = &subscription.settings;
+    let wanted = layers::wanted(settings, &track.layers);
+    let live = track.live_sources(now);
+    let best = layers::choose(wanted, live.iter().map(|source| source.quality));
+    let mut rates = [None; 3];
+    for source in live.iter().filter(|source| Some(source.quality) <= best) {
+        let rate = source.rate.or(GUESS.get(source.quality as usize).copied());
+        if let Some(place) = rates.get_mut(source.quality as usize) {
+            // A predecessor may still be among them.
+            *place = (*place).max(rate);
+        }
+    }
+    Demand {
+        key,
+        layers: rates,
+        current: match subscription.limit {
+            Limit::Nothing => None,
+            Limit::UpTo(quality) => Some(quality),
+            Limit::All => best,
+        },
+        rank: match (settings.width, settings.height) {
+            (0, 0) => u64::MAX,
+            (width, height) => u64::from(width) * u64::from(height),
+        },
+        settling: subscription
+            .worse_since
+            .is_some_and(|at| now.saturating_duration_since(at) < SETTLE),
+        given: None,
+    }
+}

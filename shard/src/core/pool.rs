@@ -1,0 +1,109 @@
+//! The shard's nodes, and how each of them does.
+//!
+//! Owns: what they reported last. Must not: choose; [`select`](super::selector::select) does.
+
+use super::room::Room;
+use super::selector::Candidate;
+use proto::id::NodeId;
+use proto::media::NodeReport;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// The attached nodes; as many as the operator runs.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    nodes: BTreeMap<NodeId, Vitals>,
+}
+
+/// How a node does.
+#[derive(Debug, Default)]
+struct Vitals {
+    cpu_load: f32,
+    sys_load: f32,
+    bytes_per_sec: u64,
+    /// Bytes in and out that it reported last, and when.
+    bytes: Option<(u64, Instant)>,
+}
+
+impl Pool {
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub(super) fn attach(&mut self, node: NodeId) {
+        self.nodes.insert(node, Vitals::default());
+    }
+
+    pub(super) fn remove(&mut self, node: &NodeId) {
+        self.nodes.remove(node);
+    }
+
+    /// What a node says each second.
+    pub(super) fn note(&mut self, node: &NodeId, report: &NodeReport, now: Instant) {
+        let Some(vitals) = self.nodes.get_mut(node) else {
+            return;
+        };
+        vitals.cpu_load = report.cpu_load;
+        vitals.sys_load = report.sys_load;
+        let bytes = report.bytes_in.saturating_add(report.bytes_out);
+        if let Some((before, at)) = vitals.bytes.replace((bytes, now)) {
+            let seconds = now.saturating_duration_since(at).as_secs_f64().max(0.1);
+            vitals.bytes_per_sec = (bytes.saturating_sub(before) as f64 / seconds) as u64;
+        }
+    }
+
+    /// All nodes. What the shard gave them itself is counted here and now: their reports are a second
+    /// old.
+    pub(super) fn candidates<'a>(&self, rooms: impl Iterator<Item = &'a Room>) -> Vec<Candidate> {
+        let candidate = |(node, vitals): (&NodeId, &Vitals)| {
+            let candidate = Candidate {
+                node: node.clone(),
+                cpu_load: vitals.cpu_load,
+                sys_load: vitals.sys_load,
+                rooms: 0,
+                clients: 0,
+                tracks: 0,
+                bytes_per_sec: vitals.bytes_per_sec,
+            };
+            (node, candidate)
+        };
+        let mut candidates: BTreeMap<_, _> = self.nodes.iter().map(candidate).collect();
+        for room in rooms {
+            if let Some(candidate) = candidates.get_mut(&room.node) {
+                candidate.rooms += 1;
+                // An empty room counts as well: it is about to be used.
+                candidate.clients += room.participants.len().max(1);
+                candidate.tracks += room.owners.len();
+            }
+        }
+        candidates.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn bytes_per_second_come_from_two_reports() {
+        let start = Instant::now();
+        let node = NodeId::new("n1");
+        let mut pool = Pool::default();
+        pool.attach(node.clone());
+        let mut say = |bytes_in, bytes_out, seconds: u64| {
+            let report = NodeReport {
+                bytes_in,
+                bytes_out,
+                cpu_load: 0.25,
+                ..NodeReport::default()
+            };
+            pool.note(&node, &report, start + Duration::from_secs(seconds));
+            pool.candidates(std::iter::empty())[0].clone()
+        };
+        assert_eq!(say(1_000, 2_000, 0).bytes_per_sec, 0);
+        let candidate = say(3_000, 8_000, 2);
+        assert_eq!((candidate.bytes_per_sec, candidate.cpu_load), (4_000, 0.25));
+        assert_eq!(say(0, 0, 3).bytes_per_sec, 0, "it began anew");
+    }
+}
