@@ -56,6 +56,12 @@ pub enum NodeError {
     /// No socket of its family.
     #[error("node.public_ip {0} can reach no socket: no address of the same IP version is bound")]
     PublicAddress(IpAddr),
+    /// Nobody could reach it, or nothing is behind it.
+    #[error("node.advertise {0} is not usable: it needs a port and an address of the same IP version in node.bind")]
+    Advertise(SocketAddr),
+    /// One replaces the other.
+    #[error("node.public_ip and node.advertise exclude each other: list all addresses in node.advertise, with ports")]
+    PublicAndAdvertise,
     /// There is nobody to attach to.
     #[error("node.shard is missing: write the shard's internal address, http://host:port")]
     NoShard,
@@ -99,13 +105,14 @@ impl Node {
         };
         let bases = addresses::to_bind(&config.bind, &machine)?;
         let sockets = ports::bind(&bases, config.udp_port, config.tcp_port)?;
-        let candidates = candidates(&sockets, &config.public_ip)?;
+        let candidates = candidates(&sockets, &config)?;
         tracing::info!(
             node = config.id,
             udp = ?port_of(&candidates, Transport::Udp),
             tcp = ?port_of(&candidates, Transport::Tcp),
             addresses = ?bases,
             public = ?config.public_ip,
+            advertised = ?config.advertise,
             "media ports are open"
         );
         Ok(Self {
@@ -222,14 +229,21 @@ impl Node {
     }
 }
 
-fn candidates(sockets: &Sockets, public: &[IpAddr]) -> Result<Vec<LocalCandidate>, NodeError> {
+fn candidates(sockets: &Sockets, config: &Config) -> Result<Vec<LocalCandidate>, NodeError> {
     let udp: io::Result<Vec<_>> = sockets.udp.iter().map(UdpSocket::local_addr).collect();
     let tcp: io::Result<Vec<_>> = sockets.tcp.iter().map(TcpListener::local_addr).collect();
     let udp = udp.map_err(NodeError::Interfaces)?;
     let tcp = tcp.map_err(NodeError::Interfaces)?;
-    let mut candidates = addresses::candidates(Transport::Udp, &udp, public)?;
+    let of = |proto, bases: &[SocketAddr]| {
+        if config.advertise.is_empty() {
+            addresses::candidates(proto, bases, &config.public_ip)
+        } else {
+            addresses::advertised(proto, bases, &config.advertise)
+        }
+    };
+    let mut candidates = of(Transport::Udp, &udp)?;
     if !tcp.is_empty() {
-        candidates.extend(addresses::candidates(Transport::Tcp, &tcp, public)?);
+        candidates.extend(of(Transport::Tcp, &tcp)?);
     }
     Ok(candidates)
 }
@@ -268,5 +282,26 @@ mod tests {
         let public =
             |candidate: &&LocalCandidate| candidate.address.ip().to_string() == "192.0.2.77";
         assert_eq!(node.addresses().iter().filter(public).count(), 2);
+    }
+
+    #[test]
+    fn behind_mapped_ports_only_the_advertised_address_is_told() {
+        let told: SocketAddr = "192.0.2.77:40000".parse().unwrap();
+        let config = Config {
+            udp_port: 0,
+            bind: vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()],
+            advertise: vec![told],
+            ..Config::default()
+        };
+        let mut node = Node::bind(config).unwrap();
+        assert_eq!(node.addresses().len(), 2);
+        assert!(node.addresses().iter().all(|one| one.address == told));
+        assert_eq!(node.udp_port(), node.tcp_port(), "the ports bound");
+        assert_ne!(node.udp_port(), Some(told.port()));
+
+        node.config.tcp_port = Some(0);
+        node = Node::bind(node.config).unwrap();
+        assert_eq!(node.addresses().len(), 1);
+        assert_eq!(node.tcp_port(), None);
     }
 }
