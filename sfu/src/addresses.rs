@@ -89,21 +89,45 @@ pub(crate) fn candidates(
     };
     let mut candidates: Vec<LocalCandidate> = bases.iter().map(own).collect();
     for ip in public {
-        let same_family = || bases.iter().filter(|base| base.is_ipv4() == ip.is_ipv4());
-        let base = same_family()
-            .find(|base| !base.ip().is_loopback())
-            .or_else(|| same_family().next())
-            .ok_or(NodeError::PublicAddress(*ip))?;
+        let base = forwarded_to(bases, *ip).ok_or(NodeError::PublicAddress(*ip))?;
         let address = SocketAddr::new(*ip, base.port());
         if candidates.iter().all(|known| known.address != address) {
             candidates.push(LocalCandidate {
                 proto,
                 address,
-                base: *base,
+                base,
             });
         }
     }
     Ok(candidates)
+}
+
+/// What clients are told where ports are mapped: `told` and nothing else, each on top of the same
+/// base as a public address would be.
+pub(crate) fn advertised(
+    proto: Transport,
+    bases: &[SocketAddr],
+    told: &[SocketAddr],
+) -> Result<Vec<LocalCandidate>, NodeError> {
+    let candidate = |address: &SocketAddr| {
+        let base = forwarded_to(bases, address.ip()).ok_or(NodeError::Advertise(*address))?;
+        Ok(LocalCandidate {
+            proto,
+            address: *address,
+            base,
+        })
+    };
+    told.iter().map(candidate).collect()
+}
+
+/// The socket that somebody in front forwards to from `ip`: of its family, and no loopback if there
+/// is another.
+fn forwarded_to(bases: &[SocketAddr], ip: IpAddr) -> Option<SocketAddr> {
+    let same_family = || bases.iter().filter(|base| base.is_ipv4() == ip.is_ipv4());
+    same_family()
+        .find(|base| !base.ip().is_loopback())
+        .or_else(|| same_family().next())
+        .copied()
 }
 
 fn is_usable(ip: IpAddr) -> bool {
@@ -201,6 +225,20 @@ mod tests {
                 ("192.0.2.7:7882".to_owned(), "10.0.0.5:7882".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn advertised_addresses_are_told_instead_of_the_bases() {
+        let bases = sockets(&["127.0.0.1:7882", "10.0.0.5:7882", "[::1]:7882"]);
+        let told = sockets(&["192.0.2.7:40000", "[2001:db8::7]:40001"]);
+        let candidates = advertised(Transport::Udp, &bases, &told).unwrap();
+        let pairs: Vec<(SocketAddr, SocketAddr)> = candidates
+            .iter()
+            .map(|candidate| (candidate.address, candidate.base))
+            .collect();
+        assert_eq!(pairs, [(told[0], bases[1]), (told[1], bases[2])]);
+        let refused = advertised(Transport::Udp, &bases[..2], &told);
+        assert!(matches!(refused, Err(NodeError::Advertise(at)) if at == told[1]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Longest name of a node. It is a metrics label and part of logs.
 const ID_CHARS_MAX: usize = 64;
@@ -41,6 +41,12 @@ pub struct Config {
     /// Estimates what each client's line takes, by the transport-wide feedback of its browser, and sends no
     /// more: lower layers, or no picture. Off: everybody gets all that is asked for.
     pub estimate_bandwidth: bool,
+    /// Addresses with ports that clients are told instead of all others, where ports are not
+    /// forwarded unchanged (a NAT that maps ports, a relay in front). What arrives there over UDP,
+    /// and over TCP unless `tcp_port` is 0, must reach the media port of the first address in `bind`
+    /// of the same IP version that is no loopback. With more than one worker it is the first one's, and
+    /// the others' ports follow. Excludes `public_ip`.
+    pub advertise: Vec<SocketAddr>,
     /// The shard to attach to, `http://host:port` of its internal listener. Left out where the
     /// shard runs in the same process.
     pub shard: Option<String>,
@@ -56,6 +62,7 @@ impl Default for Config {
             bind: Vec::new(),
             public_ip: Vec::new(),
             estimate_bandwidth: true,
+            advertise: Vec::new(),
             shard: None,
         }
     }
@@ -65,7 +72,8 @@ impl Config {
     /// Finds what is wrong whatever the machine: no socket is opened and no interface looked at.
     ///
     /// # Errors
-    /// [`NodeError::Id`], [`NodeError::PublicAddress`] and [`NodeError::Shard`].
+    /// [`NodeError::Id`], [`NodeError::PublicAddress`], [`NodeError::Advertise`],
+    /// [`NodeError::PublicAndAdvertise`] and [`NodeError::Shard`].
     pub fn validate(&self) -> Result<(), NodeError> {
         if !is_id(&self.id) {
             return Err(NodeError::Id(self.id.clone()));
@@ -76,6 +84,15 @@ impl Config {
         };
         if let Some(public) = self.public_ip.iter().find(|public| !reachable(public)) {
             return Err(NodeError::PublicAddress(*public));
+        }
+        let usable = |told: &SocketAddr| {
+            told.port() != 0 && !told.ip().is_unspecified() && reachable(&told.ip())
+        };
+        if let Some(told) = self.advertise.iter().find(|told| !usable(told)) {
+            return Err(NodeError::Advertise(*told));
+        }
+        if !self.advertise.is_empty() && !self.public_ip.is_empty() {
+            return Err(NodeError::PublicAndAdvertise);
         }
         match &self.shard {
             Some(shard) if !is_shard(shard) => {
@@ -188,6 +205,7 @@ mod tests {
         let config = Config {
             public_ip: vec!["192.0.2.7".parse().unwrap()],
             tcp_port: Some(0),
+            advertise: vec!["[2001:db8::7]:40000".parse().unwrap()],
             ..Config::default()
         };
         assert_eq!(read(&serde_json::to_string(&config).unwrap()), Ok(config));
@@ -218,6 +236,30 @@ mod tests {
         assert!(config.validate().is_ok());
         config.bind.clear();
         assert!(config.validate().is_ok(), "the machine decides");
+    }
+
+    #[test]
+    fn an_advertised_address_needs_a_port_and_an_address_of_its_version() {
+        let validate = |told: &str| {
+            let config = Config {
+                bind: vec!["127.0.0.1".parse().unwrap()],
+                advertise: vec![told.parse().unwrap()],
+                ..Config::default()
+            };
+            config.validate()
+        };
+        assert!(validate("192.0.2.7:40000").is_ok());
+        for bad in ["192.0.2.7:0", "0.0.0.0:40000", "[2001:db8::7]:40000"] {
+            let refused = validate(bad);
+            assert!(matches!(refused, Err(NodeError::Advertise(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn advertised_addresses_and_public_ones_exclude_each_other() {
+        let config = read(r#"{"public_ip": "192.0.2.7", "advertise": ["192.0.2.7:40000"]}"#);
+        let refused = config.unwrap().validate();
+        assert!(matches!(refused, Err(NodeError::PublicAndAdvertise)));
     }
 
     #[test]

@@ -59,6 +59,12 @@ pub enum NodeError {
     /// No socket of its family.
     #[error("node.public_ip {0} can reach no socket: no address of the same IP version is bound")]
     PublicAddress(IpAddr),
+    /// Nobody could reach it, or nothing is behind it.
+    #[error("node.advertise {0} is not usable: it needs a port and an address of the same IP version in node.bind")]
+    Advertise(SocketAddr),
+    /// One replaces the other.
+    #[error("node.public_ip and node.advertise exclude each other: list all addresses in node.advertise, with ports")]
+    PublicAndAdvertise,
     /// There is nobody to attach to.
     #[error("node.shard is missing: write the shard's internal address, http://host:port")]
     NoShard,
@@ -115,6 +121,7 @@ impl Node {
             tcp = ?node.tcp_ports(),
             addresses = ?bases,
             public = ?node.config.public_ip,
+            advertised = ?node.config.advertise,
             "media ports are open"
         );
         Ok(node)
@@ -250,9 +257,10 @@ fn open(config: &Config, bases: &[IpAddr]) -> Result<Vec<Ports>, NodeError> {
     };
     let (mut udp, mut tcp) = (config.udp_port, config.tcp_port);
     let mut workers = Vec::with_capacity(count);
-    for _ in 0..count {
+    for worker in 0..count {
         let sockets = ports::bind(bases, udp, tcp)?;
-        let candidates = candidates(&sockets, &config.public_ip)?;
+        let worker = u16::try_from(worker).unwrap_or(u16::MAX);
+        let candidates = candidates(&sockets, config, worker)?;
         // 0 stands for any port, each time.
         let behind = |wanted: u16, transport| match port_of(&candidates, transport) {
             Some(port) if wanted != 0 => port.saturating_add(1),
@@ -268,14 +276,29 @@ fn open(config: &Config, bases: &[IpAddr]) -> Result<Vec<Ports>, NodeError> {
     Ok(workers)
 }
 
-fn candidates(sockets: &Sockets, public: &[IpAddr]) -> Result<Vec<LocalCandidate>, NodeError> {
+fn candidates(
+    sockets: &Sockets,
+    config: &Config,
+    worker: u16,
+) -> Result<Vec<LocalCandidate>, NodeError> {
     let udp: io::Result<Vec<_>> = sockets.udp.iter().map(UdpSocket::local_addr).collect();
     let tcp: io::Result<Vec<_>> = sockets.tcp.iter().map(TcpListener::local_addr).collect();
     let udp = udp.map_err(NodeError::Interfaces)?;
     let tcp = tcp.map_err(NodeError::Interfaces)?;
-    let mut candidates = addresses::candidates(Transport::Udp, &udp, public)?;
+    let mut told = config.advertise.clone();
+    for address in &mut told {
+        address.set_port(address.port().saturating_add(worker));
+    }
+    let of = |proto, bases: &[SocketAddr]| {
+        if told.is_empty() {
+            addresses::candidates(proto, bases, &config.public_ip)
+        } else {
+            addresses::advertised(proto, bases, &told)
+        }
+    };
+    let mut candidates = of(Transport::Udp, &udp)?;
     if !tcp.is_empty() {
-        candidates.extend(addresses::candidates(Transport::Tcp, &tcp, public)?);
+        candidates.extend(of(Transport::Tcp, &tcp)?);
     }
     Ok(candidates)
 }
@@ -304,15 +327,43 @@ mod tests {
     fn every_address_is_told_for_udp_and_for_tcp() {
         let config = Config {
             udp_port: 0,
+            workers: 1,
             bind: vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()],
             public_ip: vec!["192.0.2.77".parse().unwrap()],
             ..Config::default()
         };
         let node = Node::bind(config).unwrap();
-        assert_eq!(node.addresses().len(), 6);
-        assert_eq!(node.udp_port(), node.tcp_port());
+        assert_eq!(node.addresses().count(), 6);
+        assert_eq!(node.udp_ports(), node.tcp_ports());
         let public =
             |candidate: &&LocalCandidate| candidate.address.ip().to_string() == "192.0.2.77";
-        assert_eq!(node.addresses().iter().filter(public).count(), 2);
+        assert_eq!(node.addresses().filter(public).count(), 2);
+    }
+
+    #[test]
+    fn behind_mapped_ports_only_the_advertised_address_is_told() {
+        let told: SocketAddr = "192.0.2.77:40000".parse().unwrap();
+        let config = Config {
+            udp_port: 0,
+            workers: 1,
+            bind: vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()],
+            advertise: vec![told],
+            ..Config::default()
+        };
+        let mut node = Node::bind(config).unwrap();
+        assert_eq!(node.addresses().count(), 2);
+        assert!(node.addresses().all(|one| one.address == told));
+        assert_eq!(node.udp_ports(), node.tcp_ports(), "the ports bound");
+        assert_ne!(node.udp_ports(), [told.port()]);
+
+        node.config.tcp_port = Some(0);
+        node = Node::bind(node.config).unwrap();
+        assert_eq!(node.addresses().count(), 1);
+        assert_eq!(node.tcp_ports(), []);
+
+        node.config.workers = 3;
+        node = Node::bind(node.config).unwrap();
+        let told: Vec<u16> = node.addresses().map(|one| one.address.port()).collect();
+        assert_eq!(told, [40_000, 40_001, 40_002]);
     }
 }

@@ -38,11 +38,17 @@ class Stage:
         return Up(program, bind)
 
     async def cluster(
-        self, weights: dict[str, int], *, standby: tuple[str, ...] = (), nodes: bool = False
+        self,
+        weights: dict[str, int],
+        *,
+        standby: tuple[str, ...] = (),
+        nodes: bool = False,
+        node: dict | None = None,
     ) -> "Cluster":
         """A gateway and a process per shard. `standby` shards run but are not in the gateway's
-        file yet. With `nodes`, each shard's node is a process of its own."""
-        cluster = Cluster(self, weights, standby, separate_nodes=nodes)
+        file yet. With `nodes`, each shard's node is a process of its own; `node` is added to the
+        nodes' sections."""
+        cluster = Cluster(self, weights, standby, separate_nodes=nodes, node=node or {})
         cluster.gateway.start()
         for shard in cluster.shards.values():
             shard.start()
@@ -143,8 +149,10 @@ class Cluster:
         standby: tuple[str, ...],
         *,
         separate_nodes: bool,
+        node: dict,
     ) -> None:
         self._folder = stage.folder
+        self._node = node
         self.bind = f"127.0.0.1:{free_port()}"
         self.ws = f"ws://{self.bind}"
         self.http = f"http://{self.bind}"
@@ -202,7 +210,12 @@ class Cluster:
             "nodes": 0 if separate_node else 1,
             "web": {"enabled": True, "tokens": True},
         }
-        node = {"id": f"n-{name}", "udp_port": free_port(), "shard": f"http://{internal}"}
+        node = {
+            "id": f"n-{name}",
+            "udp_port": free_port(),
+            "shard": f"http://{internal}",
+            **self._node,
+        }
         path = self._folder / f"{name}.yaml"
         sections = {"shard": shard} if separate_node else {"shard": shard, "node": node}
         path.write_text(yaml.safe_dump({**common(admin), **sections}, sort_keys=False))
