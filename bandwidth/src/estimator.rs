@@ -124,6 +124,11 @@ impl Estimator {
         }
     }
 
+    /// The number of the packet that leaves next, for who must write it before the packet is complete.
+    pub fn next_sequence(&self) -> u16 {
+        self.history.next_sequence()
+    }
+
     /// A packet leaves: its number for the transport-wide sequence extension. `bytes` as on the wire:
     /// with IP and UDP, 28 or 48 bytes more than the datagram. Of more than 65,535 no more is counted.
     pub fn handle_sent(&mut self, bytes: usize, why: Why, now: Instant) -> u16 {

@@ -40,6 +40,11 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// Of the packet that comes next.
+    pub(crate) fn next_sequence(&self) -> u16 {
+        self.next as u16
+    }
+
     /// Gives the packet its number. The oldest one is not looked at: it has left the processor's cache.
     pub(crate) fn push(&mut self, sent: Sent) -> u64 {
         if self.sent.len() >= SENT_MAX {
