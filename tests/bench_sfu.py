@@ -200,12 +200,16 @@ class Bench:
         load.go()
         return said, spent, others
 
+    def servers_in(self, name: str) -> list[Server]:
+        """Those that are measured in a scenario."""
+        return [one for one in self.servers if not one.scenarios or name in one.scenarios]
+
     def measure(self, name: str, scenario: Scenario) -> None:
         """One scenario, all servers in turns."""
         rounds = min(scenario.rounds, self.options.rounds)
         for number in range(rounds):
             told = []
-            for server in self.servers:
+            for server in self.servers_in(name):
                 try:
                     told.append(f"{server.name} {self._turn(server, name, scenario)}")
                 except (AssertionError, OSError) as error:
@@ -259,7 +263,7 @@ class Bench:
 
     def measure_largest(self) -> None:
         """The largest M of 1 x M that each server holds."""
-        for server in self.servers:
+        for server in self.servers_in(LARGEST):
             try:
                 largest, flaw = self._largest(server)
             except (AssertionError, OSError) as error:

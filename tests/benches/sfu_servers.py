@@ -32,6 +32,8 @@ class Server:
     """A media server. Each measurement has a fresh process, whose memory knows of nobody."""
 
     name = ""
+    # What it is measured in; empty: everything.
+    scenarios: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / self.name
@@ -193,6 +195,8 @@ class Anteroom(Server):
     """Ours: a gateway, through which everybody joins, and a shard with its node."""
 
     name = "anteroom"
+    # Whether it estimates what each client's line takes.
+    estimates = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -249,6 +253,7 @@ class Anteroom(Server):
             "udp_port": self.media,
             "shard": f"http://{internal}",
             "bind": ["127.0.0.1"],
+            "estimate_bandwidth": self.estimates,
         }
         files = {
             "gateway": {**common(self.admin), "gateway": gateway},
@@ -274,7 +279,16 @@ class Anteroom(Server):
         return f"{_last_line(str(ANTEROOM), '--version')} ({described})"
 
 
-SERVERS: dict[str, type[Server]] = {one.name: one for one in (Janus, Pion, LiveKit, Anteroom)}
+class Plain(Anteroom):
+    """Ours, without a look at what the clients' lines take: what it costs to send, and no more."""
+
+    name = "plain"
+    estimates = False
+    scenarios = ("1x60", "1x500")
+
+
+ALL = (Janus, Pion, LiveKit, Anteroom, Plain)
+SERVERS: dict[str, type[Server]] = {one.name: one for one in ALL}
 
 
 def _not_built(binary: Path) -> str:
