@@ -113,7 +113,13 @@ impl Cluster {
     }
 
     /// A packet was sent. True if it was the cluster's last.
-    pub(crate) fn note_sent(&mut self, number: u64, bytes: u64, is_probe: bool, now: Instant) -> bool {
+    pub(crate) fn note_sent(
+        &mut self,
+        number: u64,
+        bytes: u64,
+        is_probe: bool,
+        now: Instant,
+    ) -> bool {
         let Some(started) = self.started else {
             return false;
         };
@@ -170,7 +176,10 @@ impl Cluster {
         }
         // What leaves last takes no time of the interval, nor does what arrives first.
         let sent_bytes = tally.bytes.saturating_sub(tally.last_sent.1);
-        let sent = Bitrate::of(sent_bytes, tally.last_sent.0.saturating_sub(tally.first_sent))?;
+        let sent = Bitrate::of(
+            sent_bytes,
+            tally.last_sent.0.saturating_sub(tally.first_sent),
+        )?;
         let arrived_bytes = tally.bytes.saturating_sub(tally.first_arrived.1);
         let took = tally.last_arrived.saturating_sub(tally.first_arrived.0);
         let arrived = Bitrate::of(arrived_bytes, took)?;
@@ -245,7 +254,11 @@ mod tests {
         carry(&mut cluster, &sent, 5000);
         let outcome = cluster.outcome().unwrap();
         assert!(outcome.reached);
-        assert!(outcome.carries >= Bitrate::from_kbps(850), "{}", outcome.carries);
+        assert!(
+            outcome.carries >= Bitrate::from_kbps(850),
+            "{}",
+            outcome.carries
+        );
         assert!(outcome.carries <= Bitrate::from_kbps(900));
     }
 

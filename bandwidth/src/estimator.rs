@@ -312,8 +312,7 @@ impl Estimator {
         } else {
             Depth::Shallow
         };
-        self.rate
-            .lower(self.acked.short(), depth, self.trip(), now);
+        self.rate.lower(self.acked.short(), depth, self.trip(), now);
     }
 
     fn conclude_probe(&mut self, newest: u64, now: Instant) {

@@ -120,9 +120,9 @@ impl Rate {
         self.lowered = Some(now);
         let target = match (carried, depth) {
             (Some(carried), Depth::Deep) => carried.scale(BACK_OFF),
-            (Some(carried), Depth::Shallow) => carried
-                .scale(BACK_OFF)
-                .max(self.current.scale(STEP_BACK)),
+            (Some(carried), Depth::Shallow) => {
+                carried.scale(BACK_OFF).max(self.current.scale(STEP_BACK))
+            }
             (None, _) => self.current.scale(STEP_BACK),
         };
         self.limit = carried;

@@ -65,7 +65,7 @@ pub(crate) fn split(compound: &[u8]) -> Option<(&[u8], &[u8])> {
     compound.split_at_checked(4 * (words + 1))
 }
 
-fn read_blocks(packet: &[u8], at: usize, count: u8, tell: &mut impl FnMut(Feedback<'_>)) {
+fn read_blocks<'a>(packet: &[u8], at: usize, count: u8, tell: &mut impl FnMut(Feedback<'a>)) {
     let blocks = packet.get(at..).unwrap_or_default();
     for block in blocks.chunks_exact(REPORT_BLOCK).take(usize::from(count)) {
         if let Some(ssrc) = block.first_chunk() {
@@ -75,7 +75,7 @@ fn read_blocks(packet: &[u8], at: usize, count: u8, tell: &mut impl FnMut(Feedba
     }
 }
 
-fn read_nacks(packet: &[u8], tell: &mut impl FnMut(Feedback<'_>)) {
+fn read_nacks<'a>(packet: &[u8], tell: &mut impl FnMut(Feedback<'a>)) {
     let Some((ssrc, pairs)) = packet.get(HEAD..).and_then(<[u8]>::split_first_chunk) else {
         return;
     };

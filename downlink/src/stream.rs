@@ -440,7 +440,10 @@ mod tests {
         let (payload, extensions) = (video(b"abc"), Extensions::default());
         let mut stream = Stream::new(CONFIG);
         let mut sent = Vec::new();
-        assert!(!stream.pad(&keys, &extensions, &mut sent), "nothing to take");
+        assert!(
+            !stream.pad(&keys, &extensions, &mut sent),
+            "nothing to take"
+        );
         for sequence in [8, 9] {
             let one = packet(sequence, &payload, &extensions);
             assert!(stream.send(&keys, &one, now, &mut Vec::new()));
@@ -448,12 +451,18 @@ mod tests {
         assert!(stream.pad(&keys, &extensions, &mut sent));
         assert!(stream.pad(&keys, &extensions, &mut sent));
         let (first, second) = sent.split_at(12 + 2 + 3 + 16);
-        assert_eq!((&first[..4], &second[..4]), (&[0x80, 0xe1, 0, 1][..], &[0x80, 0xe1, 0, 2][..]));
+        assert_eq!(
+            (&first[..4], &second[..4]),
+            (&[0x80, 0xe1, 0, 1][..], &[0x80, 0xe1, 0, 2][..])
+        );
         let mut by_hand = first[..12].to_vec();
         by_hand.extend_from_slice(b"\x00\x09abc");
         assert!(keys.seal_rtp(&mut by_hand, 0, 12, 0x0506_0708, 1));
         assert_eq!(first, by_hand);
-        assert!(repeat(&mut stream, 9, now).is_some(), "it may still be asked for");
+        assert!(
+            repeat(&mut stream, 9, now).is_some(),
+            "it may still be asked for"
+        );
     }
 
     #[test]

@@ -205,11 +205,7 @@ async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
 }
 
 /// Hands prepared commands on; false if nobody takes them any more.
-async fn pass(
-    outcomes: Vec<Outcome>,
-    lanes: &[Lane],
-    events: &mpsc::Sender<NodeEvent>,
-) -> bool {
+async fn pass(outcomes: Vec<Outcome>, lanes: &[Lane], events: &mpsc::Sender<NodeEvent>) -> bool {
     for outcome in outcomes {
         let passed = match outcome {
             Outcome::Prepared(worker, command) => match lane(lanes, worker) {

@@ -60,10 +60,14 @@ pub enum NodeError {
     #[error("node.public_ip {0} can reach no socket: no address of the same IP version is bound")]
     PublicAddress(IpAddr),
     /// Nobody could reach it, or nothing is behind it.
-    #[error("node.advertise {0} is not usable: it needs a port and an address of the same IP version in node.bind")]
+    #[error(
+        "node.advertise {0} is not usable: it needs a port and an address of the same IP version in node.bind"
+    )]
     Advertise(SocketAddr),
     /// One replaces the other.
-    #[error("node.public_ip and node.advertise exclude each other: list all addresses in node.advertise, with ports")]
+    #[error(
+        "node.public_ip and node.advertise exclude each other: list all addresses in node.advertise, with ports"
+    )]
     PublicAndAdvertise,
     /// There is nobody to attach to.
     #[error("node.shard is missing: write the shard's internal address, http://host:port")]
@@ -359,7 +363,7 @@ mod tests {
         node.config.tcp_port = Some(0);
         node = Node::bind(node.config).unwrap();
         assert_eq!(node.addresses().count(), 1);
-        assert_eq!(node.tcp_ports(), []);
+        assert!(node.tcp_ports().is_empty());
 
         node.config.workers = 3;
         node = Node::bind(node.config).unwrap();

@@ -230,7 +230,11 @@ mod tests {
         to(&mut routing, publish("2", "u"));
         assert_eq!(to(&mut routing, remove("2")), 1);
         assert_eq!(to(&mut routing, mute("u")), 0);
-        assert_eq!(to(&mut routing, add("b", "3")), 1, "the first has one already");
+        assert_eq!(
+            to(&mut routing, add("b", "3")),
+            1,
+            "the first has one already"
+        );
     }
 
     #[test]

@@ -17,7 +17,10 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("observe", &[]),
     // Packets on their way out know nothing of rooms.
     ("downlink", &[]),
-    ("sfu", &["affinity", "bandwidth", "downlink", "observe", "proto"]),
+    (
+        "sfu",
+        &["affinity", "bandwidth", "downlink", "observe", "proto"],
+    ),
     ("gateway", &["affinity", "observe", "proto"]),
     ("shard", &["affinity", "observe", "proto"]),
     (
@@ -41,7 +44,14 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     (
         "fuzz",
         &[
-            "affinity", "bandwidth", "client", "downlink", "gateway", "proto", "sfu", "shard",
+            "affinity",
+            "bandwidth",
+            "client",
+            "downlink",
+            "gateway",
+            "proto",
+            "sfu",
+            "shard",
         ],
     ),
     // No product either: it runs the ownership protocol through thousands of histories.

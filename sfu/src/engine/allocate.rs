@@ -65,7 +65,13 @@ impl<K> Demand<K> {
 
     /// Bits per second of the best layer that it wants, 0 without one.
     pub(super) fn best(&self) -> u64 {
-        self.layers.iter().rev().flatten().next().copied().unwrap_or(0)
+        self.layers
+            .iter()
+            .rev()
+            .flatten()
+            .next()
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -191,14 +197,16 @@ mod tests {
     fn any_demand() -> impl Strategy<Value = Demand<usize>> {
         let layer = || proptest::option::of(1_u64..2_000);
         let layers = (layer(), layer(), layer());
-        (layers, quality(), 0_u64..4, any::<bool>()).prop_map(|((low, medium, high), current, rank, settling)| {
-            let layers = [low, medium, high];
-            // What it gets is among what it may get.
-            let current = current.filter(|quality| layers[*quality as usize].is_some());
-            let mut demand = demand(0, layers, current, rank);
-            demand.settling = settling;
-            demand
-        })
+        (layers, quality(), 0_u64..4, any::<bool>()).prop_map(
+            |((low, medium, high), current, rank, settling)| {
+                let layers = [low, medium, high];
+                // What it gets is among what it may get.
+                let current = current.filter(|quality| layers[*quality as usize].is_some());
+                let mut demand = demand(0, layers, current, rank);
+                demand.settling = settling;
+                demand
+            },
+        )
     }
 
     proptest! {

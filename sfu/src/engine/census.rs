@@ -141,7 +141,10 @@ impl Engine {
             return;
         };
         // On two connections the one that it receives on says more.
-        if participant.subscriber.is_some_and(|receiving| receiving != key) {
+        if participant
+            .subscriber
+            .is_some_and(|receiving| receiving != key)
+        {
             return;
         }
         let quality = &transport.quality;
@@ -150,7 +153,10 @@ impl Engine {
             subscription.is_some_and(|it| it.limit == Limit::Nothing)
         };
         let rating = rating::rate(Signs {
-            loss: quality.loss_in.unwrap_or(0.0).max(quality.loss_out.unwrap_or(0.0)),
+            loss: quality
+                .loss_in
+                .unwrap_or(0.0)
+                .max(quality.loss_out.unwrap_or(0.0)),
             rtt: quality.rtt.unwrap_or_default(),
             starved: participant.subscriptions.iter().any(starved),
         });

@@ -3,8 +3,8 @@
 use super::factory::Step;
 use super::recent::Recent;
 use super::room::{Detaching, Kept, MAX_PARTICIPANTS, Offering, Participant, Room};
-use super::signalling::Offer;
 use super::selection::Selected;
+use super::signalling::Offer;
 use super::speaker::Speakers;
 use super::timers::Timer;
 use super::{Engine, ParticipantKey, RoomKey};

@@ -88,12 +88,7 @@ impl Engine {
     }
 
     /// Listens to a voice; false: the room does not hear it.
-    fn hear(
-        &mut self,
-        owner: ParticipantKey,
-        extensions: &ExtensionValues,
-        now: Instant,
-    ) -> bool {
+    fn hear(&mut self, owner: ParticipantKey, extensions: &ExtensionValues, now: Instant) -> bool {
         let Some(level) = extensions.audio_level else {
             return true;
         };

@@ -66,6 +66,7 @@ pub use config::{EngineConfig, LocalCandidate, Transport};
 pub use factory::{Prepared, TransportFactory};
 pub use io::{Datagram, Transmit};
 
+use crate::routing::WorkerId;
 use allocate::Demand;
 use arena::{Arena, Key};
 use demux::{Addresses, Demux};
@@ -77,7 +78,6 @@ use proto::media::{NodeEvent, NodeReport};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
-use crate::routing::WorkerId;
 use timers::{Timer, Timers};
 
 type ParticipantKey = Key<room::Participant>;

@@ -206,8 +206,13 @@ impl Track {
 
     /// Bits per second of all that is being sent.
     pub(super) fn rate(&self, now: Instant) -> u64 {
-        let live = |source: &&Source| now.saturating_duration_since(source.last_packet) < SOURCE_SILENT;
-        self.sources.iter().filter(live).filter_map(|source| source.meter.rate()).sum()
+        let live =
+            |source: &&Source| now.saturating_duration_since(source.last_packet) < SOURCE_SILENT;
+        self.sources
+            .iter()
+            .filter(live)
+            .filter_map(|source| source.meter.rate())
+            .sum()
     }
 
     /// The sources being sent; all of them if none is, so that a pause does not change the choice.

@@ -76,7 +76,9 @@ impl Engine {
     fn arm_line(&mut self, key: TransportKey) {
         let transport = self.transports.get(key);
         let outgoing = transport.map(|transport| &transport.outgoing);
-        let line = outgoing.filter(|it| !it.pads).and_then(|it| it.line.as_ref());
+        let line = outgoing
+            .filter(|it| !it.pads)
+            .and_then(|it| it.line.as_ref());
         if let Some(at) = line.and_then(|line| line.poll_timeout()) {
             self.timers.set(Timer::Line(key), Some(at));
         }

@@ -71,7 +71,9 @@ async fn flow(mut world: World, via: Via, others: u16) {
 
     let counted = |world: &World| {
         world.report().is_some_and(|report| {
-            report.participants == 2 + u32::from(others) && report.packets_out > 20 && report.bytes_in > 0
+            report.participants == 2 + u32::from(others)
+                && report.packets_out > 20
+                && report.bytes_in > 0
         })
     };
     world.until("the report shows it", counted).await;

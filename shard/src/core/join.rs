@@ -130,11 +130,7 @@ impl Room {
     }
 
     /// A participant as its node must know it.
-    pub(super) fn to_node(
-        &self,
-        participant: &Participant,
-        config: &CoreConfig,
-    ) -> NewParticipant {
+    pub(super) fn to_node(&self, participant: &Participant, config: &CoreConfig) -> NewParticipant {
         NewParticipant {
             room: self.sid.clone(),
             participant: participant.sid.clone(),

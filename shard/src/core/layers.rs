@@ -58,7 +58,10 @@ impl Room {
         quality: Option<Quality>,
         turn: &mut Turn<'_>,
     ) {
-        let track = self.participants.get(who).and_then(|it| it.tracks.get(track));
+        let track = self
+            .participants
+            .get(who)
+            .and_then(|it| it.tracks.get(track));
         if let Some(track) = track {
             let update = Message::SubscribedQualityUpdate(wanted(track, quality));
             self.tell(who, update, turn);

@@ -65,9 +65,10 @@ impl Pool {
                 tracks: 0,
                 bytes_per_sec: vitals.bytes_per_sec,
             };
-            (node, candidate)
+            (node.clone(), candidate)
         };
-        let mut candidates: BTreeMap<_, _> = self.nodes.iter().map(candidate).collect();
+        let mut candidates: BTreeMap<NodeId, Candidate> =
+            self.nodes.iter().map(candidate).collect();
         for room in rooms {
             if let Some(candidate) = candidates.get_mut(&room.node) {
                 candidate.rooms += 1;

@@ -188,7 +188,12 @@ mod tests {
             chosen(config, candidates)
         };
         let nodes = [node("a", 0.5, 1), node("b", 0.2, 3), node("c", 0.3, 2)];
-        for counted in [SortBy::Rooms, SortBy::Clients, SortBy::Tracks, SortBy::BytesPerSec] {
+        for counted in [
+            SortBy::Rooms,
+            SortBy::Clients,
+            SortBy::Tracks,
+            SortBy::BytesPerSec,
+        ] {
             assert_eq!(by(counted, &nodes), names(&["a"]));
         }
         assert_eq!(by(SortBy::CpuLoad, &nodes), names(&["b"]));

@@ -42,7 +42,7 @@ impl Embedded {
         };
         for number in 1..=args.shards {
             embedded
-                .bind_one(number, secrets, directory.clone())
+                .bind_one(number, args.shards, secrets, directory.clone())
                 .await?;
         }
         Ok(embedded)
@@ -51,6 +51,7 @@ impl Embedded {
     async fn bind_one(
         &mut self,
         number: u32,
+        of: u32,
         secrets: &Secrets,
         directory: Arc<dyn Directory>,
     ) -> anyhow::Result<()> {
@@ -73,7 +74,7 @@ impl Embedded {
         let shard = shard::Shard::bind(config, deps).await?;
         let config = sfu::Config {
             id: format!("n{number}"),
-            workers: workers(args.shards),
+            workers: workers(of),
             ..sfu::Config::default()
         };
         let node = sfu::Node::bind(config.clone())?;

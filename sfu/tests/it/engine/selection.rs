@@ -29,7 +29,10 @@ fn room(selection: Selection) -> World {
 }
 
 fn speaks(world: &mut World, name: &str, loud: bool) {
-    let own = world.sources.iter_mut().filter(|source| source.client == name);
+    let own = world
+        .sources
+        .iter_mut()
+        .filter(|source| source.client == name);
     for source in own {
         source.level = if loud { -15 } else { -70 };
     }
@@ -40,14 +43,24 @@ fn gets(world: &mut World, name: &str) -> (usize, usize) {
     world.take_got(name);
     world.run(seconds(1));
     let got = world.take_got(name);
-    let sections = |packets: Vec<&Got>| packets.iter().map(|got| &got.mid).collect::<BTreeSet<_>>().len();
+    let sections = |packets: Vec<&Got>| {
+        packets
+            .iter()
+            .map(|got| &got.mid)
+            .collect::<BTreeSet<_>>()
+            .len()
+    };
     (sections(audio(&got)), sections(video(&got)))
 }
 
 fn paused(world: &World, name: &str) -> BTreeSet<String> {
     let mut paused = BTreeSet::new();
     for event in &world.events {
-        if let NodeEvent::StreamState { participant, track, paused: is } = event
+        if let NodeEvent::StreamState {
+            participant,
+            track,
+            paused: is,
+        } = event
             && *participant == world.clients[name].sid
         {
             if *is {
@@ -89,10 +102,17 @@ fn the_loudest_are_heard_without_a_gap_in_anybody_s_numbers() {
     }
     let got = world.take_got("dan");
     let mut voices = BTreeSet::new();
-    for mid in audio(&got).iter().map(|got| got.mid.clone()).collect::<BTreeSet<_>>() {
+    for mid in audio(&got)
+        .iter()
+        .map(|got| got.mid.clone())
+        .collect::<BTreeSet<_>>()
+    {
         let of = audio(&got).into_iter().filter(|it| it.mid == mid);
         let of: Vec<&Got> = of.collect();
-        assert!(of.windows(2).all(|two| two[0].sequence + 1 == two[1].sequence));
+        assert!(
+            of.windows(2)
+                .all(|two| two[0].sequence + 1 == two[1].sequence)
+        );
         voices.insert(mid);
     }
     assert_eq!(voices.len(), 3, "everybody was heard at some time");
@@ -123,12 +143,21 @@ fn those_who_spoke_last_are_seen_and_clients_hear_of_the_others() {
         pictures: 2,
     });
     assert_eq!(gets(&mut world, "dan"), (3, 2));
-    assert_eq!(paused(&world, "dan"), BTreeSet::from(["TR_cam_cat".to_owned()]));
-    assert_eq!(paused(&world, "ann"), BTreeSet::from(["TR_cam_dan".to_owned()]));
+    assert_eq!(
+        paused(&world, "dan"),
+        BTreeSet::from(["TR_cam_cat".to_owned()])
+    );
+    assert_eq!(
+        paused(&world, "ann"),
+        BTreeSet::from(["TR_cam_dan".to_owned()])
+    );
 
     speaks(&mut world, "cat", true);
     world.run(seconds(3));
-    assert_eq!(paused(&world, "dan"), BTreeSet::from(["TR_cam_bob".to_owned()]));
+    assert_eq!(
+        paused(&world, "dan"),
+        BTreeSet::from(["TR_cam_bob".to_owned()])
+    );
     assert_eq!(gets(&mut world, "dan"), (3, 2));
     assert_eq!(gets(&mut world, "cat").1, 2);
 }
@@ -153,13 +182,19 @@ fn a_camera_that_is_off_gives_its_place_to_the_next() {
         voices: 0,
         pictures: 1,
     });
-    assert_eq!(paused(&world, "dan"), BTreeSet::from(["TR_cam_bob".into(), "TR_cam_cat".into()]));
+    assert_eq!(
+        paused(&world, "dan"),
+        BTreeSet::from(["TR_cam_bob".into(), "TR_cam_cat".into()])
+    );
     world.command(NodeCommand::SetMuted {
         track: TrackSid::new("TR_cam_ann"),
         muted: true,
     });
     world.run(seconds(1));
-    assert_eq!(paused(&world, "dan"), BTreeSet::from(["TR_cam_ann".into(), "TR_cam_cat".into()]));
+    assert_eq!(
+        paused(&world, "dan"),
+        BTreeSet::from(["TR_cam_ann".into(), "TR_cam_cat".into()])
+    );
     assert_eq!(gets(&mut world, "dan").1, 1);
 }
 

@@ -46,8 +46,11 @@ fn a_wide_line_gets_the_best_layer_and_nobody_says_a_word() {
     let mut world = watching(20_000_000);
     world.run(seconds(8));
     let layers = layers_in(&mut world, seconds(4));
-    assert!(matches!(layers[..], [(b'f', packets)] if packets > 700), "{layers:?}");
-    assert_eq!(stream_states(&world), []);
+    assert!(
+        matches!(layers[..], [(b'f', packets)] if packets > 700),
+        "{layers:?}"
+    );
+    assert!(stream_states(&world).is_empty());
 }
 
 #[test]
@@ -100,7 +103,11 @@ fn sound_goes_on_where_no_picture_fits_and_the_client_hears_of_it() {
 fn the_larger_picture_gets_better_first() {
     let mut world = watching(20_000_000);
     world.publish("alice", "TR_screen", Kind::Video, &SIMULCAST);
-    for source in world.sources.iter_mut().filter(|source| source.kind == Kind::Video) {
+    for source in world
+        .sources
+        .iter_mut()
+        .filter(|source| source.kind == Kind::Video)
+    {
         for (layer, bytes) in source.layers.iter_mut().zip(BYTES) {
             layer.bytes = bytes;
         }
@@ -119,9 +126,15 @@ fn the_larger_picture_gets_better_first() {
     world.take_got("bob");
     world.run(seconds(5));
     let got = world.take_got("bob");
-    let mids: std::collections::BTreeSet<&String> = video(&got).iter().map(|got| &got.mid).collect();
+    let mids: std::collections::BTreeSet<&String> =
+        video(&got).iter().map(|got| &got.mid).collect();
     let best = |mid: &String| {
-        let of = |name| video(&got).iter().filter(|it| it.mid == *mid && layer(it) == name).count();
+        let of = |name| {
+            video(&got)
+                .iter()
+                .filter(|it| it.mid == *mid && layer(it) == name)
+                .count()
+        };
         [b'q', b'h', b'f'].map(of)
     };
     let all: Vec<[usize; 3]> = mids.into_iter().map(best).collect();
@@ -144,7 +157,7 @@ fn with_estimation_switched_off_a_thin_line_is_flooded() {
     world.narrow("bob", 400_000);
     world.run(seconds(3));
     assert!(world.lines["bob"].lost > 300);
-    assert_eq!(stream_states(&world), []);
+    assert!(stream_states(&world).is_empty());
 }
 
 fn wanted(world: &World) -> Vec<Option<Quality>> {

@@ -139,8 +139,7 @@ impl Line {
     }
 
     fn arrived(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
-        let (at, ..) = self.under_way.front()?;
-        let (_, from, contents) = self.under_way.pop_front_if(|_| *at <= now)?;
+        let (_, from, contents) = self.under_way.pop_front_if(|(at, ..)| *at <= now)?;
         Some((from, contents))
     }
 }

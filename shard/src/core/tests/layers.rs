@@ -66,13 +66,18 @@ fn everybody_hears_how_good_connections_are_and_newcomers_too() {
     script.event(rated(&ada, Rating::Poor));
     let mut lines = script.outputs();
     lines.sort();
-    assert_eq!(lines, ["ada < connection ada POOR", "bo < connection ada POOR"]);
+    assert_eq!(
+        lines,
+        ["ada < connection ada POOR", "bo < connection ada POOR"]
+    );
     script.event(rated(&bo, Rating::Excellent));
     script.outputs();
     let participant = script.join(request("cy")).sid;
     script.event(NodeEvent::Connected { participant });
     let lines = script.outputs();
-    let heard = lines.iter().find(|line| line.starts_with("cy < connection"));
+    let heard = lines
+        .iter()
+        .find(|line| line.starts_with("cy < connection"));
     assert!(heard.is_some_and(|line| line.contains("ada POOR") && line.contains("bo EXCELLENT")));
 }
 

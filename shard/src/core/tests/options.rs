@@ -8,6 +8,8 @@ use proto::token::RoomConfig;
 fn with_config(identity: &str) -> Join {
     let mut join = request(identity);
     join.claims.room_config = Some(RoomConfig {
+        last_n: 2,
+        loudest_n: 3,
         empty_timeout: 300,
         departure_timeout: 5,
         max_participants: 2,

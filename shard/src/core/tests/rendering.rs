@@ -181,7 +181,13 @@ impl Names {
             Message::ConnectionQuality(update) => {
                 let ratings = update.updates.iter();
                 let lines: Vec<String> = ratings
-                    .map(|it| format!("{} {}", self.who(&it.participant_sid), it.quality().as_str_name()))
+                    .map(|it| {
+                        format!(
+                            "{} {}",
+                            self.who(&it.participant_sid),
+                            it.quality().as_str_name()
+                        )
+                    })
                     .collect();
                 format!("connection {}", lines.join(", "))
             }
