@@ -21,7 +21,9 @@ fn feedback(base: u16, round: i64) -> Vec<u8> {
     let at = round * ROUND.as_micros() as i64;
     let reference = at / REFERENCE_MICROS;
     let rest = at - reference * REFERENCE_MICROS;
-    let arrivals: Vec<_> = (0..FRAME).map(|place| Some(rest / 250 + 4 * place)).collect();
+    let arrivals: Vec<_> = (0..FRAME)
+        .map(|place| Some(rest / 250 + 4 * place))
+        .collect();
     writer::fci(base, reference as u32 & 0xff_ffff, 0, &arrivals)
 }
 

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 /// A cluster of padding lasts that long, so that the receiver's ticks and its own rhythm matter little.
 pub(crate) const LASTS: Duration = Duration::from_millis(30);
 /// It is cut to this where the bytes for more are missing.
-pub(crate) const LASTS_MIN: Duration = Duration::from_millis(15);
+pub(crate) const LASTS_MIN: Duration = Duration::from_millis(20);
+/// From its first packet to its last, at least.
+const SPAN_MIN: Duration = Duration::from_millis(15);
 pub(crate) const PACKETS_MIN: u32 = 5;
 /// Bytes of a packet of padding. Smaller ones would be headers mostly, larger ones do not pass.
 const PACKET_MIN: u64 = 200;
@@ -92,7 +94,8 @@ impl Cluster {
             return self.created;
         };
         // A frame may have filled it at once, but it lasts as long as the others.
-        started + self.target.time_for(self.bytes).min(LASTS)
+        let end = self.target.time_for(self.goal).max(SPAN_MIN);
+        started + self.target.time_for(self.bytes).min(end)
     }
 
     pub(crate) fn stale_at(&self) -> Instant {
@@ -113,7 +116,13 @@ impl Cluster {
     }
 
     /// A packet was sent. True if it was the cluster's last.
-    pub(crate) fn note_sent(&mut self, number: u64, bytes: u64, is_probe: bool, now: Instant) -> bool {
+    pub(crate) fn note_sent(
+        &mut self,
+        number: u64,
+        bytes: u64,
+        is_probe: bool,
+        now: Instant,
+    ) -> bool {
         let Some(started) = self.started else {
             return false;
         };
@@ -125,7 +134,7 @@ impl Cluster {
         self.packets += 1;
         let (first, _) = self.numbers.unwrap_or((number, number));
         self.numbers = Some((first, number));
-        let lasted = now.saturating_duration_since(started) >= LASTS_MIN / 2;
+        let lasted = now.saturating_duration_since(started) >= SPAN_MIN;
         is_probe && lasted && self.bytes >= self.goal && self.packets >= PACKETS_MIN
     }
 
@@ -170,7 +179,10 @@ impl Cluster {
         }
         // What leaves last takes no time of the interval, nor does what arrives first.
         let sent_bytes = tally.bytes.saturating_sub(tally.last_sent.1);
-        let sent = Bitrate::of(sent_bytes, tally.last_sent.0.saturating_sub(tally.first_sent))?;
+        let sent = Bitrate::of(
+            sent_bytes,
+            tally.last_sent.0.saturating_sub(tally.first_sent),
+        )?;
         let arrived_bytes = tally.bytes.saturating_sub(tally.first_arrived.1);
         let took = tally.last_arrived.saturating_sub(tally.first_arrived.0);
         let arrived = Bitrate::of(arrived_bytes, took)?;
@@ -245,7 +257,11 @@ mod tests {
         carry(&mut cluster, &sent, 5000);
         let outcome = cluster.outcome().unwrap();
         assert!(outcome.reached);
-        assert!(outcome.carries >= Bitrate::from_kbps(850), "{}", outcome.carries);
+        assert!(
+            outcome.carries >= Bitrate::from_kbps(850),
+            "{}",
+            outcome.carries
+        );
         assert!(outcome.carries <= Bitrate::from_kbps(900));
     }
 

@@ -195,7 +195,7 @@ impl Estimator {
             self.rate.lower_by(SILENCE_FACTOR, Bitrate::ZERO, now);
         }
         self.prober.handle_timeout(now);
-        self.prober.conclude(0, self.rate.current(), now);
+        self.conclude_probe(0, now);
         self.consider_probe(now);
     }
 
@@ -307,8 +307,7 @@ impl Estimator {
         } else {
             Depth::Shallow
         };
-        self.rate
-            .lower(self.acked.short(), depth, self.trip(), now);
+        self.rate.lower(self.acked.short(), depth, self.trip(), now);
     }
 
     fn conclude_probe(&mut self, newest: u64, now: Instant) {

@@ -84,7 +84,16 @@ impl<'a> Feedback<'a> {
     /// The part of a packet behind its two SSRCs. None if it contradicts itself.
     pub(crate) fn parse(fci: &'a [u8]) -> Option<Self> {
         let (head, body) = fci.split_first_chunk::<HEAD>()?;
-        let [base_high, base_low, count_high, count_low, ref_high, ref_mid, ref_low, _] = *head;
+        let [
+            base_high,
+            base_low,
+            count_high,
+            count_low,
+            ref_high,
+            ref_mid,
+            ref_low,
+            _,
+        ] = *head;
         let count = u16::from_be_bytes([count_high, count_low]);
         if count == 0 {
             return None;

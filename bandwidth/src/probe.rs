@@ -102,7 +102,13 @@ impl Prober {
     }
 
     /// Starts a probe if it is time for one. `quiet`: nothing says that the link is full.
-    pub(crate) fn consider(&mut self, estimate: Bitrate, wanted: Bitrate, quiet: bool, now: Instant) {
+    pub(crate) fn consider(
+        &mut self,
+        estimate: Bitrate,
+        wanted: Bitrate,
+        quiet: bool,
+        now: Instant,
+    ) {
         let due = matches!(self.phase, Phase::Idle) && now >= self.next_at;
         if !due || !is_worthwhile(estimate, wanted) {
             return;
@@ -155,7 +161,12 @@ impl Prober {
     }
 
     /// What the probe has found, once its packets up to `newest` have been reported on.
-    pub(crate) fn conclude(&mut self, newest: u64, estimate: Bitrate, now: Instant) -> Option<Outcome> {
+    pub(crate) fn conclude(
+        &mut self,
+        newest: u64,
+        estimate: Bitrate,
+        now: Instant,
+    ) -> Option<Outcome> {
         let Phase::Waiting(cluster, until) = &self.phase else {
             return None;
         };
@@ -309,7 +320,10 @@ mod tests {
             let end = probe_in_vain(&mut prober, estimate, now).unwrap();
             prober.credit = CREDIT_START;
             pauses.push((prober.next_at - end).as_secs());
-            assert!(probe_in_vain(&mut prober, estimate, end).is_none(), "too soon");
+            assert!(
+                probe_in_vain(&mut prober, estimate, end).is_none(),
+                "too soon"
+            );
             now = prober.next_at;
         }
         assert_eq!(pauses, [5, 7, 11, 16, 25, 30, 30]);

@@ -59,10 +59,6 @@ impl Rate {
         self.current
     }
 
-    pub(crate) fn at_floor(&self) -> bool {
-        self.current <= self.min
-    }
-
     fn set(&mut self, to: Bitrate) {
         self.current = to.min(self.max).max(self.min);
     }
@@ -120,9 +116,9 @@ impl Rate {
         self.lowered = Some(now);
         let target = match (carried, depth) {
             (Some(carried), Depth::Deep) => carried.scale(BACK_OFF),
-            (Some(carried), Depth::Shallow) => carried
-                .scale(BACK_OFF)
-                .max(self.current.scale(STEP_BACK)),
+            (Some(carried), Depth::Shallow) => {
+                carried.scale(BACK_OFF).max(self.current.scale(STEP_BACK))
+            }
             (None, _) => self.current.scale(STEP_BACK),
         };
         self.limit = carried;
@@ -240,7 +236,6 @@ mod tests {
         rate.raise(kbps(9000));
         assert_eq!(rate.current(), kbps(5000));
         rate.lower_by(0.0, Bitrate::ZERO, now);
-        assert!(rate.at_floor());
         assert_eq!(rate.current(), kbps(50));
     }
 }

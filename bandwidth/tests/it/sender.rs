@@ -62,7 +62,11 @@ impl Sender {
         };
         if now >= self.next_audio {
             self.next_audio += AUDIO_FRAME;
-            leave(estimator, (AUDIO * AUDIO_FRAME / 8000.0) as usize, Why::Media);
+            leave(
+                estimator,
+                (AUDIO * AUDIO_FRAME / 8000.0) as usize,
+                Why::Media,
+            );
         }
         if now >= self.next_frame {
             self.next_frame += FRAME;

@@ -87,7 +87,11 @@ impl World {
             let (_, fci) = self.feedback.pop_front().unwrap();
             assert!(self.estimator.handle_feedback(&fci, instant));
         }
-        if self.estimator.poll_timeout().is_some_and(|at| at <= instant) {
+        if self
+            .estimator
+            .poll_timeout()
+            .is_some_and(|at| at <= instant)
+        {
             self.estimator.handle_timeout(instant);
         }
         let (link, current, now) = (&mut self.link, &mut self.current, self.now);
@@ -154,7 +158,10 @@ impl World {
     pub(crate) fn switches(&self, from: f64, to: f64) -> usize {
         let samples = self.between(from, to);
         let next = samples.clone().skip(1);
-        samples.zip(next).filter(|(a, b)| a.layer != b.layer).count()
+        samples
+            .zip(next)
+            .filter(|(a, b)| a.layer != b.layer)
+            .count()
     }
 
     /// Milliseconds that packets waited in the queue: all but a twentieth of them no longer.
@@ -180,7 +187,12 @@ impl World {
         for sample in self.samples.iter().step_by(5) {
             println!(
                 "{:6.1} s  estimate {:5.0}  sent {:5.0}  padding {:4.0}  layer {:?}  queue {:4.0} ms",
-                sample.at, sample.estimate, sample.sent, sample.padding, sample.layer, sample.queued
+                sample.at,
+                sample.estimate,
+                sample.sent,
+                sample.padding,
+                sample.layer,
+                sample.queued
             );
         }
     }
