@@ -6,16 +6,14 @@ use crate::bitrate::Bitrate;
 use crate::feedback::{Feedback, Report};
 use crate::loss::Loss;
 use crate::probe::Prober;
-use crate::queue::Queue;
-use crate::rate::{Depth, Rate};
+use crate::queue::{Level, Queue};
+use crate::rate::Rate;
 use crate::sent::{Fate, History, Sent};
 use crate::trendline::{Trendline, Usage};
 use std::time::{Duration, Instant};
 
-/// Microseconds that all packets have to wait before a growing delay is a queue.
-const STANDING: i64 = 25_000;
-/// Nothing but a full link makes all packets wait so long.
-const DEEP: i64 = 100_000;
+/// A queue that is no deep one has to grow for so long: a step in the delay may be the radio's.
+const GROWS_FOR: Duration = Duration::from_millis(300);
 /// Without a full link for so long, the network is quiet.
 const QUIET_AFTER: Duration = Duration::from_millis(500);
 /// More loss holds growth (draft-ietf-rmcat-gcc-02 section 6: 2 %).
@@ -82,6 +80,9 @@ pub struct Estimator {
     heard: bool,
     silence: Silence,
     round_trip: Option<Duration>,
+    /// The link looks full without a break.
+    over_since: Option<Instant>,
+    /// The last time that it did, or lost much.
     full_at: Option<Instant>,
 }
 
@@ -120,6 +121,7 @@ impl Estimator {
             heard: false,
             silence: Silence::default(),
             round_trip: None,
+            over_since: None,
             full_at: None,
         }
     }
@@ -281,10 +283,14 @@ impl Estimator {
             let carried = self.acked.long().unwrap_or_default();
             self.rate.lower_by(1.0 - loss / 2.0, carried, now);
         }
-        let standing = self.queue.standing();
+        let level = self.queue.level();
         let usage = self.trendline.usage();
-        if usage == Usage::Over && standing >= STANDING {
-            self.handle_overuse(standing, now);
+        let over = usage == Usage::Over && level > Level::Usual;
+        if !over {
+            self.over_since = None;
+        }
+        if over {
+            self.handle_overuse(level, now);
         } else if usage == Usage::Normal && self.loss.share() <= LOSS_HOLDS {
             self.rate.grow(self.acked.long(), self.trip(), now);
         } else {
@@ -295,19 +301,17 @@ impl Estimator {
         }
     }
 
-    fn handle_overuse(&mut self, standing: i64, now: Instant) {
+    fn handle_overuse(&mut self, level: Level, now: Instant) {
+        let since = *self.over_since.get_or_insert(now);
         self.full_at = Some(now);
         self.prober.stop(now);
-        if self.prober.is_excused(self.trip(), now) {
-            self.rate.hold(now);
-            return;
-        }
-        let depth = if standing >= DEEP {
-            Depth::Deep
+        let lasts = level == Level::Deep || now.saturating_duration_since(since) >= GROWS_FOR;
+        if lasts && !self.prober.is_excused(self.trip(), now) {
+            let carried = self.acked.short();
+            self.rate.lower(carried, level, self.trip(), now);
         } else {
-            Depth::Shallow
-        };
-        self.rate.lower(self.acked.short(), depth, self.trip(), now);
+            self.rate.hold(now);
+        }
     }
 
     fn conclude_probe(&mut self, newest: u64, now: Instant) {
@@ -329,7 +333,7 @@ impl Estimator {
         let recently = |at| now.saturating_duration_since(at) < QUIET_AFTER;
         !self.full_at.is_some_and(recently)
             && self.trendline.usage() != Usage::Over
-            && self.queue.standing() < STANDING
+            && self.queue.level() == Level::Usual
             && self.loss.share() < LOSS_FULL
     }
 }

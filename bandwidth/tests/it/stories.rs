@@ -126,6 +126,7 @@ fn rough(name: &str, jitter: Jitter, loss: f64) -> (f64, f64) {
 
 #[test]
 fn loss_and_jitter_alone_do_not_lower_it() {
+    let mut bad = false;
     for (name, jitter, loss) in [
         ("5 % loss", Jitter::None, 0.05),
         ("jitter 100 ms in order", Jitter::Ordered(100.0), 0.0),
@@ -143,9 +144,9 @@ fn loss_and_jitter_alone_do_not_lower_it() {
         ("5 % loss, pauses up to 100 ms", Jitter::Pauses(100.0), 0.05),
     ] {
         let (low, switches) = rough(name, jitter, loss);
-        assert!(low > 1900.0, "{name}: {low}");
-        assert_eq!(switches, 0.0);
+        bad |= low < 1900.0 || switches > 0.0;
     }
+    assert!(!bad);
 }
 
 #[test]
