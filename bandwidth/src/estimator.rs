@@ -156,14 +156,15 @@ impl Estimator {
         let mut news = News::default();
         feedback.read(|report| self.read(report, base, &mut news));
         let sent_until = micros(now.saturating_duration_since(self.epoch));
-        self.history.forget(sent_until);
         if let Some((number, sent)) = news.newest {
             self.heard = true;
             self.silence = Silence::default();
             self.measure_round_trip(sent_until.saturating_sub(sent));
+            self.settle(sent);
             self.judge(now);
             self.conclude_probe(number, now);
         }
+        self.history.forget(sent_until);
         self.consider_probe(now);
         true
     }
@@ -227,23 +228,14 @@ impl Estimator {
     fn read(&mut self, report: Report, base: Base, news: &mut News) {
         let (sequence, ticks) = match report {
             Report::Received { sequence, ticks } => (sequence, ticks),
-            Report::Missing { first, count } => {
-                let loss = &mut self.loss;
-                self.history.miss(first, count, |sent| {
-                    if sent.why == Why::Media {
-                        loss.note_lost();
-                    }
-                });
-                return;
-            }
+            Report::Missing { first, count } => return self.history.miss(first, count),
         };
         let Some((number, sent)) = self.history.receive(sequence) else {
             return;
         };
-        match (sent.why, sent.fate) {
-            (Why::Probe, _) => {}
-            (Why::Media, Fate::Missing) => self.loss.note_late(),
-            (Why::Media, _) => self.loss.note_received(),
+        let was_lost = sent.fate == Fate::Missing && self.history.is_settled(number);
+        if was_lost && sent.why == Why::Media {
+            self.loss.note_late();
         }
         let arrived = base.arrival(ticks);
         if let Some(spacing) = self.bursts.push(sent.at, arrived) {
@@ -254,6 +246,16 @@ impl Estimator {
         let bytes = u64::from(sent.bytes);
         self.prober.note_received(number, sent.at, arrived, bytes);
         news.newest = news.newest.max(Some((number, sent.at)));
+    }
+
+    fn settle(&mut self, newest: i64) {
+        let loss = &mut self.loss;
+        self.history
+            .settle(newest, |sent| match (sent.why, sent.fate) {
+                (Why::Probe, _) => {}
+                (Why::Media, Fate::Missing) => loss.note_lost(),
+                (Why::Media, _) => loss.note_received(),
+            });
     }
 
     fn forget_arrivals(&mut self) {
@@ -448,8 +450,10 @@ mod tests {
         for why in [Why::Media, Why::Media, Why::Probe, Why::Media] {
             estimator.handle_sent(1000, why, now);
         }
-        let arrivals = [Some(1), None, None, Some(2)];
-        estimator.handle_feedback(&writer::fci(0, 0, 0, &arrivals), now);
+        let later = now + Duration::from_millis(300);
+        send(&mut estimator, 1, later);
+        let arrivals = [Some(1), None, None, Some(2), Some(1200)];
+        estimator.handle_feedback(&writer::fci(0, 0, 0, &arrivals), later);
         assert!((estimator.loss() - 1.0 / 3.0).abs() < 1e-6);
     }
 

@@ -18,7 +18,7 @@ const CARRIED_EXTRA: Bitrate = Bitrate::from_kbps(10);
 const BACK_OFF: f64 = 0.85;
 /// Of the rate itself, for a queue that is short: that may be jitter, and what arrives of somebody who
 /// sends little says little.
-const STEP_BACK: f64 = 0.7;
+const STEP_BACK: f64 = 0.75;
 /// What arrives is near the last known limit if it is no further from it, as a share.
 const NEAR: f64 = 0.15;
 
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(deep.current(), kbps(170));
         let mut shallow = rate(2000);
         assert!(shallow.lower(Some(kbps(200)), Level::Standing, TRIP, now));
-        assert_eq!(shallow.current(), kbps(1400));
+        assert_eq!(shallow.current(), kbps(1500));
         assert!(!shallow.lower(Some(kbps(200)), Level::Deep, TRIP, now + TRIP));
         let later = now + 4 * TRIP;
         assert!(shallow.lower(Some(kbps(1600)), Level::Standing, TRIP, later));

@@ -73,11 +73,13 @@ fn a_narrow_link_is_found_and_kept_without_a_queue() {
 
 #[test]
 fn a_link_that_gets_narrow_is_left_at_once_and_used_again_when_it_is_wide() {
-    let (fall, rise) = (15.0, 35.0);
+    // Probes become rare with time: the worst is a rise right after one.
+    let fall = 15.0;
+    let rise = |world: &World| fall + 12.0 + world.seed as f64;
     let worlds = tell("3 Mbit/s, 500 kbit/s, 3 Mbit/s", 3000.0, |world| {
         world.run(fall);
         world.link.conditions.kbps = 500.0;
-        world.run(rise - fall);
+        world.run(rise(world) - fall);
         world.link.conditions.kbps = 3000.0;
         world.run(25.0);
     });
@@ -90,16 +92,20 @@ fn a_link_that_gets_narrow_is_left_at_once_and_used_again_when_it_is_wide() {
     );
     let again = worlds.iter().map(|world| {
         world
-            .between(fall + 1.5, rise)
+            .between(fall + 1.5, rise(world))
             .filter(|s| s.sent > 800.0)
             .count()
     });
     let again = worst(again.map(|count| count as f64));
-    let wait = worst(worlds.iter().map(|world| world.wait_p95(fall + 3.0, rise)));
+    let wait = worst(
+        worlds
+            .iter()
+            .map(|world| world.wait_p95(fall + 3.0, rise(world))),
+    );
     let back = worst(
         worlds
             .iter()
-            .map(|world| world.until(rise, |s| s.layer == TOP)),
+            .map(|world| world.until(rise(world), |s| s.layer == TOP)),
     );
     println!(
         "3 -> 0.5 Mbit/s: sent below 550 after {quick:.1} s, estimate after {estimate:.1} s, queue p95 {wait:.0} ms later; -> 3 Mbit/s: top layer after {back:.1} s"

@@ -41,6 +41,7 @@ pub(crate) struct World {
     /// Waits in the queue with their time in seconds.
     pub(crate) waits: Vec<(f64, f64)>,
     pub(crate) packets: u64,
+    pub(crate) seed: u64,
 }
 
 impl World {
@@ -67,6 +68,7 @@ impl World {
             current: Sample::default(),
             waits: Vec::new(),
             packets: 0,
+            seed,
         }
     }
 
