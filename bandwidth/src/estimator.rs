@@ -78,6 +78,8 @@ pub struct Estimator {
     wanted: Bitrate,
     /// A feedback has told of a packet.
     heard: bool,
+    /// Of the last feedback packet.
+    feedback_number: Option<u8>,
     silence: Silence,
     round_trip: Option<Duration>,
     /// The link looks full without a break.
@@ -119,6 +121,7 @@ impl Estimator {
             prober: Prober::new(config.start, now),
             wanted: Bitrate::ZERO,
             heard: false,
+            feedback_number: None,
             silence: Silence::default(),
             round_trip: None,
             over_since: None,
@@ -153,6 +156,10 @@ impl Estimator {
             self.forget_arrivals();
         }
         self.loss.advance(now);
+        let last = self.feedback_number.replace(feedback.number);
+        if last.is_some_and(|last| feedback.number != last.wrapping_add(1)) {
+            self.history.doubt();
+        }
         let mut news = News::default();
         feedback.read(|report| self.read(report, base, &mut news));
         let sent_until = micros(now.saturating_duration_since(self.epoch));

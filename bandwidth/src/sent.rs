@@ -112,6 +112,17 @@ impl History {
         }
     }
 
+    /// A feedback packet was lost: what is missing may have been in it.
+    pub(crate) fn doubt(&mut self) {
+        let skip = self.settled.saturating_sub(self.oldest());
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        for sent in self.sent.range_mut(skip.min(self.sent.len())..) {
+            if sent.fate == Fate::Missing {
+                sent.fate = Fate::Open;
+            }
+        }
+    }
+
     /// Marks `count` packets as missing.
     pub(crate) fn miss(&mut self, first: u16, count: u16) {
         // The last one of the run must have been sent; the first may be forgotten.
@@ -205,6 +216,10 @@ mod tests {
         assert_eq!(fates(&mut history, OVERTAKEN_MICROS + 5), settled);
         assert_eq!(fates(&mut history, OVERTAKEN_MICROS + 5), [], "once");
         assert!(history.is_settled(5) && !history.is_settled(6));
+        history.miss(5, 2);
+        history.doubt();
+        let certain = fates(&mut history, OVERTAKEN_MICROS + 7);
+        assert_eq!(certain, [], "the feedback on it may be lost");
         history.forget(i64::MAX);
         assert_eq!(fates(&mut history, i64::MAX), []);
         assert!(history.is_settled(9));

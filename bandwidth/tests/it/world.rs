@@ -122,7 +122,7 @@ impl World {
             }
         }
         self.now += STEP;
-        if (self.now / STEP) as u64 % 400 == 0 {
+        if ((self.now / STEP) as u64).is_multiple_of(400) {
             self.sample();
         }
     }
