@@ -41,7 +41,7 @@ impl Bitrate {
     /// So many times the rate; what is below zero is zero.
     #[must_use]
     pub fn scale(self, factor: f64) -> Self {
-        Self((self.0 as f64 * factor) as u64)
+        Self((self.0 as f64 * factor).round() as u64)
     }
 
     /// So many bytes in so many microseconds. None if that is no time.

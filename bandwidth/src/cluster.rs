@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 /// A cluster of padding lasts that long, so that the receiver's ticks and its own rhythm matter little.
 pub(crate) const LASTS: Duration = Duration::from_millis(30);
 /// It is cut to this where the bytes for more are missing.
-pub(crate) const LASTS_MIN: Duration = Duration::from_millis(15);
+pub(crate) const LASTS_MIN: Duration = Duration::from_millis(20);
+/// From its first packet to its last, at least.
+const SPAN_MIN: Duration = Duration::from_millis(15);
 pub(crate) const PACKETS_MIN: u32 = 5;
 /// Bytes of a packet of padding. Smaller ones would be headers mostly, larger ones do not pass.
 const PACKET_MIN: u64 = 200;
@@ -92,7 +94,8 @@ impl Cluster {
             return self.created;
         };
         // A frame may have filled it at once, but it lasts as long as the others.
-        started + self.target.time_for(self.bytes).min(LASTS)
+        let end = self.target.time_for(self.goal).max(SPAN_MIN);
+        started + self.target.time_for(self.bytes).min(end)
     }
 
     pub(crate) fn stale_at(&self) -> Instant {
@@ -131,7 +134,7 @@ impl Cluster {
         self.packets += 1;
         let (first, _) = self.numbers.unwrap_or((number, number));
         self.numbers = Some((first, number));
-        let lasted = now.saturating_duration_since(started) >= LASTS_MIN / 2;
+        let lasted = now.saturating_duration_since(started) >= SPAN_MIN;
         is_probe && lasted && self.bytes >= self.goal && self.packets >= PACKETS_MIN
     }
 

@@ -6,16 +6,14 @@ use crate::bitrate::Bitrate;
 use crate::feedback::{Feedback, Report};
 use crate::loss::Loss;
 use crate::probe::Prober;
-use crate::queue::Queue;
-use crate::rate::{Depth, Rate};
+use crate::queue::{Level, Queue};
+use crate::rate::Rate;
 use crate::sent::{Fate, History, Sent};
 use crate::trendline::{Trendline, Usage};
 use std::time::{Duration, Instant};
 
-/// Microseconds that all packets have to wait before a growing delay is a queue.
-const STANDING: i64 = 25_000;
-/// Nothing but a full link makes all packets wait so long.
-const DEEP: i64 = 100_000;
+/// A queue that is no deep one has to grow for so long: a step in the delay may be the radio's.
+const GROWS_FOR: Duration = Duration::from_millis(300);
 /// Without a full link for so long, the network is quiet.
 const QUIET_AFTER: Duration = Duration::from_millis(500);
 /// More loss holds growth (draft-ietf-rmcat-gcc-02 section 6: 2 %).
@@ -80,8 +78,13 @@ pub struct Estimator {
     wanted: Bitrate,
     /// A feedback has told of a packet.
     heard: bool,
+    /// Of the last feedback packet.
+    feedback_number: Option<u8>,
     silence: Silence,
     round_trip: Option<Duration>,
+    /// The link looks full without a break.
+    over_since: Option<Instant>,
+    /// The last time that it did, or lost much.
     full_at: Option<Instant>,
 }
 
@@ -118,8 +121,10 @@ impl Estimator {
             prober: Prober::new(config.start, now),
             wanted: Bitrate::ZERO,
             heard: false,
+            feedback_number: None,
             silence: Silence::default(),
             round_trip: None,
+            over_since: None,
             full_at: None,
         }
     }
@@ -156,17 +161,22 @@ impl Estimator {
             self.forget_arrivals();
         }
         self.loss.advance(now);
+        let last = self.feedback_number.replace(feedback.number);
+        if last.is_some_and(|last| feedback.number != last.wrapping_add(1)) {
+            self.history.doubt();
+        }
         let mut news = News::default();
         feedback.read(|report| self.read(report, base, &mut news));
         let sent_until = micros(now.saturating_duration_since(self.epoch));
-        self.history.forget(sent_until);
         if let Some((number, sent)) = news.newest {
             self.heard = true;
             self.silence = Silence::default();
             self.measure_round_trip(sent_until.saturating_sub(sent));
+            self.settle(sent);
             self.judge(now);
             self.conclude_probe(number, now);
         }
+        self.history.forget(sent_until);
         self.consider_probe(now);
         true
     }
@@ -200,7 +210,7 @@ impl Estimator {
             self.rate.lower_by(SILENCE_FACTOR, Bitrate::ZERO, now);
         }
         self.prober.handle_timeout(now);
-        self.prober.conclude(0, self.rate.current(), now);
+        self.conclude_probe(0, now);
         self.consider_probe(now);
     }
 
@@ -230,23 +240,14 @@ impl Estimator {
     fn read(&mut self, report: Report, base: Base, news: &mut News) {
         let (sequence, ticks) = match report {
             Report::Received { sequence, ticks } => (sequence, ticks),
-            Report::Missing { first, count } => {
-                let loss = &mut self.loss;
-                self.history.miss(first, count, |sent| {
-                    if sent.why == Why::Media {
-                        loss.note_lost();
-                    }
-                });
-                return;
-            }
+            Report::Missing { first, count } => return self.history.miss(first, count),
         };
         let Some((number, sent)) = self.history.receive(sequence) else {
             return;
         };
-        match (sent.why, sent.fate) {
-            (Why::Probe, _) => {}
-            (Why::Media, Fate::Missing) => self.loss.note_late(),
-            (Why::Media, _) => self.loss.note_received(),
+        let was_lost = sent.fate == Fate::Missing && self.history.is_settled(number);
+        if was_lost && sent.why == Why::Media {
+            self.loss.note_late();
         }
         let arrived = base.arrival(ticks);
         if let Some(spacing) = self.bursts.push(sent.at, arrived) {
@@ -257,6 +258,16 @@ impl Estimator {
         let bytes = u64::from(sent.bytes);
         self.prober.note_received(number, sent.at, arrived, bytes);
         news.newest = news.newest.max(Some((number, sent.at)));
+    }
+
+    fn settle(&mut self, newest: i64) {
+        let loss = &mut self.loss;
+        self.history
+            .settle(newest, |sent| match (sent.why, sent.fate) {
+                (Why::Probe, _) => {}
+                (Why::Media, Fate::Missing) => loss.note_lost(),
+                (Why::Media, _) => loss.note_received(),
+            });
     }
 
     fn forget_arrivals(&mut self) {
@@ -286,10 +297,14 @@ impl Estimator {
             let carried = self.acked.long().unwrap_or_default();
             self.rate.lower_by(1.0 - loss / 2.0, carried, now);
         }
-        let standing = self.queue.standing();
+        let level = self.queue.level();
         let usage = self.trendline.usage();
-        if usage == Usage::Over && standing >= STANDING {
-            self.handle_overuse(standing, now);
+        let over = usage == Usage::Over && level > Level::Usual;
+        if !over {
+            self.over_since = None;
+        }
+        if over {
+            self.handle_overuse(level, now);
         } else if usage == Usage::Normal && self.loss.share() <= LOSS_HOLDS {
             self.rate.grow(self.acked.long(), self.trip(), now);
         } else {
@@ -300,19 +315,17 @@ impl Estimator {
         }
     }
 
-    fn handle_overuse(&mut self, standing: i64, now: Instant) {
+    fn handle_overuse(&mut self, level: Level, now: Instant) {
+        let since = *self.over_since.get_or_insert(now);
         self.full_at = Some(now);
         self.prober.stop(now);
-        if self.prober.is_excused(self.trip(), now) {
-            self.rate.hold(now);
-            return;
-        }
-        let depth = if standing >= DEEP {
-            Depth::Deep
+        let lasts = level == Level::Deep || now.saturating_duration_since(since) >= GROWS_FOR;
+        if lasts && !self.prober.is_excused(self.trip(), now) {
+            let carried = self.acked.short();
+            self.rate.lower(carried, level, self.trip(), now);
         } else {
-            Depth::Shallow
-        };
-        self.rate.lower(self.acked.short(), depth, self.trip(), now);
+            self.rate.hold(now);
+        }
     }
 
     fn conclude_probe(&mut self, newest: u64, now: Instant) {
@@ -334,7 +347,7 @@ impl Estimator {
         let recently = |at| now.saturating_duration_since(at) < QUIET_AFTER;
         !self.full_at.is_some_and(recently)
             && self.trendline.usage() != Usage::Over
-            && self.queue.standing() < STANDING
+            && self.queue.level() == Level::Usual
             && self.loss.share() < LOSS_FULL
     }
 }
@@ -449,8 +462,10 @@ mod tests {
         for why in [Why::Media, Why::Media, Why::Probe, Why::Media] {
             estimator.handle_sent(1000, why, now);
         }
-        let arrivals = [Some(1), None, None, Some(2)];
-        estimator.handle_feedback(&writer::fci(0, 0, 0, &arrivals), now);
+        let later = now + Duration::from_millis(300);
+        send(&mut estimator, 1, later);
+        let arrivals = [Some(1), None, None, Some(2), Some(1200)];
+        estimator.handle_feedback(&writer::fci(0, 0, 0, &arrivals), later);
         assert!((estimator.loss() - 1.0 / 3.0).abs() < 1e-6);
     }
 

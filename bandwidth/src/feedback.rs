@@ -17,6 +17,8 @@ pub(crate) struct Feedback<'a> {
     count: u16,
     /// 24 bits, in units of 64 ms of the receiver's clock.
     pub(crate) reference: u32,
+    /// Of the feedback packets that the receiver has sent, 8 bits.
+    pub(crate) number: u8,
     chunks: &'a [u8],
     deltas: &'a [u8],
 }
@@ -92,7 +94,7 @@ impl<'a> Feedback<'a> {
             ref_high,
             ref_mid,
             ref_low,
-            _,
+            number,
         ] = *head;
         let count = u16::from_be_bytes([count_high, count_low]);
         if count == 0 {
@@ -111,6 +113,7 @@ impl<'a> Feedback<'a> {
             base: u16::from_be_bytes([base_high, base_low]),
             count,
             reference: u32::from_be_bytes([0, ref_high, ref_mid, ref_low]),
+            number,
             chunks,
             deltas: rest.get(..delta_bytes)?,
         })
@@ -201,7 +204,8 @@ mod tests {
                 &(15, Some(11))
             ]
         );
-        assert_eq!(Feedback::parse(&fci).unwrap().reference, 5);
+        let feedback = Feedback::parse(&fci).unwrap();
+        assert_eq!((feedback.reference, feedback.number), (5, 9));
     }
 
     #[test]

@@ -28,6 +28,8 @@ const WRONG_WITHIN: Duration = Duration::from_secs(8);
 const EXCUSED: Duration = Duration::from_millis(250);
 /// Feedback that has not come until then does not come.
 const ANSWER_MAX: Duration = Duration::from_millis(1500);
+/// After a probe in vain the next one lasts twice as long, up to this: jitter counts for less.
+const LASTS_MAX: Duration = Duration::from_millis(120);
 /// One byte of padding for so many of media.
 const CREDIT_SHARE: u64 = 8;
 const CREDIT_START: u64 = 20_000;
@@ -49,12 +51,20 @@ struct Raised {
     blamed: bool,
 }
 
+impl Raised {
+    /// It has held for long enough.
+    fn is_proven(self, now: Instant) -> bool {
+        !self.blamed && now.saturating_duration_since(self.at) >= WRONG_WITHIN
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Prober {
     phase: Phase,
     /// Not before.
     next_at: Instant,
     pause: Duration,
+    lasts: Duration,
     /// Where the next probe goes at least.
     aim: Option<Bitrate>,
     raised: Option<Raised>,
@@ -69,6 +79,7 @@ impl Prober {
             phase: Phase::Idle,
             next_at: now,
             pause: PAUSE_MIN,
+            lasts: LASTS,
             aim: Some(start.scale(FIRST_STEP)),
             raised: None,
             padded_at: None,
@@ -117,6 +128,10 @@ impl Prober {
         if !quiet {
             return;
         }
+        if self.raised.is_some_and(|raised| raised.is_proven(now)) {
+            self.raised = None;
+            self.pause = PAUSE_MIN;
+        }
         let step = estimate.scale(STEP);
         let target = self.aim.map_or(step, |aim| aim.max(step)).min(wanted);
         let (target, lasts) = self.afford(target);
@@ -129,8 +144,10 @@ impl Prober {
 
     /// What can be paid of it: a shorter cluster before a slower one.
     fn afford(&self, target: Bitrate) -> (Bitrate, Duration) {
-        if target.bytes_in(LASTS) <= self.credit {
-            return (target, LASTS);
+        for lasts in [self.lasts, LASTS] {
+            if target.bytes_in(lasts) <= self.credit {
+                return (target, lasts);
+            }
         }
         let micros = i64::try_from(LASTS_MIN.as_micros()).unwrap_or(i64::MAX);
         let most = Bitrate::of(self.credit, micros).unwrap_or_default();
@@ -177,6 +194,7 @@ impl Prober {
         self.phase = Phase::Idle;
         let Some(outcome) = outcome else {
             self.next_at = now + self.pause;
+            self.lasts = (2 * self.lasts).min(LASTS_MAX);
             return None;
         };
         if outcome.carries < estimate.scale(HELPED) {
@@ -187,8 +205,8 @@ impl Prober {
             at: now,
             blamed: false,
         });
+        self.lasts = LASTS;
         if outcome.reached {
-            self.pause = PAUSE_MIN;
             self.aim = Some(target.scale(STEP));
             self.next_at = now;
         } else {
@@ -199,6 +217,7 @@ impl Prober {
 
     fn fail(&mut self, now: Instant) {
         self.phase = Phase::Idle;
+        self.lasts = (2 * self.lasts).min(LASTS_MAX);
         self.next_at = now + self.pause;
         self.pause = self.pause.mul_f64(PAUSE_GROWTH).min(PAUSE_MAX);
     }
@@ -257,10 +276,10 @@ mod tests {
     const WANTED: Bitrate = Bitrate::from_kbps(2300);
     const ESTIMATE: Bitrate = Bitrate::from_kbps(400);
 
-    /// Sends what is asked for, for 100 ms. Returns bytes and the last moment.
+    /// Sends what is asked for, for 200 ms. Returns bytes and the last moment.
     fn send(prober: &mut Prober, number: &mut u64, start: Instant) -> (u64, Instant) {
         let (mut now, mut bytes) = (start, 0);
-        for _ in 0..100 {
+        for _ in 0..200 {
             while let Some(more) = prober.poll(now) {
                 bytes += more as u64;
                 prober.note_sent(*number, more as u64, true, now);
@@ -387,6 +406,16 @@ mod tests {
         prober.note_decrease(ESTIMATE, now + RECOVERY);
         assert_eq!(prober.pause, PAUSE_MIN.mul_f64(PAUSE_GROWTH), "once");
         assert!(prober.next_at > now + PAUSE_MIN);
+        let later = prober.next_at + WRONG_WITHIN;
+        prober.consider(ESTIMATE, WANTED, true, later);
+        assert!(prober.pause > PAUSE_MIN, "it was blamed");
+        prober.raised = Some(Raised {
+            at: now,
+            blamed: false,
+        });
+        prober.stop(later);
+        prober.consider(ESTIMATE, WANTED, true, later + PAUSE_MAX);
+        assert_eq!(prober.pause, PAUSE_MIN, "it has held");
     }
 
     #[test]

@@ -8,6 +8,16 @@
 const BASE_SPAN: i64 = 10_000_000;
 /// Microseconds in which no packet may be quicker: two frames at least.
 const RECENT_SPAN: i64 = 100_000;
+/// Of the old values in what is usual: a second and a half of spans.
+const USUAL: f64 = 15.0 / 16.0;
+/// Microseconds that are a queue where the network is even.
+const STANDING: i64 = 25_000;
+/// Nothing but a full link makes all packets wait so long, where the network is even.
+const DEEP: i64 = 100_000;
+/// So many mean deviations above what is usual is unusual.
+const DEVIATIONS: f64 = 3.0;
+/// Microseconds that may be usual, at most: a queue that grows slowly is not to be learnt.
+const USUAL_MAX: f64 = 75_000.0;
 
 /// The least of one to two spans.
 #[derive(Debug)]
@@ -28,13 +38,16 @@ impl Least {
         }
     }
 
-    fn push(&mut self, at: i64, value: i64) {
-        if self.current.is_none() || at.saturating_sub(self.since) >= self.span {
+    /// Whether it begins a span.
+    fn push(&mut self, at: i64, value: i64) -> bool {
+        let begins = self.current.is_none() || at.saturating_sub(self.since) >= self.span;
+        if begins {
             self.previous = self.current;
             self.since = at;
             self.current = Some(value);
         }
         self.current = self.current.min(Some(value));
+        begins
     }
 
     /// None before there is a whole span.
@@ -48,10 +61,24 @@ impl Least {
     }
 }
 
+/// How the queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// None, or no more than usual.
+    Usual,
+    /// More than usual.
+    Standing,
+    /// Far more.
+    Deep,
+}
+
 #[derive(Debug)]
 pub(crate) struct Queue {
     base: Least,
     recent: Least,
+    /// Mean of the least delays over the base, and their mean deviation, microseconds.
+    usual: f64,
+    deviation: f64,
 }
 
 impl Default for Queue {
@@ -59,6 +86,8 @@ impl Default for Queue {
         Self {
             base: Least::new(BASE_SPAN),
             recent: Least::new(RECENT_SPAN),
+            usual: 0.0,
+            deviation: 0.0,
         }
     }
 }
@@ -68,11 +97,30 @@ impl Queue {
     pub(crate) fn push(&mut self, sent: i64, arrived: i64) {
         let delay = arrived.saturating_sub(sent);
         self.base.push(arrived, delay);
-        self.recent.push(arrived, delay);
+        if self.recent.push(arrived, delay)
+            && let Some((least, base)) = self.recent.previous.zip(self.base.any())
+        {
+            self.learn(least.saturating_sub(base) as f64);
+        }
+    }
+
+    fn learn(&mut self, least: f64) {
+        let distance = (least - self.usual).abs();
+        self.deviation = USUAL * self.deviation + (1.0 - USUAL) * distance;
+        self.usual = USUAL * self.usual + (1.0 - USUAL) * least;
+    }
+
+    pub(crate) fn level(&self) -> Level {
+        let usual = (self.usual + DEVIATIONS * self.deviation).clamp(0.0, USUAL_MAX) as i64;
+        match self.standing() {
+            standing if standing >= DEEP.saturating_add(2 * usual) => Level::Deep,
+            standing if standing >= STANDING.saturating_add(usual) => Level::Standing,
+            _ => Level::Usual,
+        }
     }
 
     /// Microseconds that every packet of the last tenth of a second has waited.
-    pub(crate) fn standing(&self) -> i64 {
+    fn standing(&self) -> i64 {
         let standing = self.recent.whole().zip(self.base.any());
         standing.map_or(0, |(recent, base)| recent.saturating_sub(base))
     }

@@ -2,6 +2,7 @@
 
 use crate::bitrate::Bitrate;
 use crate::estimator::Config;
+use crate::queue::Level;
 use std::time::{Duration, Instant};
 
 /// A second far from the last known limit.
@@ -17,18 +18,9 @@ const CARRIED_EXTRA: Bitrate = Bitrate::from_kbps(10);
 const BACK_OFF: f64 = 0.85;
 /// Of the rate itself, for a queue that is short: that may be jitter, and what arrives of somebody who
 /// sends little says little.
-const STEP_BACK: f64 = 0.7;
+const STEP_BACK: f64 = 0.75;
 /// What arrives is near the last known limit if it is no further from it, as a share.
 const NEAR: f64 = 0.15;
-
-/// How sure it is that the link is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Depth {
-    /// There is a queue, and it grows.
-    Shallow,
-    /// It is so long that nothing else makes such delays.
-    Deep,
-}
 
 #[derive(Debug)]
 pub(crate) struct Rate {
@@ -57,10 +49,6 @@ impl Rate {
 
     pub(crate) fn current(&self) -> Bitrate {
         self.current
-    }
-
-    pub(crate) fn at_floor(&self) -> bool {
-        self.current <= self.min
     }
 
     fn set(&mut self, to: Bitrate) {
@@ -107,7 +95,7 @@ impl Rate {
     pub(crate) fn lower(
         &mut self,
         carried: Option<Bitrate>,
-        depth: Depth,
+        level: Level,
         round_trip: Duration,
         now: Instant,
     ) -> bool {
@@ -118,11 +106,9 @@ impl Rate {
             return false;
         }
         self.lowered = Some(now);
-        let target = match (carried, depth) {
-            (Some(carried), Depth::Deep) => carried.scale(BACK_OFF),
-            (Some(carried), Depth::Shallow) => {
-                carried.scale(BACK_OFF).max(self.current.scale(STEP_BACK))
-            }
+        let target = match (carried, level) {
+            (Some(carried), Level::Deep) => carried.scale(BACK_OFF),
+            (Some(carried), _) => carried.scale(BACK_OFF).max(self.current.scale(STEP_BACK)),
             (None, _) => self.current.scale(STEP_BACK),
         };
         self.limit = carried;
@@ -194,7 +180,7 @@ mod tests {
     fn near_the_last_limit_it_grows_by_a_packet_a_round_trip() {
         let mut rate = rate(1000);
         let now = Instant::now();
-        assert!(rate.lower(Some(kbps(1000)), Depth::Deep, TRIP, now));
+        assert!(rate.lower(Some(kbps(1000)), Level::Deep, TRIP, now));
         assert_eq!(rate.current(), kbps(850));
         let now = grow_for(&mut rate, kbps(900), now, 1);
         let near = rate.current().as_u64();
@@ -208,14 +194,14 @@ mod tests {
     fn a_deep_queue_lowers_it_to_what_arrives_and_a_short_one_by_steps() {
         let now = Instant::now();
         let mut deep = rate(2000);
-        assert!(deep.lower(Some(kbps(200)), Depth::Deep, TRIP, now));
+        assert!(deep.lower(Some(kbps(200)), Level::Deep, TRIP, now));
         assert_eq!(deep.current(), kbps(170));
         let mut shallow = rate(2000);
-        assert!(shallow.lower(Some(kbps(200)), Depth::Shallow, TRIP, now));
-        assert_eq!(shallow.current(), kbps(1400));
-        assert!(!shallow.lower(Some(kbps(200)), Depth::Deep, TRIP, now + TRIP));
+        assert!(shallow.lower(Some(kbps(200)), Level::Standing, TRIP, now));
+        assert_eq!(shallow.current(), kbps(1500));
+        assert!(!shallow.lower(Some(kbps(200)), Level::Deep, TRIP, now + TRIP));
         let later = now + 4 * TRIP;
-        assert!(shallow.lower(Some(kbps(1600)), Depth::Shallow, TRIP, later));
+        assert!(shallow.lower(Some(kbps(1600)), Level::Standing, TRIP, later));
         assert_eq!(shallow.current(), kbps(1360));
     }
 
@@ -223,7 +209,7 @@ mod tests {
     fn it_is_never_raised_by_what_lowers_nor_lowered_by_what_raises() {
         let now = Instant::now();
         let mut rate = rate(400);
-        assert!(!rate.lower(Some(kbps(900)), Depth::Deep, TRIP, now));
+        assert!(!rate.lower(Some(kbps(900)), Level::Deep, TRIP, now));
         rate.lower_by(0.9, kbps(900), now);
         rate.raise(kbps(300));
         assert_eq!(rate.current(), kbps(400));
@@ -240,7 +226,6 @@ mod tests {
         rate.raise(kbps(9000));
         assert_eq!(rate.current(), kbps(5000));
         rate.lower_by(0.0, Bitrate::ZERO, now);
-        assert!(rate.at_floor());
         assert_eq!(rate.current(), kbps(50));
     }
 }

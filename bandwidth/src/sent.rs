@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 pub(crate) const SENT_MAX: usize = 2048;
 /// Reports come within a round trip and a feedback interval; a deep queue may add a second.
 const AGE_MAX_MICROS: i64 = 2_000_000;
+/// Microseconds that a packet may be overtaken by others, with the feedback that tells of it later. Until
+/// then it is not lost.
+const OVERTAKEN_MICROS: i64 = 200_000;
 
 /// A packet that was sent.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +40,8 @@ pub(crate) struct History {
     sent: VecDeque<Sent>,
     /// The number of the next packet, continued beyond 16 bits.
     next: u64,
+    /// All before this one are counted as lost or received.
+    settled: u64,
 }
 
 impl History {
@@ -90,8 +95,41 @@ impl History {
         Some((number, before))
     }
 
-    /// Marks `count` packets as missing, and tells those of which that is news.
-    pub(crate) fn miss(&mut self, first: u16, count: u16, mut tell: impl FnMut(&Sent)) {
+    /// Whether it was already told as lost.
+    pub(crate) fn is_settled(&self, number: u64) -> bool {
+        number < self.settled
+    }
+
+    /// Tells the packets whose fate is certain, now that one which left at `newest` has arrived.
+    pub(crate) fn settle(&mut self, newest: i64, mut tell: impl FnMut(&Sent)) {
+        let oldest = self.oldest();
+        self.settled = self.settled.max(oldest);
+        let skip = usize::try_from(self.settled - oldest).unwrap_or(usize::MAX);
+        let until = newest.saturating_sub(OVERTAKEN_MICROS);
+        for sent in self.sent.range(skip.min(self.sent.len())..) {
+            if sent.at > until {
+                break;
+            }
+            self.settled += 1;
+            if sent.fate != Fate::Open {
+                tell(sent);
+            }
+        }
+    }
+
+    /// A feedback packet was lost: what is missing may have been in it.
+    pub(crate) fn doubt(&mut self) {
+        let skip = self.settled.saturating_sub(self.oldest());
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        for sent in self.sent.range_mut(skip.min(self.sent.len())..) {
+            if sent.fate == Fate::Missing {
+                sent.fate = Fate::Open;
+            }
+        }
+    }
+
+    /// Marks `count` packets as missing.
+    pub(crate) fn miss(&mut self, first: u16, count: u16) {
         // The last one of the run must have been sent; the first may be forgotten.
         let last = first.wrapping_add(count.saturating_sub(1));
         let Some(end) = self.unwrap(last).filter(|_| count > 0) else {
@@ -105,7 +143,6 @@ impl History {
                 && sent.fate == Fate::Open
             {
                 sent.fate = Fate::Missing;
-                tell(sent);
             }
         }
     }
@@ -131,9 +168,12 @@ mod tests {
     }
 
     fn missed(history: &mut History, first: u16, count: u16) -> Vec<i64> {
-        let mut missed = Vec::new();
-        history.miss(first, count, |sent| missed.push(sent.at));
-        missed
+        let is_missing = |sent: &&Sent| sent.fate == Fate::Missing;
+        let before = history.sent.iter().filter(is_missing).map(|sent| sent.at);
+        let before: Vec<_> = before.collect();
+        history.miss(first, count);
+        let missing = history.sent.iter().filter(is_missing).map(|sent| sent.at);
+        missing.filter(|at| !before.contains(at)).collect()
     }
 
     #[test]
@@ -164,6 +204,30 @@ mod tests {
         assert_eq!(missed(&mut history, 65_500, 40), [0, 1, 2, 3]);
         assert_eq!(missed(&mut history, 3, 0), [0; 0]);
         assert_eq!(missed(&mut History::default(), 0, 65_535), [0; 0]);
+    }
+
+    #[test]
+    fn a_packet_is_lost_when_it_can_no_longer_have_been_overtaken() {
+        let mut history = with(10);
+        let fates = |history: &mut History, newest| {
+            let mut fates = Vec::new();
+            history.settle(newest, |sent| fates.push((sent.at, sent.fate)));
+            fates
+        };
+        history.miss(2, 2);
+        history.receive(3).unwrap();
+        assert_eq!(fates(&mut history, OVERTAKEN_MICROS + 1), []);
+        let settled = [(2, Fate::Missing), (3, Fate::Received)];
+        assert_eq!(fates(&mut history, OVERTAKEN_MICROS + 5), settled);
+        assert_eq!(fates(&mut history, OVERTAKEN_MICROS + 5), [], "once");
+        assert!(history.is_settled(5) && !history.is_settled(6));
+        history.miss(5, 2);
+        history.doubt();
+        let certain = fates(&mut history, OVERTAKEN_MICROS + 7);
+        assert_eq!(certain, [], "the feedback on it may be lost");
+        history.forget(i64::MAX);
+        assert_eq!(fates(&mut history, i64::MAX), []);
+        assert!(history.is_settled(9));
     }
 
     #[test]

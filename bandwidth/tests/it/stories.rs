@@ -73,11 +73,13 @@ fn a_narrow_link_is_found_and_kept_without_a_queue() {
 
 #[test]
 fn a_link_that_gets_narrow_is_left_at_once_and_used_again_when_it_is_wide() {
-    let (fall, rise) = (15.0, 35.0);
+    // Probes become rare with time: the worst is a rise right after one.
+    let fall = 15.0;
+    let rise = |world: &World| fall + 12.0 + world.seed as f64;
     let worlds = tell("3 Mbit/s, 500 kbit/s, 3 Mbit/s", 3000.0, |world| {
         world.run(fall);
         world.link.conditions.kbps = 500.0;
-        world.run(rise - fall);
+        world.run(rise(world) - fall);
         world.link.conditions.kbps = 3000.0;
         world.run(25.0);
     });
@@ -90,16 +92,20 @@ fn a_link_that_gets_narrow_is_left_at_once_and_used_again_when_it_is_wide() {
     );
     let again = worlds.iter().map(|world| {
         world
-            .between(fall + 1.5, rise)
+            .between(fall + 1.5, rise(world))
             .filter(|s| s.sent > 800.0)
             .count()
     });
     let again = worst(again.map(|count| count as f64));
-    let wait = worst(worlds.iter().map(|world| world.wait_p95(fall + 3.0, rise)));
+    let wait = worst(
+        worlds
+            .iter()
+            .map(|world| world.wait_p95(fall + 3.0, rise(world))),
+    );
     let back = worst(
         worlds
             .iter()
-            .map(|world| world.until(rise, |s| s.layer == TOP)),
+            .map(|world| world.until(rise(world), |s| s.layer == TOP)),
     );
     println!(
         "3 -> 0.5 Mbit/s: sent below 550 after {quick:.1} s, estimate after {estimate:.1} s, queue p95 {wait:.0} ms later; -> 3 Mbit/s: top layer after {back:.1} s"
@@ -126,6 +132,7 @@ fn rough(name: &str, jitter: Jitter, loss: f64) -> (f64, f64) {
 
 #[test]
 fn loss_and_jitter_alone_do_not_lower_it() {
+    let mut bad = false;
     for (name, jitter, loss) in [
         ("5 % loss", Jitter::None, 0.05),
         ("jitter 100 ms in order", Jitter::Ordered(100.0), 0.0),
@@ -143,9 +150,9 @@ fn loss_and_jitter_alone_do_not_lower_it() {
         ("5 % loss, pauses up to 100 ms", Jitter::Pauses(100.0), 0.05),
     ] {
         let (low, switches) = rough(name, jitter, loss);
-        assert!(low > 1900.0, "{name}: {low}");
-        assert_eq!(switches, 0.0);
+        bad |= low < 1900.0 || switches > 0.0;
     }
+    assert!(!bad);
 }
 
 #[test]
@@ -275,6 +282,6 @@ fn audio_alone_keeps_its_estimate() {
         "audio alone, 300 kbit/s: never below {low:.0} kbit/s, padding {:.1} %",
         padding * 100.0
     );
-    assert!(low > AUDIO / 0.9 && low > LAYERS[0]);
+    assert!(low > LAYERS[0] + AUDIO);
     assert!(padding < 0.25);
 }

@@ -41,6 +41,7 @@ pub(crate) struct World {
     /// Waits in the queue with their time in seconds.
     pub(crate) waits: Vec<(f64, f64)>,
     pub(crate) packets: u64,
+    pub(crate) seed: u64,
 }
 
 impl World {
@@ -67,6 +68,7 @@ impl World {
             current: Sample::default(),
             waits: Vec::new(),
             packets: 0,
+            seed,
         }
     }
 
@@ -120,7 +122,7 @@ impl World {
             }
         }
         self.now += STEP;
-        if (self.now / STEP) as u64 % 400 == 0 {
+        if ((self.now / STEP) as u64).is_multiple_of(400) {
             self.sample();
         }
     }
