@@ -408,11 +408,13 @@ mod tests {
     fn a_room_configuration_is_read_as_livekits_libraries_write_it() {
         let read = |json: &str| serde_json::from_str::<Claims>(json).map(|c| c.room_config);
         let json = r#"{"roomConfig": {"name": "", "emptyTimeout": 300, "departure_timeout": "20",
-            "maxParticipants": 5, "metadata": "agenda", "agents": [{"agentName": "scribe"}]}}"#;
+            "maxParticipants": 5, "lastN": 9, "loudest_n": 3, "metadata": "agenda", "agents": [{"agentName": "scribe"}]}}"#;
         let config = RoomConfig {
             empty_timeout: 300,
             departure_timeout: 20,
             max_participants: 5,
+            last_n: 9,
+            loudest_n: 3,
             metadata: "agenda".into(),
         };
         assert_eq!(read(json).expect("claims"), Some(config.clone()));

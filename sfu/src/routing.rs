@@ -85,6 +85,11 @@ impl Routing {
     }
 
     fn enter(&mut self, room: &RoomSid, who: &ParticipantSid) -> WorkerId {
+        if let Some((known, _)) = self.participants.get(who)
+            && known != room
+        {
+            self.leave(who);
+        }
         let emptiest = self.loads.iter().enumerate().min_by_key(|(_, load)| **load);
         // No more workers than 16 bits count.
         let emptiest = WorkerId(emptiest.map_or(0, |(place, _)| place as u16));

@@ -2,6 +2,7 @@
 
 use super::arrived::Arrived;
 use super::layers::quality_of_rid;
+use super::outgoing::PACKET_OVERHEAD;
 use super::room::Source;
 use super::transport::Inbound;
 use super::{Engine, ParticipantKey, SubscriptionKey, TrackKey, TransportKey};
@@ -68,7 +69,7 @@ impl Engine {
         let track = self.tracks.get_mut(key)?;
         if let Some(source) = track.source_mut(ssrc) {
             source.last_packet = now;
-            source.meter.add(packet.payload.len());
+            source.meter.add(packet.payload.len() + PACKET_OVERHEAD);
             if source.params.pt() == pt {
                 return Some((source.params, false));
             }

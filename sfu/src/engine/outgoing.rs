@@ -8,13 +8,17 @@ use super::config::Transport as Protocol;
 use bandwidth::{Bitrate, Estimator, Why};
 use downlink::{Extensions, Feedback, Keys, Stream, StreamConfig};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use str0m::media::Mid;
 
 /// Most packets that one datagram of a client may ask for again. More: it has lost its picture anyway.
 const ASKED_MAX: usize = 128;
 /// Bytes of a datagram on the line besides its contents: IPv4 and UDP.
 const OVERHEAD: usize = 20 + 8;
+/// Bytes of a packet on the line besides its payload: the RTP header with extensions and the cipher's tag too.
+pub(super) const PACKET_OVERHEAD: usize = OVERHEAD + 12 + 8 + 16;
+/// How long a line is trusted with everything, unless it shows that it is too thin.
+const TRUSTED: Duration = Duration::from_millis(1500);
 /// What a line is taken for before anything is known of it, and the least and most it may be taken for.
 const START: Bitrate = Bitrate::new(600_000);
 const MIN: Bitrate = Bitrate::new(30_000);
@@ -78,6 +82,8 @@ pub(super) struct Outgoing {
     pub(super) estimates: bool,
     /// What the line takes; `None`: nobody wants to know, or the client does not say when packets come.
     pub(super) line: Option<Box<Estimator>>,
+    /// When the client first said how it is.
+    estimated_since: Option<Instant>,
     /// Padding waits to leave.
     pub(super) pads: bool,
     /// What the line was taken for when it was shared last.
@@ -120,9 +126,14 @@ impl Outgoing {
         });
     }
 
-    /// What the line takes, once that is known.
-    pub(super) fn estimate_of_line(&self) -> Option<Bitrate> {
-        self.line.as_ref().and_then(|line| line.estimate())
+    /// What the line takes, once that is known. At first it is trusted with everything: that shows soonest
+    /// what it takes, and a good line shall not begin with a poor picture.
+    pub(super) fn estimate_of_line(&self, now: Instant) -> Option<Bitrate> {
+        let line = self.line.as_ref()?;
+        let estimate = line.estimate()?;
+        let since = self.estimated_since?;
+        let new = now.saturating_duration_since(since) < TRUSTED;
+        (!new || estimate < START).then_some(estimate)
     }
 
     /// The stream at a place, and what it takes to send.
@@ -204,6 +215,9 @@ impl Outgoing {
                 }
             }
         });
+        if of_line {
+            self.estimated_since.get_or_insert(now);
+        }
         of_line
     }
 }

@@ -42,7 +42,7 @@ impl Engine {
         let Some(transport) = self.transports.get(key) else {
             return;
         };
-        let estimate = transport.outgoing.estimate_of_line();
+        let estimate = transport.outgoing.estimate_of_line(now);
         // Better is looked at now and then, worse at once.
         if estimate.is_some_and(|estimate| estimate < transport.outgoing.shared) {
             self.share(key, now);
@@ -95,7 +95,7 @@ impl Engine {
             if let Some(line) = &mut outgoing.line {
                 line.set_wanted(Bitrate::new(wanted * ROOM / 100), now);
             }
-            if let Some(estimate) = outgoing.estimate_of_line() {
+            if let Some(estimate) = outgoing.estimate_of_line(now) {
                 outgoing.shared = estimate;
                 let budget = estimate.as_u64().saturating_sub(sound);
                 allocate(budget, &mut demands);
@@ -194,8 +194,18 @@ fn demand(
     let live = track.live_sources(now);
     let best = layers::choose(wanted, live.iter().map(|source| source.quality));
     let mut rates = [None; 3];
+    let current = match subscription.limit {
+        Limit::Nothing => None,
+        Limit::UpTo(quality) => Some(quality),
+        Limit::All => best,
+    };
     for source in live.iter().filter(|source| Some(source.quality) <= best) {
-        let rate = source.rate.or(GUESS.get(source.quality as usize).copied());
+        let guess = || match GUESS.get(source.quality as usize) {
+            // It is being sent: the line shows what it takes.
+            Some(_) if Some(source.quality) <= current => Some(0),
+            guess => guess.copied(),
+        };
+        let rate = source.rate.or_else(guess);
         if let Some(place) = rates.get_mut(source.quality as usize) {
             // A predecessor may still be among them.
             *place = (*place).max(rate);
@@ -204,11 +214,7 @@ fn demand(
     Demand {
         key,
         layers: rates,
-        current: match subscription.limit {
-            Limit::Nothing => None,
-            Limit::UpTo(quality) => Some(quality),
-            Limit::All => best,
-        },
+        current,
         rank: match (settings.width, settings.height) {
             (0, 0) => u64::MAX,
             (width, height) => u64::from(width) * u64::from(height),

@@ -88,3 +88,25 @@ fn given_or(seconds: u32, usual: Duration) -> Duration {
         given => Duration::from_secs(given.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_s_own_selection_wins_over_the_shard_s() {
+        let config = CoreConfig {
+            selection: Selection {
+                voices: 5,
+                pictures: 9,
+            },
+            ..CoreConfig::default()
+        };
+        let mut options = RoomOptions::default();
+        assert_eq!(options.selection(&config), config.selection);
+        options.last_n = 2;
+        options.loudest_n = 70_000;
+        let selection = options.selection(&config);
+        assert_eq!((selection.pictures, selection.voices), (2, u16::MAX));
+    }
+}

@@ -10,13 +10,13 @@ const NAMES: [&str; 4] = ["ann", "bob", "cat", "dan"];
 fn room(selection: Selection) -> World {
     let mut world = World::new();
     world.selection = selection;
+    world.level = -70;
     for name in NAMES {
         world.join(name, PeerMode::Single);
     }
     for name in NAMES {
         world.publish(name, &format!("TR_mic_{name}"), Kind::Audio, &[]);
         world.publish(name, &format!("TR_cam_{name}"), Kind::Video, &[]);
-        speaks(&mut world, name, false);
     }
     for name in NAMES {
         for other in NAMES.iter().filter(|other| **other != name) {

@@ -180,6 +180,8 @@ pub(crate) struct World {
     pub(crate) sources: Vec<Source>,
     /// What everybody in a room gets, as its shard says when somebody comes.
     pub(crate) selection: Selection,
+    /// How loud microphones are that are published from now on, dB of full scale.
+    pub(crate) level: i8,
     /// Tracks that are published from now on are screens.
     pub(crate) screens: bool,
     /// Clients, by name, to whom a thin line leads.
@@ -219,6 +221,7 @@ impl World {
             nameless: false,
             sources: Vec::new(),
             selection: Selection::default(),
+            level: -20,
             screens: false,
             lines: BTreeMap::new(),
             lose_every: None,
@@ -386,7 +389,7 @@ impl World {
             mid,
             kind,
             layers: names.into_iter().map(Layer::new).collect(),
-            level: -20,
+            level: self.level,
             on: true,
         });
         self.run(Duration::from_millis(200));
