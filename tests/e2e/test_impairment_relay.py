@@ -83,13 +83,14 @@ class Way:
 
 @contextlib.asynccontextmanager
 async def way(seed: int = 1) -> AsyncIterator[Way]:
-    client, node = End(), End()
-    try:
-        async with UdpRelay(_joined(node.address), seed=seed) as relay:
-            yield Way(relay, client, node)
-    finally:
-        client.close()
-        node.close()
+    node = End()
+    async with UdpRelay(_joined(node.address), seed=seed) as relay:
+        on = Way(relay, End(), node)
+        try:
+            yield on
+        finally:
+            on.client.close()
+            on.node.close()
 
 
 def _split(address: str) -> tuple[str, int]:
@@ -301,17 +302,18 @@ def _added(sender: socket.socket, relay: tuple[str, int], sink: socket.socket) -
     count, rate = 2000, 2000
     sink.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
+    sink.setblocking(False)
     straight, through = struct.pack("B", 0), struct.pack("B", 1)
     came: list[dict[int, float]] = [{}, {}]
 
-    def read(*, wait: bool) -> None:
-        flags = 0 if wait else socket.MSG_DONTWAIT
-        with contextlib.suppress(BlockingIOError, TimeoutError):
-            while len(came[0]) + len(came[1]) < 2 * count:
-                contents, ancillary, _, _ = sink.recvmsg(2048, 64, flags)
+    def read() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                contents, ancillary, _, _ = sink.recvmsg(2048, 64)
                 seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
                 number = int.from_bytes(contents[1:5], "big")
                 came[contents[0]][number] = seconds * 1e3 + nanoseconds / 1e6
+        return len(came[0]) + len(came[1]) < 2 * count
 
     started = time.monotonic()
     for number in range(count):
@@ -319,8 +321,10 @@ def _added(sender: socket.socket, relay: tuple[str, int], sink: socket.socket) -
         rest = number.to_bytes(4, "big").ljust(1000, b"x")
         sender.sendto(straight + rest, sink.getsockname())
         sender.sendto(through + rest, relay)
-        read(wait=False)
-    read(wait=True)
+        read()
+    deadline = time.monotonic() + 5
+    while read() and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert len(came[0]) == len(came[1]) == count, "some were lost"
     return [came[1][number] - came[0][number] for number in range(count)]
 
