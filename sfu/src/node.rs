@@ -57,10 +57,14 @@ pub enum NodeError {
     #[error("node.public_ip {0} can reach no socket: no address of the same IP version is bound")]
     PublicAddress(IpAddr),
     /// Nobody could reach it, or nothing is behind it.
-    #[error("node.advertise {0} is not usable: it needs a port and an address of the same IP version in node.bind")]
+    #[error(
+        "node.advertise {0} is not usable: it needs a port and an address of the same IP version in node.bind"
+    )]
     Advertise(SocketAddr),
     /// One replaces the other.
-    #[error("node.public_ip and node.advertise exclude each other: list all addresses in node.advertise, with ports")]
+    #[error(
+        "node.public_ip and node.advertise exclude each other: list all addresses in node.advertise, with ports"
+    )]
     PublicAndAdvertise,
     /// There is nobody to attach to.
     #[error("node.shard is missing: write the shard's internal address, http://host:port")]
