@@ -5,14 +5,18 @@ Ada sends, Bob receives. Both reach the node through a relay, each on a line of 
 other way: the node tells its clients the relay's address only.
 """
 
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness import watching
-from harness.browser import Page
+from harness.browser import Chromium, Page
 from harness.impair import CLEAN, Impairment
 from harness.impair_process import BadNetwork, ImpairProcess
 from harness.measured import measured
 from harness.peer import Peer
+from harness.picture import write_camera
 from harness.ports import free_port
 from harness.stage import Cluster, Stage
 from harness.wait import PATIENCE, stays, until
@@ -73,9 +77,21 @@ async def meeting(stage: Stage, *, seed: int = 1) -> Meeting:
         "advertise": [network.address],
     }
     cluster = await stage.cluster({"s1": 1}, node=node)
+    browser = await stage.enter(camera(stage.folder / "camera.y4m"))
     await network.admit("ada")
     url = f"{cluster.http}/standup?autojoin=1&name=Ada&audio=1&video=1"
-    return Meeting(stage, network, cluster, await stage.page(url))
+    return Meeting(stage, network, cluster, await stage.page(url, browser=browser))
+
+
+@contextlib.asynccontextmanager
+async def camera(path: Path) -> AsyncIterator[Chromium]:
+    """A browser whose camera shows something that is not cheap to send."""
+    browser = Chromium(*write_camera(path))
+    try:
+        yield browser
+    finally:
+        await browser.close()
+        path.unlink()
 
 
 async def has_width(bob: Page, wanted: range, *, what: str, seconds: float) -> float:
