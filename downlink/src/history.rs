@@ -29,6 +29,8 @@ pub(crate) struct Sent {
 pub(crate) struct History {
     /// Rising sequence numbers.
     sent: VecDeque<Sent>,
+    /// The newest one of those that were forgotten.
+    spare: Option<Sent>,
 }
 
 impl History {
@@ -72,9 +74,15 @@ impl History {
         Some(sent)
     }
 
+    /// Nothing of it is to be repeated.
+    pub(crate) fn forget(&mut self) {
+        self.spare = self.sent.pop_back().or(self.spare.take());
+        self.sent.clear();
+    }
+
     /// The packet that went out last.
     pub(crate) fn newest(&self) -> Option<&Sent> {
-        self.sent.back()
+        self.sent.back().or(self.spare.as_ref())
     }
 }
 

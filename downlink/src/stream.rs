@@ -230,6 +230,11 @@ impl Stream {
         self.write_again(keys, &repeated, extensions, into)
     }
 
+    /// Nothing of what was sent until now is sent once more.
+    pub fn forget(&mut self) {
+        self.history.forget();
+    }
+
     /// Writes the newest packet once more behind `into`, for nothing but its length: the receiver, who
     /// has it, drops it. False: nothing was written, because no packet is kept.
     pub fn pad(&mut self, keys: &Keys, extensions: &Extensions, into: &mut Vec<u8>) -> bool {
@@ -432,6 +437,24 @@ mod tests {
         assert_eq!(repeat(&mut stream, 8, now), None, "never sent");
         let later = now + Duration::from_millis(50);
         assert_eq!(repeat(&mut stream, 9, later).unwrap()[2..4], [0, 2]);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_sent_once_more() {
+        let (now, keys) = (Instant::now(), keys());
+        let (payload, extensions) = (video(b"abc"), Extensions::default());
+        let mut stream = Stream::new(CONFIG);
+        let send = |stream: &mut Stream, sequence| {
+            let one = packet(sequence, &payload, &extensions);
+            assert!(stream.send(&keys, &one, now, &mut Vec::new()));
+        };
+        send(&mut stream, 8);
+        stream.forget();
+        assert_eq!(repeat(&mut stream, 8, now), None);
+        let padding = stream.pad(&keys, &extensions, &mut Vec::new());
+        assert!(padding, "the line can be probed all the same");
+        send(&mut stream, 9);
+        assert!(repeat(&mut stream, 9, now).is_some());
     }
 
     #[test]

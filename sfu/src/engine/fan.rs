@@ -270,6 +270,9 @@ impl Engine {
         };
         let (run, now) = (&mut self.fan.run, self.now);
         run.begin(way);
+        if !transport.outgoing.may_repeat(now) {
+            return true;
+        }
         if let Some(mut lane) = transport.outgoing.lane(missing.stream) {
             let mut extensions = Extensions::default();
             // Rare enough to be told each time.
@@ -281,6 +284,7 @@ impl Engine {
                 run.add(0);
             }
         }
+        transport.outgoing.repeated(run.bytes.len());
         true
     }
 

@@ -49,6 +49,7 @@ mod sdp;
 mod sdp_patch;
 mod sections;
 mod selection;
+mod setback;
 mod share;
 mod signalling;
 mod speaker;

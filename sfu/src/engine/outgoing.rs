@@ -49,6 +49,37 @@ pub(super) struct Leaving {
     pub(super) ids: ExtensionIds,
 }
 
+/// What a line may be burdened with besides fresh packets: repeats of what it could not carry fill a
+/// narrow one.
+#[derive(Debug, Default)]
+struct Allowance {
+    bytes: f64,
+    at: Option<Instant>,
+}
+
+impl Allowance {
+    /// Of a line, so much may be repeats ...
+    const SHARE: f64 = 0.25;
+    /// ... and so many bytes at once.
+    const BURST: f64 = 12_000.0;
+
+    fn has_left(&mut self, line: Bitrate, now: Instant) -> bool {
+        let elapsed = self
+            .at
+            .map_or(1.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        self.at = Some(now);
+        let rate = line.as_u64() as f64 / 8.0 * Self::SHARE;
+        // A tenth of a second of a wide line may be more.
+        let most = Self::BURST.max(rate / 10.0);
+        self.bytes = (self.bytes + rate * elapsed).min(most);
+        self.bytes > 0.0
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.bytes -= bytes as f64;
+    }
+}
+
 /// What it takes to send on a stream.
 pub(super) struct Lane<'a> {
     pub(super) keys: &'a Keys,
@@ -84,6 +115,8 @@ pub(super) struct Outgoing {
     pub(super) line: Option<Box<Estimator>>,
     /// When the client first said how it is.
     estimated_since: Option<Instant>,
+    /// What may be sent once more.
+    repeats: Allowance,
     /// Padding waits to leave.
     pub(super) pads: bool,
     /// What the line was taken for when it was shared last.
@@ -143,6 +176,26 @@ impl Outgoing {
             leaving: self.streams.get_mut(place)?,
             line: self.line.as_deref_mut(),
         })
+    }
+
+    /// Nothing that a stream has sent until now is sent once more.
+    pub(super) fn forget(&mut self, place: usize) {
+        if let Some(leaving) = self.streams.get_mut(place) {
+            leaving.stream.forget();
+        }
+    }
+
+    /// Whether the line has room for packets that are sent once more.
+    pub(super) fn may_repeat(&mut self, now: Instant) -> bool {
+        match self.estimate_of_line(now) {
+            Some(estimate) => self.repeats.has_left(estimate, now),
+            None => true,
+        }
+    }
+
+    /// So much was.
+    pub(super) fn repeated(&mut self, bytes: usize) {
+        self.repeats.spend(bytes);
     }
 
     /// Places of the streams.

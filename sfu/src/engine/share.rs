@@ -10,14 +10,14 @@ use super::subscription::Subscription;
 use super::timers::Timer;
 use super::{Engine, SubscriptionKey, TransportKey};
 use bandwidth::Bitrate;
-use proto::media::{Kind, NodeEvent};
+use proto::media::{Kind, NodeEvent, Quality};
 use std::time::{Duration, Instant};
 
-/// Nothing better is tried for so long after something got worse.
-const SETTLE: Duration = Duration::from_secs(3);
 /// What is sent may be above the line's estimate by so much, in percent, until the key frame of a lower
 /// layer is there. Beyond, that key frame would not get through.
 const OVERLOAD: u64 = 130;
+/// The most wanted picture is paused only if the line has been too thin for so long.
+const PAUSE_AFTER: Duration = Duration::from_secs(2);
 /// What would be sent is taken for so much more, in percent, when it is asked whether the line would take
 /// it: the streams' rates go up and down.
 const ROOM: u64 = 125;
@@ -98,11 +98,19 @@ impl Engine {
             if let Some(estimate) = outgoing.estimate_of_line(now) {
                 outgoing.shared = estimate;
                 let budget = estimate.as_u64().saturating_sub(sound);
+                if budget > wanted * ROOM / 100 {
+                    // Nobody needs to be careful on such a line.
+                    demands
+                        .iter_mut()
+                        .for_each(|demand| demand.settling = false);
+                }
                 allocate(budget, &mut demands);
                 let sent: u64 = demands.iter().map(Demand::now).sum();
                 let overloaded = sent > budget * OVERLOAD / 100;
-                for demand in &demands {
-                    self.give(demand, overloaded, now);
+                tracing::trace!(%estimate, sound, wanted, sent, "line shared");
+                for (place, demand) in demands.iter().enumerate() {
+                    let given = self.hold_on(demand, place == 0, now);
+                    self.give(demand, given, overloaded, now);
                 }
             }
         }
@@ -141,12 +149,36 @@ impl Engine {
         sound
     }
 
+    /// What a subscription shall get. The most wanted picture is not paused at once: while a queue drains, an
+    /// estimate is below what the line takes.
+    fn hold_on(
+        &mut self,
+        demand: &Demand<SubscriptionKey>,
+        most_wanted: bool,
+        now: Instant,
+    ) -> Option<Quality> {
+        let subscription = self.subscriptions.get_mut(demand.key)?;
+        if demand.given.is_some() || demand.current.is_none() {
+            subscription.starves_since = None;
+            return demand.given;
+        }
+        let since = *subscription.starves_since.get_or_insert(now);
+        let soon = now.saturating_duration_since(since) < PAUSE_AFTER;
+        demand.least().filter(|_| most_wanted && soon)
+    }
+
     /// Carries out what a subscription shall get.
-    fn give(&mut self, demand: &Demand<SubscriptionKey>, overloaded: bool, now: Instant) {
+    fn give(
+        &mut self,
+        demand: &Demand<SubscriptionKey>,
+        given: Option<Quality>,
+        overloaded: bool,
+        now: Instant,
+    ) {
         let Some(subscription) = self.subscriptions.get_mut(demand.key) else {
             return;
         };
-        let limit = match demand.given {
+        let limit = match given {
             Some(quality) => Limit::UpTo(quality),
             // Its layers are unknown yet.
             None if demand.best() == 0 => return,
@@ -154,9 +186,21 @@ impl Engine {
         };
         let before = subscription.limit;
         if limit != before {
-            let worse = demand.given < demand.current;
-            subscription.set_limit(limit, worse && overloaded, worse.then_some(now));
-            tracing::debug!(?limit, ?before, "layer limit");
+            let worse = given < demand.current;
+            if worse {
+                subscription.setback.fall(limit == Limit::Nothing, now);
+            } else {
+                subscription.setback.rise(now);
+            }
+            subscription.set_limit(limit, worse && overloaded);
+            if let (Some(route), true) = (subscription.route, worse && overloaded)
+                && let Some(exit) = subscription.exit
+                && let Some(transport) = self.transports.get_mut(exit.transport)
+            {
+                // Repeats of what was too much would be too much, too.
+                transport.outgoing.forget(route.stream);
+            }
+            tracing::debug!(?limit, ?before, layers = ?demand.layers, overloaded, "layer limit");
             self.retarget_one(demand.key, now);
             self.say_stream_state(demand.key);
         }
@@ -219,9 +263,7 @@ fn demand(
             (0, 0) => u64::MAX,
             (width, height) => u64::from(width) * u64::from(height),
         },
-        settling: subscription
-            .worse_since
-            .is_some_and(|at| now.saturating_duration_since(at) < SETTLE),
+        settling: subscription.setback.is_settling(now),
         given: None,
     }
 }

@@ -8,6 +8,7 @@ use super::keyframe::detects;
 use super::layers;
 use super::rebase::{Numbers, Rebase};
 use super::room::LiveSource;
+use super::setback::Setback;
 use super::vp8::Vp8Rewriter;
 use super::{ParticipantKey, TrackKey, TransportKey};
 use downlink::Patch;
@@ -51,7 +52,9 @@ pub(super) struct Subscription {
     /// What the subscriber's line lets through.
     pub(super) limit: Limit,
     /// When the line let less through than before.
-    pub(super) worse_since: Option<Instant>,
+    pub(super) setback: Setback,
+    /// Since when the line is too thin for any of it.
+    pub(super) starves_since: Option<Instant>,
     /// It is among what the room gets.
     pub(super) shown: bool,
     /// The subscriber's client was told that nothing comes through.
@@ -90,7 +93,8 @@ impl Subscription {
             settings,
             permitted,
             limit: Limit::All,
-            worse_since: None,
+            setback: Setback::default(),
+            starves_since: None,
             shown: true,
             told_paused: false,
             exit: None,
@@ -111,15 +115,15 @@ impl Subscription {
         self.vp8 = Vp8Rewriter::default();
         // Of another line, as far as it is known.
         self.limit = Limit::All;
-        self.worse_since = None;
+        self.setback = Setback::default();
+        self.starves_since = None;
         self.told_paused = false;
         self.pause();
     }
 
     /// What the subscriber's line lets through from now on. `stop`: what is being sent is too much for it.
-    pub(super) fn set_limit(&mut self, limit: Limit, stop: bool, worse_since: Option<Instant>) {
+    pub(super) fn set_limit(&mut self, limit: Limit, stop: bool) {
         self.limit = limit;
-        self.worse_since = worse_since.or(self.worse_since);
         if stop {
             self.current = None;
         }

@@ -91,7 +91,8 @@ fn sound_goes_on_where_no_picture_fits_and_the_client_hears_of_it() {
     let got = world.take_got("bob");
     let sound = audio(&got).len();
     assert!(sound > 230, "{sound} of 250 packets of sound");
-    assert_eq!(video(&got).len(), 0);
+    // A probe repeats the last packet of the picture, which may have been lost.
+    assert!(video(&got).len() <= 1);
     assert_eq!(stream_states(&world), [true]);
     world.narrow("bob", 20_000_000);
     world.run(seconds(20));
