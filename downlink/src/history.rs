@@ -53,8 +53,8 @@ impl History {
         self.sent.insert(place.map_or(0, |place| place + 1), sent);
     }
 
-    /// The packet with these last 16 bits, if it may be repeated now.
-    pub(crate) fn take(&mut self, sequence: u16, now: Instant) -> Option<&Sent> {
+    /// Where the packet with these last 16 bits is.
+    fn place_of(&self, sequence: u16) -> Option<usize> {
         let newest = self.sent.back()?.sequence;
         // How far behind the newest one.
         let behind = (newest as u16).wrapping_sub(sequence);
@@ -62,7 +62,18 @@ impl History {
         let place = self
             .sent
             .binary_search_by_key(&sequence, |sent| sent.sequence);
-        let sent = self.sent.get_mut(place.ok()?)?;
+        place.ok()
+    }
+
+    /// The packet with these last 16 bits is kept.
+    pub(crate) fn keeps(&self, sequence: u16) -> bool {
+        self.place_of(sequence).is_some()
+    }
+
+    /// The packet with these last 16 bits, if it may be repeated now.
+    pub(crate) fn take(&mut self, sequence: u16, now: Instant) -> Option<&Sent> {
+        let place = self.place_of(sequence)?;
+        let sent = self.sent.get_mut(place)?;
         let old = now.saturating_duration_since(sent.at) > AGE_MAX;
         let under_way = sent
             .repeated

@@ -230,6 +230,11 @@ impl Stream {
         self.write_again(keys, &repeated, extensions, into)
     }
 
+    /// The packet with these last 16 bits could be sent once more.
+    pub fn keeps(&self, sequence: u16) -> bool {
+        self.history.keeps(sequence)
+    }
+
     /// Nothing of what was sent until now is sent once more.
     pub fn forget(&mut self) {
         self.history.forget();
@@ -449,7 +454,9 @@ mod tests {
             assert!(stream.send(&keys, &one, now, &mut Vec::new()));
         };
         send(&mut stream, 8);
+        assert!(stream.keeps(8) && !stream.keeps(7));
         stream.forget();
+        assert!(!stream.keeps(8));
         assert_eq!(repeat(&mut stream, 8, now), None);
         let padding = stream.pad(&keys, &extensions, &mut Vec::new());
         assert!(padding, "the line can be probed all the same");

@@ -61,7 +61,7 @@ impl Allowance {
     /// Of a line, so much may be repeats ...
     const SHARE: f64 = 0.25;
     /// ... and so many bytes at once.
-    const BURST: f64 = 12_000.0;
+    const BURST: f64 = 16_000.0;
 
     fn has_left(&mut self, line: Bitrate, now: Instant) -> bool {
         let elapsed = self
@@ -182,6 +182,8 @@ impl Outgoing {
     pub(super) fn forget(&mut self, place: usize) {
         if let Some(leaving) = self.streams.get_mut(place) {
             leaving.stream.forget();
+            // What comes instead may need all of it.
+            self.repeats = Allowance::default();
         }
     }
 
@@ -255,8 +257,10 @@ impl Outgoing {
                 }
             }
             Feedback::Missing { ssrc, sequence } => {
-                if let Some((stream, _)) = by_source(streams, ssrc)
+                // What is not kept any more shall not stand in the way of what is.
+                if let Some((stream, leaving)) = by_source(streams, ssrc)
                     && asked < ASKED_MAX
+                    && leaving.stream.keeps(sequence)
                 {
                     asked += 1;
                     misses(Missing { stream, sequence });

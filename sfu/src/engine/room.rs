@@ -179,6 +179,10 @@ impl Source {
             asks: KeyframeAsks::default(),
         }
     }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last_packet)
+    }
 }
 
 impl Track {
@@ -206,25 +210,28 @@ impl Track {
 
     /// Bits per second of all that is being sent.
     pub(super) fn rate(&self, now: Instant) -> u64 {
-        let live =
-            |source: &&Source| now.saturating_duration_since(source.last_packet) < SOURCE_SILENT;
-        self.sources
-            .iter()
-            .filter(live)
-            .filter_map(|source| source.meter.rate())
-            .sum()
+        let live = self.sources.iter().filter(|it| it.age(now) < SOURCE_SILENT);
+        live.filter_map(|source| source.meter.rate()).sum()
     }
 
     /// The sources being sent; all of them if none is, so that a pause does not change the choice.
     pub(super) fn live_sources(&self, now: Instant) -> Vec<LiveSource> {
-        let age = |source: &Source| now.saturating_duration_since(source.last_packet);
-        let busy = self.sources.iter().any(|source| age(source) < LAYER_BUSY);
-        let silent = if busy { LAYER_SILENT } else { SOURCE_SILENT };
-        let live = |source: &&Source| age(source) < silent;
-        let any = self.sources.iter().any(|source| live(&source));
+        let busy = self.sources.iter().any(|it| it.age(now) < LAYER_BUSY);
+        self.younger_than(if busy { LAYER_SILENT } else { SOURCE_SILENT }, now)
+    }
+
+    /// Those that were sent not long ago: an encoder that was asked for key frames leaves out frames of its
+    /// smallest layer for a while.
+    pub(super) fn recent_sources(&self, now: Instant) -> Vec<LiveSource> {
+        self.younger_than(SOURCE_SILENT, now)
+    }
+
+    fn younger_than(&self, silent: Duration, now: Instant) -> Vec<LiveSource> {
+        let young = |source: &&Source| source.age(now) < silent;
+        let any = self.sources.iter().any(|source| young(&source));
         self.sources
             .iter()
-            .filter(|source| !any || live(source))
+            .filter(|source| !any || young(source))
             .map(|source| LiveSource {
                 ssrc: source.ssrc,
                 quality: source.quality,

@@ -109,6 +109,7 @@ impl Engine {
                 let overloaded = sent > budget * OVERLOAD / 100;
                 tracing::trace!(%estimate, sound, wanted, sent, "line shared");
                 for (place, demand) in demands.iter().enumerate() {
+                    self.drained(demand.key, now);
                     let given = self.hold_on(demand, place == 0, now);
                     self.give(demand, given, overloaded, now);
                 }
@@ -147,6 +148,15 @@ impl Engine {
             }
         }
         sound
+    }
+
+    /// A full line has had time to drain: the picture that it takes may begin.
+    fn drained(&mut self, key: SubscriptionKey, now: Instant) {
+        let subscription = self.subscriptions.get_mut(key);
+        let drains_until = subscription.map(|subscription| &mut subscription.drains_until);
+        if drains_until.is_some_and(|until| until.take_if(|at| *at <= now).is_some()) {
+            self.retarget_one(key, now);
+        }
     }
 
     /// What a subscription shall get. The most wanted picture is not paused at once: while a queue drains, an
@@ -192,7 +202,7 @@ impl Engine {
             } else {
                 subscription.setback.rise(now);
             }
-            subscription.set_limit(limit, worse && overloaded);
+            subscription.set_limit(limit, (worse && overloaded).then_some(now));
             if let (Some(route), true) = (subscription.route, worse && overloaded)
                 && let Some(exit) = subscription.exit
                 && let Some(transport) = self.transports.get_mut(exit.transport)
@@ -235,7 +245,10 @@ fn demand(
 ) -> Demand<SubscriptionKey> {
     let settings = &subscription.settings;
     let wanted = layers::wanted(settings, &track.layers);
-    let live = track.live_sources(now);
+    let live = match subscription.limit {
+        Limit::All => track.live_sources(now),
+        Limit::UpTo(_) | Limit::Nothing => track.recent_sources(now),
+    };
     let best = layers::choose(wanted, live.iter().map(|source| source.quality));
     let mut rates = [None; 3];
     let current = match subscription.limit {

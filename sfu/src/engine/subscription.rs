@@ -20,6 +20,9 @@ use str0m::rtp::Ssrc;
 /// A lonely source whose key frames are not recognised is entered anyway after this long.
 const BLIND_START: Duration = Duration::from_secs(3);
 
+/// How long the queue of a full line is left to drain.
+const DRAIN: Duration = Duration::from_millis(300);
+
 /// Where a subscription's packets leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Exit {
@@ -55,6 +58,8 @@ pub(super) struct Subscription {
     pub(super) setback: Setback,
     /// Since when the line is too thin for any of it.
     pub(super) starves_since: Option<Instant>,
+    /// The line is left alone until then: it is full.
+    pub(super) drains_until: Option<Instant>,
     /// It is among what the room gets.
     pub(super) shown: bool,
     /// The subscriber's client was told that nothing comes through.
@@ -95,6 +100,7 @@ impl Subscription {
             limit: Limit::All,
             setback: Setback::default(),
             starves_since: None,
+            drains_until: None,
             shown: true,
             told_paused: false,
             exit: None,
@@ -117,15 +123,18 @@ impl Subscription {
         self.limit = Limit::All;
         self.setback = Setback::default();
         self.starves_since = None;
+        self.drains_until = None;
         self.told_paused = false;
         self.pause();
     }
 
     /// What the subscriber's line lets through from now on. `stop`: what is being sent is too much for it.
-    pub(super) fn set_limit(&mut self, limit: Limit, stop: bool) {
+    pub(super) fn set_limit(&mut self, limit: Limit, stop: Option<Instant>) {
         self.limit = limit;
-        if stop {
+        if let Some(now) = stop {
             self.current = None;
+            // A key frame sent now would be lost.
+            self.drains_until = Some(now + DRAIN);
         }
     }
 
@@ -167,6 +176,10 @@ impl Subscription {
             }
         };
         let quality = layers::choose(wanted, live.iter().map(|source| source.quality))?;
+        if matches!(self.limit, Limit::UpTo(most) if quality > most) {
+            // What the line takes pauses: better than that would not get through.
+            return self.awaited();
+        }
         let target = live
             .iter()
             .filter(|source| source.quality == quality)
@@ -181,7 +194,8 @@ impl Subscription {
 
     /// The source whose key frame is waited for.
     pub(super) fn awaited(&self) -> Option<Ssrc> {
-        (self.kind == Kind::Video && self.current != self.target)
+        let waits = self.current != self.target && self.drains_until.is_none();
+        (self.kind == Kind::Video && waits)
             .then_some(self.target)
             .flatten()
     }
@@ -211,6 +225,9 @@ impl Subscription {
             self.waiting_since
                 .is_some_and(|since| now.saturating_duration_since(since) >= BLIND_START)
         };
+        if self.drains_until.is_some() {
+            return false;
+        }
         self.kind == Kind::Audio
             || packet.keyframe
             || (packet.alone && (!detects(packet.params.spec().codec) || waited()))
