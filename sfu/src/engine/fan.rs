@@ -271,6 +271,7 @@ impl Engine {
         let (run, now) = (&mut self.fan.run, self.now);
         run.begin(way);
         if !transport.outgoing.may_repeat(now) {
+            tracing::trace!(sequence = missing.sequence, "no room to repeat");
             return true;
         }
         if let Some(mut lane) = transport.outgoing.lane(missing.stream) {
@@ -284,6 +285,7 @@ impl Engine {
                 run.add(0);
             }
         }
+        tracing::trace!(sequence = missing.sequence, bytes = run.bytes.len(), "repeated");
         transport.outgoing.repeated(run.bytes.len());
         true
     }

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 const OVERLOAD: u64 = 130;
 /// The most wanted picture is paused only if the line has been too thin for so long.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
+/// Of a line that is too full, only so much is used at first, in percent: how full it is shows little by
+/// little, and each step down costs a key frame, after which encoders leave out frames for seconds.
+const CAREFUL: u64 = 60;
 /// What would be sent is taken for so much more, in percent, when it is asked whether the line would take
 /// it: the streams' rates go up and down.
 const ROOM: u64 = 125;
@@ -104,9 +107,10 @@ impl Engine {
                         .iter_mut()
                         .for_each(|demand| demand.settling = false);
                 }
-                allocate(budget, &mut demands);
                 let sent: u64 = demands.iter().map(Demand::now).sum();
                 let overloaded = sent > budget * OVERLOAD / 100;
+                let careful = if overloaded { CAREFUL } else { 100 };
+                allocate(budget * careful / 100, &mut demands);
                 tracing::trace!(%estimate, sound, wanted, sent, "line shared");
                 for (place, demand) in demands.iter().enumerate() {
                     self.drained(demand.key, now);
