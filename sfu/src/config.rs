@@ -38,6 +38,8 @@ pub struct Config {
     /// The shard to attach to, `http://host:port` of its internal listener. Left out where the
     /// shard runs in the same process.
     pub shard: Option<String>,
+    /// A TURN server. Left out: none. `turn: {}` starts one with its defaults.
+    pub turn: Option<turn_server::Config>,
 }
 
 impl Default for Config {
@@ -49,6 +51,7 @@ impl Default for Config {
             bind: Vec::new(),
             public_ip: Vec::new(),
             shard: None,
+            turn: None,
         }
     }
 }
@@ -57,7 +60,8 @@ impl Config {
     /// Finds what is wrong whatever the machine: no socket is opened and no interface looked at.
     ///
     /// # Errors
-    /// [`NodeError::Id`], [`NodeError::PublicAddress`] and [`NodeError::Shard`].
+    /// [`NodeError::Id`], [`NodeError::PublicAddress`], [`NodeError::Shard`] and
+    /// [`NodeError::TurnConfig`].
     pub fn validate(&self) -> Result<(), NodeError> {
         if !is_id(&self.id) {
             return Err(NodeError::Id(self.id.clone()));
@@ -68,6 +72,9 @@ impl Config {
         };
         if let Some(public) = self.public_ip.iter().find(|public| !reachable(public)) {
             return Err(NodeError::PublicAddress(*public));
+        }
+        if let Some(turn) = &self.turn {
+            turn.validate()?;
         }
         match &self.shard {
             Some(shard) if !is_shard(shard) => {

@@ -25,8 +25,10 @@ mod node;
 mod ports;
 mod pulse;
 mod tcp;
+mod turn;
 mod udp;
 
 pub use catalogue::METRICS;
 pub use config::Config;
 pub use node::{Node, NodeError};
+pub use turn_server::Config as TurnConfig;

@@ -8,7 +8,7 @@ use crate::media_thread::{COMMANDS_MAX, End, MediaThread, Start, panic_text};
 use crate::node::NodeError;
 use crate::ports::Sockets;
 use proto::link::{LINK_QUEUE_MESSAGES, NodeEnd};
-use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent};
+use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent, TurnOffer};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -43,6 +43,7 @@ pub(crate) async fn run(
     config: EngineConfig,
     sockets: Sockets,
     link: NodeEnd,
+    turn: Option<TurnOffer>,
     gauges: &mut Gauges,
     shutdown: &CancellationToken,
 ) -> Result<LinkEnd, NodeError> {
@@ -50,6 +51,7 @@ pub(crate) async fn run(
     let hello = NodeEvent::Hello {
         node: config.node.clone(),
         protocol: MEDIA_PROTOCOL,
+        turn,
     };
     if events.try_send(hello).is_err() {
         return Ok(LinkEnd::Closed);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who may know whom inside the workspace.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("affinity", &[]),
     // It speaks the public protocol alone, to our servers as to others.
     ("client", &[]),
@@ -15,7 +15,12 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("observe", &[]),
     // Packets on their way out know nothing of rooms.
     ("downlink", &[]),
-    ("sfu", &["affinity", "downlink", "observe", "proto"]),
+    // Who may be relayed says the credential: no rooms, no media.
+    ("turn-server", &["proto"]),
+    (
+        "sfu",
+        &["affinity", "downlink", "observe", "proto", "turn-server"],
+    ),
     ("gateway", &["affinity", "observe", "proto"]),
     ("shard", &["affinity", "observe", "proto"]),
     (
@@ -39,7 +44,14 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     (
         "fuzz",
         &[
-            "affinity", "client", "downlink", "gateway", "proto", "sfu", "shard",
+            "affinity",
+            "client",
+            "downlink",
+            "gateway",
+            "proto",
+            "sfu",
+            "shard",
+            "turn-server",
         ],
     ),
     // No product either: it runs the ownership protocol through thousands of histories.
@@ -47,12 +59,13 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 ];
 
 /// Folders whose code may not look outside, and the words that would.
-const PURE: [&str; 5] = [
+const PURE: [&str; 6] = [
     "affinity/src",
     "client/src/session",
     "downlink/src",
     "shard/src/core",
     "sfu/src/engine",
+    "turn/src/core",
 ];
 const IMPURE_WORDS: [&str; 6] = [
     "tokio::",

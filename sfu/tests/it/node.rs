@@ -206,6 +206,7 @@ async fn hello_comes_first_and_a_closed_link_ends_the_node() {
     let hello = NodeEvent::Hello {
         node: NodeId::new("n1"),
         protocol: MEDIA_PROTOCOL,
+        turn: None,
     };
     assert_eq!(shard.events.recv().await, Some(hello));
     let (mut reported, mut asked) = (false, false);

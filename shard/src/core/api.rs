@@ -13,6 +13,7 @@ use lk::leave_request::Action;
 use proto::id::{NodeId, ParticipantSid, RoomSid};
 use proto::media::{CarriedData, CarriedMedia, NodeCommand, PeerMode};
 use proto::token::Claims;
+use proto::turn::TurnSecret;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
@@ -30,6 +31,15 @@ pub enum Signalling {
     /// An HTTP resource (WHIP, WHEP): the client offers once and is answered once. Nothing else can be
     /// said to it, and it cannot resume.
     Resource,
+}
+
+/// How credentials for TURN are made.
+#[derive(Clone, Debug)]
+pub struct TurnIssuing {
+    /// The nodes check with the same.
+    pub secret: TurnSecret,
+    /// How long credentials hold. What was relayed with them ends then, too.
+    pub lifetime: Duration,
 }
 
 /// How a core behaves.
@@ -57,8 +67,10 @@ pub struct CoreConfig {
     /// Mime types that the nodes forward, in order of preference. The first video codec is what a
     /// client is told to use if it asks for one that is not here.
     pub publish_codecs: Vec<String>,
-    /// STUN and TURN servers, passed on to clients.
+    /// STUN and TURN servers, passed on to clients as they are.
     pub ice_servers: Vec<lk::IceServer>,
+    /// Makes credentials for the nodes' TURN servers. `None`: clients are not told of these.
+    pub turn: Option<TurnIssuing>,
     /// Bounds.
     pub limits: Limits,
     /// Random bits: ids are derived from it, and a `ParticipantSid` is part of what lets a client
@@ -84,6 +96,7 @@ impl Default for CoreConfig {
                 .map(String::from)
                 .to_vec(),
             ice_servers: Vec::new(),
+            turn: None,
             limits: Limits::default(),
             seed: 0,
             unix_ms: 0,

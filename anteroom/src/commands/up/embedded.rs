@@ -62,8 +62,13 @@ impl Embedded {
             directory,
         };
         let shard = shard::Shard::bind(config, deps).await?;
+        let turn = sfu::TurnConfig {
+            secret: Some(secrets.cluster.turn_secret()),
+            ..sfu::TurnConfig::default()
+        };
         let config = sfu::Config {
             id: format!("n{number}"),
+            turn: Some(turn),
             ..sfu::Config::default()
         };
         let node = sfu::Node::bind(config.clone())?;
