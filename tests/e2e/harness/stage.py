@@ -38,11 +38,17 @@ class Stage:
         return Up(program, bind)
 
     async def cluster(
-        self, weights: dict[str, int], *, standby: tuple[str, ...] = (), nodes: bool = False
+        self,
+        weights: dict[str, int],
+        *,
+        standby: tuple[str, ...] = (),
+        nodes: bool = False,
+        turn: dict | None = None,
     ) -> "Cluster":
         """A gateway and a process per shard. `standby` shards run but are not in the gateway's
-        file yet. With `nodes`, each shard's node is a process of its own."""
-        cluster = Cluster(self, weights, standby, separate_nodes=nodes)
+        file yet. With `nodes`, each shard's node is a process of its own. `turn` is the section
+        `node.turn` of all nodes."""
+        cluster = Cluster(self, weights, standby, separate_nodes=nodes, turn=turn)
         cluster.gateway.start()
         for shard in cluster.shards.values():
             shard.start()
@@ -143,7 +149,9 @@ class Cluster:
         standby: tuple[str, ...],
         *,
         separate_nodes: bool,
+        turn: dict | None,
     ) -> None:
+        self._turn = turn
         self._folder = stage.folder
         self.bind = f"127.0.0.1:{free_port()}"
         self.ws = f"ws://{self.bind}"
@@ -203,6 +211,8 @@ class Cluster:
             "web": {"enabled": True, "tokens": True},
         }
         node = {"id": f"n-{name}", "udp_port": free_port(), "shard": f"http://{internal}"}
+        if self._turn is not None:
+            node["turn"] = self._turn
         path = self._folder / f"{name}.yaml"
         sections = {"shard": shard} if separate_node else {"shard": shard, "node": node}
         path.write_text(yaml.safe_dump({**common(admin), **sections}, sort_keys=False))
