@@ -139,9 +139,9 @@ impl TurnServer {
 
     /// Must be called inside the runtime.
     fn spawn_all(self, figures: watch::Sender<Figures>) -> io::Result<()> {
+        let connections = Connections::new(self.relay.limits.allocations_per_ip);
         let relay = Relay::new(self.relay, Instant::now());
         let shared = Rc::new(RefCell::new(Driver::new(relay, self.ports)));
-        let connections = Connections::default();
         for socket in self.sockets.udp {
             let local = socket.local_addr()?;
             let socket = tokio::net::UdpSocket::from_std(socket)?;

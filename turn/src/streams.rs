@@ -17,9 +17,6 @@ use tokio_rustls::TlsAcceptor;
 
 /// Connections of the server, all listeners together. One more is closed at once.
 const CONNECTIONS_MAX: usize = 2_000;
-/// Connections from one address; a company behind one address is the typical user. One more is closed
-/// at once.
-const CONNECTIONS_PER_IP_MAX: usize = 300;
 /// Messages that wait for a slow connection: half a second of 2 Mbit/s. A new one is dropped then, as
 /// a full router queue would.
 const OUT_MESSAGES_MAX: usize = 128;
@@ -35,11 +32,12 @@ const IDLE_LIMIT: Duration = Duration::from_secs(10);
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The open connections of all listeners.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connections(Rc<RefCell<Counts>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    per_ip_max: usize,
     open: usize,
     per_ip: HashMap<IpAddr, usize>,
     last_id: u64,
@@ -53,10 +51,21 @@ struct Place {
 }
 
 impl Connections {
+    /// At most `per_ip_max` from one address: as many as it may have allocations. One more is closed at
+    /// once.
+    pub(crate) fn new(per_ip_max: u32) -> Self {
+        Self(Rc::new(RefCell::new(Counts {
+            per_ip_max: usize::try_from(per_ip_max).unwrap_or(usize::MAX),
+            open: 0,
+            per_ip: HashMap::new(),
+            last_id: 0,
+        })))
+    }
+
     fn enter(&self, ip: IpAddr) -> Option<Place> {
         let mut counts = self.0.borrow_mut();
         let from_ip = counts.per_ip.get(&ip).copied().unwrap_or(0);
-        if counts.open >= CONNECTIONS_MAX || from_ip >= CONNECTIONS_PER_IP_MAX {
+        if counts.open >= CONNECTIONS_MAX || from_ip >= counts.per_ip_max {
             return None;
         }
         counts.open += 1;
@@ -187,13 +196,13 @@ mod tests {
 
     #[test]
     fn connections_are_counted_by_address_until_they_end() {
-        let connections = Connections::default();
+        let connections = Connections::new(3);
         let ip: IpAddr = "192.0.2.1".parse().unwrap();
         let places: Vec<Place> = std::iter::repeat_with(|| connections.enter(ip))
             .take_while(Option::is_some)
             .flatten()
             .collect();
-        assert_eq!(places.len(), CONNECTIONS_PER_IP_MAX);
+        assert_eq!(places.len(), 3);
         let other = connections.enter("192.0.2.2".parse().unwrap());
         assert!(other.is_some_and(|other| other.id == places.len() as u64 + 1));
         drop(places);
