@@ -17,7 +17,11 @@ pub fn turn_messages(data: &[u8]) {
     };
     let (first, second) = bytes.split_at(usize::from(*cut).min(bytes.len()));
     let whole = fuzzing::read_stream(bytes, &[]);
-    assert_eq!(fuzzing::read_stream(first, second), whole, "the cut decides");
+    assert_eq!(
+        fuzzing::read_stream(first, second),
+        whole,
+        "the cut decides"
+    );
     strange(bytes);
 }
 

@@ -215,7 +215,10 @@ impl Node {
                 Ok(link) => {
                     tracing::info!(node = self.config.id, shard, "attached to the shard");
                     let since = Instant::now();
-                    match self.serve(link, offer.clone(), &mut gauges, &shutdown).await? {
+                    match self
+                        .serve(link, offer.clone(), &mut gauges, &shutdown)
+                        .await?
+                    {
                         LinkEnd::Shutdown => return Ok(()),
                         end @ (LinkEnd::Closed | LinkEnd::Stalled) => {
                             tracing::warn!(shard, ?end, "lost the shard: all participants dropped");

@@ -45,14 +45,16 @@ pub(crate) fn bind(
 
 /// One address of each IP version: the first that is no loopback, told by the public address of that
 /// version. IPv4 first, since that is what clients get who do not ask for a version.
-fn relay_addresses(
-    bases: &[IpAddr],
-    public: &[IpAddr],
-) -> Vec<turn_server::core::RelayAddress> {
+fn relay_addresses(bases: &[IpAddr], public: &[IpAddr]) -> Vec<turn_server::core::RelayAddress> {
     let of = |is_v4: bool| {
         let same = || bases.iter().filter(move |base| base.is_ipv4() == is_v4);
-        let base = same().find(|base| !base.is_loopback()).or_else(|| same().next())?;
-        let told = public.iter().find(|ip| ip.is_ipv4() == is_v4).unwrap_or(base);
+        let base = same()
+            .find(|base| !base.is_loopback())
+            .or_else(|| same().next())?;
+        let told = public
+            .iter()
+            .find(|ip| ip.is_ipv4() == is_v4)
+            .unwrap_or(base);
         Some(turn_server::core::RelayAddress {
             base: *base,
             told: *told,
@@ -63,8 +65,11 @@ fn relay_addresses(
 
 /// Where the node takes media over UDP, as clients know it and as the machine does.
 fn media_addresses(candidates: &[LocalCandidate]) -> Vec<SocketAddr> {
-    let udp = candidates.iter().filter(|candidate| candidate.proto == Transport::Udp);
-    udp.flat_map(|candidate| [candidate.address, candidate.base]).collect()
+    let udp = candidates
+        .iter()
+        .filter(|candidate| candidate.proto == Transport::Udp);
+    udp.flat_map(|candidate| [candidate.address, candidate.base])
+        .collect()
 }
 
 /// A running server, or none.
@@ -161,7 +166,10 @@ mod tests {
         let bases = ["::1", "127.0.0.1", "10.0.0.5", "fd00::5"];
         let expected = [pair("10.0.0.5", "192.0.2.7"), pair("fd00::5", "fd00::5")];
         assert_eq!(relayed(&bases, &["192.0.2.7"]), expected);
-        assert_eq!(relayed(&["127.0.0.1"], &[]), [pair("127.0.0.1", "127.0.0.1")]);
+        assert_eq!(
+            relayed(&["127.0.0.1"], &[]),
+            [pair("127.0.0.1", "127.0.0.1")]
+        );
         assert!(relayed(&[], &[]).is_empty());
     }
 
@@ -177,8 +185,10 @@ mod tests {
             candidate(Transport::Tcp, "192.0.2.7:7883"),
         ];
         let media = media_addresses(&candidates);
-        let expected: [SocketAddr; 2] =
-            ["192.0.2.7:7882".parse().unwrap(), "10.0.0.5:7882".parse().unwrap()];
+        let expected: [SocketAddr; 2] = [
+            "192.0.2.7:7882".parse().unwrap(),
+            "10.0.0.5:7882".parse().unwrap(),
+        ];
         assert_eq!(media, expected);
     }
 
@@ -195,7 +205,10 @@ mod tests {
             }),
             ..Config::default()
         };
-        let nodes = [crate::Node::bind(config()).unwrap(), crate::Node::bind(config()).unwrap()];
+        let nodes = [
+            crate::Node::bind(config()).unwrap(),
+            crate::Node::bind(config()).unwrap(),
+        ];
         let [one, two] = nodes.map(|node| node.turn_urls().to_vec());
         assert_eq!(one.len(), 2);
         assert!(one[0].starts_with("turn:127.0.0.1:") && one[0].ends_with("?transport=udp"));
@@ -209,7 +222,10 @@ mod tests {
             let config = Config {
                 udp_port: 0,
                 bind: ips(&["127.0.0.1"]),
-                turn: Some(turn_server::Config { udp_port: 0, ..turn }),
+                turn: Some(turn_server::Config {
+                    udp_port: 0,
+                    ..turn
+                }),
                 ..Config::default()
             };
             crate::Node::bind(config).unwrap_err().to_string()

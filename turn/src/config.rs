@@ -132,7 +132,9 @@ pub enum ConfigError {
     #[error("node.turn.secret has {0} bytes: use at least 16 random ones, or leave it out")]
     Secret(usize),
     /// Too few, or privileged ones.
-    #[error("node.turn.relay_ports {0} is not usable: at least 16 ports from 1024 up, such as 49152-65535")]
+    #[error(
+        "node.turn.relay_ports {0} is not usable: at least 16 ports from 1024 up, such as 49152-65535"
+    )]
     RelayPorts(PortRange),
     /// A limit of 0.
     #[error("node.turn.{0} is 0: nobody could use the server; leave out node.turn to turn it off")]
@@ -197,7 +199,9 @@ impl Config {
 fn is_host(host: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     let is_name = !host.is_empty() && host.len() <= DOMAIN_BYTES_MAX && host.chars().all(allowed);
-    let inside = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let inside = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     is_name || inside.is_some_and(|inside| inside.parse::<Ipv6Addr>().is_ok())
 }
 
@@ -282,7 +286,12 @@ mod tests {
 
     #[test]
     fn hosts_are_names_or_addresses() {
-        for host in ["turn.example.org", "192.0.2.1", "[2001:db8::1]", "localhost"] {
+        for host in [
+            "turn.example.org",
+            "192.0.2.1",
+            "[2001:db8::1]",
+            "localhost",
+        ] {
             assert_eq!(changed(|c| c.domain = Some(host.into())), Ok(()), "{host}");
         }
         let config = Config::default();
@@ -293,7 +302,13 @@ mod tests {
     #[test]
     fn ports_are_written_as_they_are_read() {
         let config: Config = serde_json::from_str(r#"{"relay_ports": "5000-6000"}"#).unwrap();
-        assert_eq!(config.relay_ports, PortRange { first: 5_000, last: 6_000 });
+        assert_eq!(
+            config.relay_ports,
+            PortRange {
+                first: 5_000,
+                last: 6_000
+            }
+        );
         let written = serde_json::to_string(&config).unwrap();
         assert!(written.contains("5000-6000"), "{written}");
         for text in ["", "5000", "6000-5000", "1-70000", "a-b"] {
@@ -303,7 +318,10 @@ mod tests {
 
     #[test]
     fn the_secret_is_not_printed() {
-        let config = Config { secret: Some("very-secret-indeed".into()), ..Config::default() };
+        let config = Config {
+            secret: Some("very-secret-indeed".into()),
+            ..Config::default()
+        };
         assert!(!format!("{config:?}").contains("very"));
     }
 }

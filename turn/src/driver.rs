@@ -159,7 +159,11 @@ fn open(shared: &Shared, allocation: AllocationId, ip: IpAddr) -> Option<u16> {
             }
         }
     }
-    tracing::warn!(first, last, "no TURN relay port is free: widen node.turn.relay_ports");
+    tracing::warn!(
+        first,
+        last,
+        "no TURN relay port is free: widen node.turn.relay_ports"
+    );
     None
 }
 

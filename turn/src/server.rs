@@ -82,11 +82,18 @@ impl TurnServer {
     /// # Errors
     /// [`TurnError::NoSecret`] and [`TurnError::Certificate`].
     pub fn new(start: Start<'_>) -> Result<Self, TurnError> {
-        let Start { config, sockets, addresses, media } = start;
+        let Start {
+            config,
+            sockets,
+            addresses,
+            media,
+        } = start;
         let secret = config.secret.as_deref().and_then(TurnSecret::new);
         let secret = secret.ok_or(TurnError::NoSecret)?;
         let files = config.certificate.clone().zip(config.key.clone());
-        let certificate = files.map(|(chain, key)| Certificate::load(chain, key)).transpose()?;
+        let certificate = files
+            .map(|(chain, key)| Certificate::load(chain, key))
+            .transpose()?;
         let urls = urls(config, &sockets, &addresses);
         let relay = RelayConfig {
             realm: REALM.to_owned(),
@@ -97,7 +104,13 @@ impl TurnServer {
             nonce_key: rand::random(),
         };
         let ports = config.relay_ports;
-        Ok(Self { sockets, relay, ports, certificate, urls })
+        Ok(Self {
+            sockets,
+            relay,
+            ports,
+            certificate,
+            urls,
+        })
     }
 
     /// What clients are told (RFC 7065): UDP, TCP, TLS.
@@ -122,7 +135,11 @@ impl TurnServer {
                 let _ = ended_tx.send(result);
             })
             .map_err(TurnError::Start)?;
-        Ok(Running { figures, ended, stop })
+        Ok(Running {
+            figures,
+            ended,
+            stop,
+        })
     }
 
     fn run(self, figures: watch::Sender<Figures>, stop: &CancellationToken) -> io::Result<()> {
@@ -154,7 +171,11 @@ impl TurnServer {
             }
             None => None,
         };
-        let plain = self.sockets.tcp.into_iter().map(|listener| (listener, None));
+        let plain = self
+            .sockets
+            .tcp
+            .into_iter()
+            .map(|listener| (listener, None));
         let tls = self.sockets.tls.into_iter();
         let tls = tls.filter_map(|listener| Some((listener, Some(acceptor.clone()?))));
         for (listener, acceptor) in plain.chain(tls) {
@@ -201,7 +222,10 @@ fn urls(config: &Config, sockets: &Sockets, addresses: &[RelayAddress]) -> Vec<S
         let first = listeners.first()?;
         first.local_addr().ok().map(|address| address.port())
     };
-    let udp = sockets.udp.first().and_then(|socket| socket.local_addr().ok());
+    let udp = sockets
+        .udp
+        .first()
+        .and_then(|socket| socket.local_addr().ok());
     let tls = port_of(&sockets.tls).filter(|_| config.certificate.is_some());
     let url = |scheme: &str, port: u16, transport: &str| {
         format!("{scheme}:{host}:{port}?transport={transport}")

@@ -118,7 +118,10 @@ async fn admit(
 ) {
     // Without it small messages wait for the answer to the previous one; failing is bearable.
     let _ = stream.set_nodelay(true);
-    let client = Client::Stream { id: place.id, remote };
+    let client = Client::Stream {
+        id: place.id,
+        remote,
+    };
     match tls {
         None => serve(shared, stream, client, place.id).await,
         Some(tls) => match timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await {

@@ -86,12 +86,22 @@ impl ResolvesServerCert for Current {
 
 impl Certificate {
     pub(crate) fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, CertificateError> {
-        let certificate = File { setting: "node.turn.certificate", path: certificate };
-        let key = File { setting: "node.turn.key", path: key };
+        let certificate = File {
+            setting: "node.turn.certificate",
+            path: certificate,
+        };
+        let key = File {
+            setting: "node.turn.key",
+            path: key,
+        };
         let files = [certificate, key];
         let read = read(&files)?;
         let current = ArcSwap::from_pointee(parse(&files, &read)?);
-        Ok(Self { files, read, current: Arc::new(Current(current)) })
+        Ok(Self {
+            files,
+            read,
+            current: Arc::new(Current(current)),
+        })
     }
 
     /// TLS 1.2 and 1.3.

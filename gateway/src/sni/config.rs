@@ -73,7 +73,8 @@ impl SniConfig {
     /// Whom a connection is passed to.
     pub(super) fn upstream(&self, name: Option<&str>) -> Option<&str> {
         let of = |name: &str| {
-            let fits = |route: &&SniRoute| route.names.iter().any(|known| matches_name(known, name));
+            let fits =
+                |route: &&SniRoute| route.names.iter().any(|known| matches_name(known, name));
             self.routes.iter().find(fits)
         };
         let route = name.and_then(of).map(|route| route.upstream.as_str());
@@ -110,8 +111,14 @@ mod tests {
     fn names_lead_to_their_upstream_and_all_others_to_the_default() {
         let mut config = config();
         let default = Some("127.0.0.1:8443");
-        assert_eq!(config.upstream(Some("TURN.example.org")), Some("10.0.0.1:5349"));
-        assert_eq!(config.upstream(Some("n2.turn.example.org")), Some("10.0.0.2:5349"));
+        assert_eq!(
+            config.upstream(Some("TURN.example.org")),
+            Some("10.0.0.1:5349")
+        );
+        assert_eq!(
+            config.upstream(Some("n2.turn.example.org")),
+            Some("10.0.0.2:5349")
+        );
         assert_eq!(config.upstream(Some("meet.example.org")), default);
         assert_eq!(config.upstream(None), default);
         config.default = None;

@@ -118,7 +118,11 @@ pub(super) mod tests {
         assert!(matches!(refused, Err(HelloError::NoTls(_))), "{refused:?}");
         // A record that announces a first message of 16 MB, and goes on.
         let mut endless = Hello::default();
-        let record = [&[22, 3, 1, 0x10, 0, 1, 0xff, 0xff, 0xff][..], &[0; 0x1000 - 4]].concat();
+        let record = [
+            &[22, 3, 1, 0x10, 0, 1, 0xff, 0xff, 0xff][..],
+            &[0; 0x1000 - 4],
+        ]
+        .concat();
         let mut outcome = Ok(false);
         for _ in 0..10 {
             outcome = endless.push(&record);

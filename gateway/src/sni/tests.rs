@@ -53,10 +53,16 @@ async fn a_connection_goes_to_the_program_of_its_name_as_it_came() {
     let web = upstream("web").await;
     let (address, _stop) = splitter(Some(web)).await;
     let to_turn = hello("turn.example.org");
-    assert_eq!(ask(address, &to_turn).await, [b"turn", to_turn.as_slice()].concat());
+    assert_eq!(
+        ask(address, &to_turn).await,
+        [b"turn", to_turn.as_slice()].concat()
+    );
     for name in ["meet.example.org", "192.0.2.1"] {
         let other = hello(name);
-        assert_eq!(ask(address, &other).await, [b"web", other.as_slice()].concat());
+        assert_eq!(
+            ask(address, &other).await,
+            [b"web", other.as_slice()].concat()
+        );
     }
 }
 

@@ -55,7 +55,9 @@ impl TurnServers {
 fn is_turn_url(url: &str) -> bool {
     let has_scheme = url.starts_with("turn:") || url.starts_with("turns:");
     // They stand between `<` and `>` in a `Link` header.
-    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"".contains(&byte));
+    let is_plain = url
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !b"<>\"".contains(&byte));
     has_scheme && is_plain && url.len() <= URL_BYTES_MAX
 }
 
@@ -66,7 +68,9 @@ mod tests {
     use std::time::Duration;
 
     fn offer(urls: &[&str]) -> TurnOffer {
-        TurnOffer { urls: urls.iter().map(|url| (*url).to_owned()).collect() }
+        TurnOffer {
+            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+        }
     }
 
     fn issuing() -> TurnIssuing {
@@ -89,7 +93,10 @@ mod tests {
         assert_eq!(told.urls, ["turn:a:3478?transport=udp"]);
         assert_eq!(told.username, "65:PA_1");
         let user = issuing().secret;
-        assert_eq!(user.check(&told.username, 64).unwrap().password, told.credential);
+        assert_eq!(
+            user.check(&told.username, 64).unwrap().password,
+            told.credential
+        );
         assert!(server(&servers, &two, Some(&issuing())).is_none());
         assert!(server(&servers, &one, None).is_none());
         servers.forget(&one);
@@ -100,7 +107,9 @@ mod tests {
     fn what_is_no_turn_url_is_left_out() {
         let mut servers = TurnServers::default();
         let long = format!("turn:{}", "a".repeat(URL_BYTES_MAX));
-        let bad = ["http://a", "turn:a b", "turn:a>", "turn:\"a", "turn:ä", &long];
+        let bad = [
+            "http://a", "turn:a b", "turn:a>", "turn:\"a", "turn:ä", &long,
+        ];
         servers.set(NodeId::new("n1"), offer(&bad));
         assert!(servers.urls.is_empty());
         let many: Vec<String> = (0..20).map(|n| format!("turns:a:{n}")).collect();

@@ -121,7 +121,8 @@ impl Allocation {
     ) -> Result<(), BindError> {
         self.channels.retain(|_, channel| channel.expires > now);
         let channels = &self.channels;
-        self.numbers.retain(|_, number| channels.contains_key(number));
+        self.numbers
+            .retain(|_, number| channels.contains_key(number));
         let bound_peer = self.channels.get(&number).map(|channel| channel.peer);
         let bound_number = self.numbers.get(&peer).copied();
         let is_free = bound_peer.is_none_or(|bound| bound == peer)
@@ -189,7 +190,10 @@ mod tests {
     }
 
     fn now() -> Now {
-        Now { at: Instant::now(), unix_s: 40 }
+        Now {
+            at: Instant::now(),
+            unix_s: 40,
+        }
     }
 
     fn peer(port: u16) -> SocketAddr {
@@ -208,7 +212,10 @@ mod tests {
     #[test]
     fn a_permission_is_for_an_ip_and_ends() {
         let now = now().at;
-        let mut allocation = allocation(super::Now { at: now, unix_s: 40 });
+        let mut allocation = allocation(super::Now {
+            at: now,
+            unix_s: 40,
+        });
         allocation.permit(&[peer(1)], now).unwrap();
         let last = now + PERMISSION_LIFETIME - Duration::from_millis(1);
         assert!(allocation.is_permitted(peer(2).ip(), last));
@@ -219,7 +226,10 @@ mod tests {
     #[test]
     fn permissions_have_a_limit_and_old_ones_make_room() {
         let now = now().at;
-        let mut allocation = allocation(super::Now { at: now, unix_s: 40 });
+        let mut allocation = allocation(super::Now {
+            at: now,
+            unix_s: 40,
+        });
         let many = |from: u8, count: usize| -> Vec<SocketAddr> {
             let peers = (0..count).map(|n| ([10, 0, from, u8::try_from(n).unwrap()], 1).into());
             peers.collect()
@@ -229,13 +239,18 @@ mod tests {
         let full = allocation.permit(&many(1, 1), now);
         assert_eq!(full, Err(BindError::Full));
         assert!(!allocation.is_permitted(many(1, 1)[0].ip(), now));
-        allocation.permit(&many(1, 1), now + PERMISSION_LIFETIME).unwrap();
+        allocation
+            .permit(&many(1, 1), now + PERMISSION_LIFETIME)
+            .unwrap();
     }
 
     #[test]
     fn a_channel_has_one_peer_and_a_peer_one_channel() {
         let now = now().at;
-        let mut allocation = allocation(super::Now { at: now, unix_s: 40 });
+        let mut allocation = allocation(super::Now {
+            at: now,
+            unix_s: 40,
+        });
         allocation.bind(0x4000, peer(1), now).unwrap();
         allocation.bind(0x4000, peer(1), now).unwrap();
         for (number, port) in [(0x4000, 2), (0x4001, 1), (0x3fff, 3), (0x5000, 3)] {
@@ -254,7 +269,10 @@ mod tests {
     #[test]
     fn channels_have_a_limit() {
         let now = now().at;
-        let mut allocation = allocation(super::Now { at: now, unix_s: 40 });
+        let mut allocation = allocation(super::Now {
+            at: now,
+            unix_s: 40,
+        });
         let mut bound = 0;
         for n in 0..200u16 {
             bound += usize::from(allocation.bind(0x4000 + n, peer(n + 1), now).is_ok());

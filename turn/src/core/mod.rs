@@ -29,6 +29,7 @@ use nonce::Nonces;
 use proto::turn::TurnSecret;
 use rate::Strangers;
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use wire::{Family, Incoming};
@@ -121,7 +122,6 @@ pub struct RelayAddress {
 }
 
 /// How the server behaves.
-#[derive(Debug)]
 pub struct RelayConfig {
     /// The name that passwords belong to; part of every challenge, so keep it short.
     pub realm: String,
@@ -135,6 +135,15 @@ pub struct RelayConfig {
     pub limits: Limits,
     /// Random: nonces are made with it.
     pub nonce_key: [u8; 32],
+}
+
+impl fmt::Debug for RelayConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayConfig")
+            .field("addresses", &self.addresses)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The server.
@@ -237,9 +246,10 @@ impl Relay {
         let Some(allocation) = self.allocations.get_mut(&id) else {
             return;
         };
-        let told = self.addresses.iter().find(|address| {
-            address.base.is_ipv4() == matches!(allocation.family, Family::V4)
-        });
+        let told = self
+            .addresses
+            .iter()
+            .find(|address| address.base.is_ipv4() == matches!(allocation.family, Family::V4));
         match port.zip(told) {
             Some((port, address)) => {
                 allocation.relayed = Relayed::At(SocketAddr::new(address.told, port));
@@ -336,7 +346,11 @@ impl Relay {
         }
         self.figures.bytes_to_peers += u64::from(length);
         let (allocation, bytes) = (id, data.to_vec());
-        self.push(Output::ToPeer { allocation, peer, bytes });
+        self.push(Output::ToPeer {
+            allocation,
+            peer,
+            bytes,
+        });
     }
 
     /// Whether one more request of this client is looked at.

@@ -120,7 +120,9 @@ mod tests {
     ";
 
     fn forbidden() -> impl Iterator<Item = IpAddr> {
-        let lines = FORBIDDEN.lines().filter_map(|line| line.split_whitespace().last());
+        let lines = FORBIDDEN
+            .lines()
+            .filter_map(|line| line.split_whitespace().last());
         lines.map(|text| text.parse().unwrap())
     }
 
@@ -138,10 +140,25 @@ mod tests {
     fn the_internet_gets_through_a_wide_range_and_nothing_without_one() {
         let none = PeerPolicy::default();
         for text in [
-            "8.8.8.8", "1.1.1.1", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0",
-            "126.255.255.255", "128.0.0.1", "169.253.0.1", "172.15.0.1", "172.32.0.1", "192.167.0.1",
-            "223.255.255.255", "2600::1", "2a00:1450::1", "64:ff9b::8.8.8.8", "2002:808:808::1",
-            "::ffff:8.8.8.8", "2001:0:808:808::f7f7:f7f7",
+            "8.8.8.8",
+            "1.1.1.1",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.1",
+            "169.253.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.167.0.1",
+            "223.255.255.255",
+            "2600::1",
+            "2a00:1450::1",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+            "::ffff:8.8.8.8",
+            "2001:0:808:808::f7f7:f7f7",
         ] {
             let ip: IpAddr = text.parse().unwrap();
             assert!(wide().permits(ip), "{ip}");

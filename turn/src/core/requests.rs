@@ -88,13 +88,7 @@ impl Relay {
     }
 
     /// The answer to a stranger. Not signed: there is no key that both know.
-    fn challenge(
-        &self,
-        client: Client,
-        request: &Request<'_>,
-        code: Refusal,
-        now: Now,
-    ) -> Vec<u8> {
+    fn challenge(&self, client: Client, request: &Request<'_>, code: Refusal, now: Now) -> Vec<u8> {
         let answer = Answer::error(request.head(), code);
         match code {
             code::BAD_REQUEST => answer.unsigned(),
@@ -215,7 +209,10 @@ impl Relay {
     ) -> Result<Answer, Refusal> {
         let (id, allocation) = self.owned(client, owner, now)?;
         check_attributes(request)?;
-        if request.family.is_some_and(|family| family != allocation.family) {
+        if request
+            .family
+            .is_some_and(|family| family != allocation.family)
+        {
             return Err(code::PEER_ADDRESS_FAMILY_MISMATCH);
         }
         if request.lifetime == Some(0) {
@@ -248,7 +245,9 @@ impl Relay {
             self.figures.denied += 1;
             return Err(code::FORBIDDEN);
         }
-        allocation.permit(&request.peers, now.at).map_err(bind_code)?;
+        allocation
+            .permit(&request.peers, now.at)
+            .map_err(bind_code)?;
         Ok(Answer::success(request.head()))
     }
 

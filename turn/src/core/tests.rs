@@ -114,7 +114,9 @@ fn to(client: Client, output: Output) -> Option<Vec<u8>> {
 /// 0 for success.
 fn code(answer: &[u8]) -> u16 {
     let message = Message::from_bytes(answer).unwrap();
-    message.attribute::<ErrorCode>().map_or(0, |code| code.code())
+    message
+        .attribute::<ErrorCode>()
+        .map_or(0, |code| code.code())
 }
 
 /// What a client knows.
@@ -131,7 +133,10 @@ impl User {
         let local = address("10.0.0.5:3478");
         let made = secret().issue(participant, EXPIRES_S);
         Self {
-            client: Client::Udp { local, remote: address(remote) },
+            client: Client::Udp {
+                local,
+                remote: address(remote),
+            },
             username: made.username,
             password: made.password,
             nonce: String::new(),
@@ -186,11 +191,17 @@ impl User {
             let peer = XorPeerAddress::new(*peer, transaction);
             message.add_attribute(&peer).unwrap();
         }
-        message.add_attribute(&Username::new(&self.username).unwrap()).unwrap();
+        message
+            .add_attribute(&Username::new(&self.username).unwrap())
+            .unwrap();
         message.add_attribute(&Realm::new("r").unwrap()).unwrap();
-        message.add_attribute(&Nonce::new(&self.nonce).unwrap()).unwrap();
+        message
+            .add_attribute(&Nonce::new(&self.nonce).unwrap())
+            .unwrap();
         let algorithm = IntegrityAlgorithm::Sha1;
-        message.add_message_integrity(&self.key(), algorithm).unwrap();
+        message
+            .add_message_integrity(&self.key(), algorithm)
+            .unwrap();
         message.finish()
     }
 
@@ -212,7 +223,11 @@ impl User {
     }
 
     fn bind(&mut self, number: u16, peer: &str) -> Vec<u8> {
-        self.request(CHANNEL_BIND, &[&ChannelNumber::new(number)], &[address(peer)])
+        self.request(
+            CHANNEL_BIND,
+            &[&ChannelNumber::new(number)],
+            &[address(peer)],
+        )
     }
 
     fn refresh(&mut self, seconds: u32) -> Vec<u8> {
@@ -281,12 +296,19 @@ fn credentials_must_be_ours_and_hold() {
     let mut world = World::new();
     let mut alice = User::alice();
     alice.learn(&mut world);
-    let mut forged = User { password: "forged".to_owned(), ..User::alice() };
+    let mut forged = User {
+        password: "forged".to_owned(),
+        ..User::alice()
+    };
     forged.nonce.clone_from(&alice.nonce);
     assert_eq!(world.code(forged.client, &forged.allocate(&[])), 401);
 
     let old = secret().issue("PA_alice", UNIX_S);
-    let mut late = User { username: old.username, password: old.password, ..User::alice() };
+    let mut late = User {
+        username: old.username,
+        password: old.password,
+        ..User::alice()
+    };
     late.nonce.clone_from(&alice.nonce);
     assert_eq!(world.code(late.client, &late.allocate(&[])), 401);
 
@@ -326,7 +348,10 @@ fn lifetimes_are_between_ten_minutes_and_an_hour() {
         assert_eq!(message.attribute::<Lifetime>().unwrap().seconds(), given);
     }
     let outputs = world.send(alice.client, &alice.refresh(0));
-    assert!(matches!(outputs.as_slice(), [Output::Close { .. }, Output::ToClient { .. }]));
+    assert!(matches!(
+        outputs.as_slice(),
+        [Output::Close { .. }, Output::ToClient { .. }]
+    ));
     assert_eq!(world.relay.figures().allocations, 0);
 }
 
@@ -336,13 +361,22 @@ fn data_goes_both_ways_by_indications_and_by_a_channel() {
     let mut alice = User::alice().allocated(&mut world);
     assert_eq!(world.code(alice.client, &alice.permit(&[MEDIA])), 0);
     let outputs = world.send(alice.client, &send_indication(MEDIA, b"up"));
-    let [Output::ToPeer { allocation, peer, bytes }] = outputs.as_slice() else {
+    let [
+        Output::ToPeer {
+            allocation,
+            peer,
+            bytes,
+        },
+    ] = outputs.as_slice()
+    else {
         panic!("{outputs:?}");
     };
     assert_eq!((*peer, bytes.as_slice()), (address(MEDIA), &b"up"[..]));
     let id = *allocation;
 
-    world.relay.handle_peer(id, address(MEDIA), b"down", world.now.at);
+    world
+        .relay
+        .handle_peer(id, address(MEDIA), b"down", world.now.at);
     let down = to(alice.client, world.outputs().remove(0)).unwrap();
     let message = Message::from_bytes(&down).unwrap();
     assert!(message.method() == DATA);
@@ -352,15 +386,22 @@ fn data_goes_both_ways_by_indications_and_by_a_channel() {
 
     assert_eq!(world.code(alice.client, &alice.bind(0x4000, MEDIA)), 0);
     let outputs = world.send(alice.client, &channel(0x4000, b"up"));
-    assert!(matches!(outputs.as_slice(), [Output::ToPeer { .. }]), "{outputs:?}");
-    world.relay.handle_peer(id, address(MEDIA), b"down", world.now.at);
+    assert!(
+        matches!(outputs.as_slice(), [Output::ToPeer { .. }]),
+        "{outputs:?}"
+    );
+    world
+        .relay
+        .handle_peer(id, address(MEDIA), b"down", world.now.at);
     let down = to(alice.client, world.outputs().remove(0)).unwrap();
     assert_eq!(down, channel(0x4000, b"down"));
 
     // The permission ends, and the channel with it in effect; then the channel itself.
     world.pass(Duration::from_secs(301));
     assert!(world.send(alice.client, &channel(0x4000, b"up")).is_empty());
-    world.relay.handle_peer(id, address(MEDIA), b"down", world.now.at);
+    world
+        .relay
+        .handle_peer(id, address(MEDIA), b"down", world.now.at);
     assert!(world.outputs().is_empty());
     let figures = world.relay.figures();
     assert_eq!((figures.bytes_to_peers, figures.bytes_to_clients), (4, 8));
@@ -371,19 +412,49 @@ fn data_goes_both_ways_by_indications_and_by_a_channel() {
 fn no_packet_goes_to_a_peer_that_is_not_allowed() {
     let mut world = World::new();
     let mut alice = User::alice().allocated(&mut world);
-    for denied in ["127.0.0.1:7882", "169.254.169.254:80", "8.8.8.8:53", "10.0.0.5:7882"] {
-        assert_eq!(world.code(alice.client, &alice.permit(&[MEDIA, denied])), 403, "{denied}");
-        assert_eq!(world.code(alice.client, &alice.bind(0x4000, denied)), 403, "{denied}");
-        assert!(world.send(alice.client, &send_indication(denied, b"x")).is_empty());
+    for denied in [
+        "127.0.0.1:7882",
+        "169.254.169.254:80",
+        "8.8.8.8:53",
+        "10.0.0.5:7882",
+    ] {
+        assert_eq!(
+            world.code(alice.client, &alice.permit(&[MEDIA, denied])),
+            403,
+            "{denied}"
+        );
+        assert_eq!(
+            world.code(alice.client, &alice.bind(0x4000, denied)),
+            403,
+            "{denied}"
+        );
+        assert!(
+            world
+                .send(alice.client, &send_indication(denied, b"x"))
+                .is_empty()
+        );
     }
     // The node's address is permitted, its other ports are not.
     assert_eq!(world.code(alice.client, &alice.permit(&[OTHER])), 0);
-    assert!(world.send(alice.client, &send_indication(OTHER, b"x")).is_empty());
+    assert!(
+        world
+            .send(alice.client, &send_indication(OTHER, b"x"))
+            .is_empty()
+    );
     assert_eq!(world.code(alice.client, &alice.bind(0x4000, OTHER)), 403);
-    assert_eq!(world.send(alice.client, &send_indication(MEDIA, b"x")).len(), 1);
+    assert_eq!(
+        world
+            .send(alice.client, &send_indication(MEDIA, b"x"))
+            .len(),
+        1
+    );
     let id = AllocationId(1);
-    world.relay.handle_peer(id, address(OTHER), b"x", world.now.at);
-    world.relay.handle_peer(id, address("8.8.8.8:53"), b"x", world.now.at);
+    world
+        .relay
+        .handle_peer(id, address(OTHER), b"x", world.now.at);
+    world
+        .relay
+        .handle_peer(id, address("8.8.8.8:53"), b"x", world.now.at);
     assert!(world.outputs().is_empty());
 }
 
@@ -391,12 +462,22 @@ fn no_packet_goes_to_a_peer_that_is_not_allowed() {
 fn without_a_permission_nothing_passes() {
     let mut world = World::new();
     let alice = User::alice().allocated(&mut world);
-    assert!(world.send(alice.client, &send_indication(MEDIA, b"x")).is_empty());
+    assert!(
+        world
+            .send(alice.client, &send_indication(MEDIA, b"x"))
+            .is_empty()
+    );
     assert!(world.send(alice.client, &channel(0x4000, b"x")).is_empty());
-    world.relay.handle_peer(AllocationId(1), address(MEDIA), b"x", world.now.at);
+    world
+        .relay
+        .handle_peer(AllocationId(1), address(MEDIA), b"x", world.now.at);
     assert!(world.outputs().is_empty());
     let bob = User::new("PA_bob", "192.0.2.1:4001");
-    assert!(world.send(bob.client, &send_indication(MEDIA, b"x")).is_empty());
+    assert!(
+        world
+            .send(bob.client, &send_indication(MEDIA, b"x"))
+            .is_empty()
+    );
 }
 
 #[test]
@@ -404,7 +485,11 @@ fn others_cannot_use_an_allocation() {
     let mut world = World::new();
     let alice = User::alice().allocated(&mut world);
     let made = secret().issue("PA_mallory", EXPIRES_S);
-    let mut mallory = User { username: made.username, password: made.password, ..alice };
+    let mut mallory = User {
+        username: made.username,
+        password: made.password,
+        ..alice
+    };
     assert_eq!(world.code(mallory.client, &mallory.permit(&[MEDIA])), 441);
     assert_eq!(world.code(mallory.client, &mallory.refresh(0)), 441);
     assert_eq!(world.relay.figures().allocations, 1);
@@ -434,7 +519,10 @@ fn every_limit_on_allocations_is_kept_and_freed_places_are_given_again() {
     assert_eq!(world.relay.figures().over_quota, 3);
 
     let local = address("10.0.0.5:3478");
-    world.relay.handle_client_gone(Client::Udp { local, remote: address("192.0.2.1:1") });
+    world.relay.handle_client_gone(Client::Udp {
+        local,
+        remote: address("192.0.2.1:1"),
+    });
     assert_eq!(code(&mut world, "a", "192.0.2.2:8"), 0);
 }
 
@@ -482,20 +570,32 @@ fn an_allocation_has_one_ip_version() {
     assert_eq!(world.code(alice.client, &alice.bind(0x4000, MEDIA)), 443);
     let peer = "[2001:db8::9]:7882";
     assert_eq!(world.code(alice.client, &alice.permit(&[peer])), 0);
-    assert_eq!(world.send(alice.client, &send_indication(peer, b"x")).len(), 1);
-    assert!(world.send(alice.client, &send_indication(MEDIA, b"x")).is_empty());
+    assert_eq!(
+        world.send(alice.client, &send_indication(peer, b"x")).len(),
+        1
+    );
+    assert!(
+        world
+            .send(alice.client, &send_indication(MEDIA, b"x"))
+            .is_empty()
+    );
 }
 
 #[test]
 fn an_allocation_over_its_bandwidth_loses_packets_each_way_by_itself() {
-    let limits = Limits { allocation_kbps: 80, ..Limits::default() };
+    let limits = Limits {
+        allocation_kbps: 80,
+        ..Limits::default()
+    };
     let mut world = World::with(limits, &[]);
     let mut alice = User::alice().allocated(&mut world);
     assert_eq!(world.code(alice.client, &alice.bind(0x4000, MEDIA)), 0);
     let packet = channel(0x4000, &[0; 1_000]);
     let sent = (0..20).map(|_| world.send(alice.client, &packet).len());
     assert_eq!(sent.sum::<usize>(), 5, "half a second's worth");
-    world.relay.handle_peer(AllocationId(1), address(MEDIA), &[0; 1_000], world.now.at);
+    world
+        .relay
+        .handle_peer(AllocationId(1), address(MEDIA), &[0; 1_000], world.now.at);
     assert_eq!(world.outputs().len(), 1);
     world.pass(Duration::from_millis(200));
     assert_eq!(world.send(alice.client, &packet).len(), 1);
@@ -523,11 +623,16 @@ fn a_flood_of_strangers_is_not_answered_and_an_allocation_is_not_disturbed() {
 fn a_connection_that_ends_takes_its_allocation_along() {
     let mut world = World::new();
     let mut alice = User::alice();
-    alice.client = Client::Stream { id: 1, remote: address("192.0.2.1:4000") };
+    alice.client = Client::Stream {
+        id: 1,
+        remote: address("192.0.2.1:4000"),
+    };
     let mut alice = alice.allocated(&mut world);
     assert!(world.relay.has_allocation(alice.client));
     assert_eq!(world.code(alice.client, &alice.bind(0x4000, MEDIA)), 0);
-    world.relay.handle_peer(AllocationId(1), address(MEDIA), b"odd", world.now.at);
+    world
+        .relay
+        .handle_peer(AllocationId(1), address(MEDIA), b"odd", world.now.at);
     let down = to(alice.client, world.outputs().remove(0)).unwrap();
     assert_eq!(down.len(), 8, "padded");
     world.relay.handle_client_gone(alice.client);

@@ -6,8 +6,9 @@
 
 use std::net::SocketAddr;
 use stun_types::attribute::{
-    AttributeType, ErrorCode, Fingerprint, MessageIntegrity, MessageIntegritySha256, Nonce, Realm,
-    PasswordAlgorithm, PasswordAlgorithms, RawAttribute, UnknownAttributes, Username, XorMappedAddress,
+    AttributeType, ErrorCode, Fingerprint, MessageIntegrity, MessageIntegritySha256, Nonce,
+    PasswordAlgorithm, PasswordAlgorithms, RawAttribute, Realm, UnknownAttributes, Username,
+    XorMappedAddress,
 };
 use stun_types::message::{
     BINDING, IntegrityAlgorithm, IntegrityKey, LongTermKeyCredentials, Message, MessageClass,
@@ -67,7 +68,11 @@ pub(crate) enum Family {
 
 impl Family {
     pub(crate) fn of(address: SocketAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
 }
 
@@ -226,7 +231,7 @@ impl<'a> Request<'a> {
             channel: None,
             unknown: Vec::new(),
             is_malformed: false,
-            message: message.clone(),
+            message,
         };
         for (_, attribute) in message.iter_attributes() {
             if ENDINGS.contains(&attribute.get_type()) {
@@ -297,7 +302,7 @@ impl<'a> Request<'a> {
     }
 }
 
-fn of<'a, T: AttributeFromRaw<'a>>(raw: &'a RawAttribute<'a>) -> Option<T> {
+fn of<'a, T: AttributeFromRaw<'a>>(raw: &RawAttribute<'_>) -> Option<T> {
     T::from_raw_ref(raw).ok()
 }
 
@@ -441,16 +446,30 @@ mod tests {
             let name = "\u{30DE}\u{30C8}\u{30EA}\u{30C3}\u{30AF}\u{30B9}";
             Key::new(name, "TheMatrIX".to_owned(), realm)
         };
-        assert!(message.validate_integrity_with_key(&key("example.org").0).is_ok());
-        assert!(message.validate_integrity_with_key(&key("example.net").0).is_err());
+        assert!(
+            message
+                .validate_integrity_with_key(&key("example.org").0)
+                .is_ok()
+        );
+        assert!(
+            message
+                .validate_integrity_with_key(&key("example.net").0)
+                .is_err()
+        );
         bytes[1] = 3;
         let Some(Incoming::Request(request)) = read(&bytes) else {
             panic!("a request");
         };
         assert_eq!(request.ask, Ask::Allocate);
-        assert_eq!(request.nonce.as_deref(), Some("f//499k954d6OL34oL9FSTvy64sA"));
+        assert_eq!(
+            request.nonce.as_deref(),
+            Some("f//499k954d6OL34oL9FSTvy64sA")
+        );
         assert!(request.has_realm && request.is_signed && !request.is_malformed);
-        assert!(!request.is_of(&key("example.org")), "the method was changed");
+        assert!(
+            !request.is_of(&key("example.org")),
+            "the method was changed"
+        );
     }
 
     fn message(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
@@ -515,7 +534,10 @@ mod tests {
         }
         assert!(read(&[0x40, 1, 0, 2, 7]).is_none());
         assert!(read(&[0x40, 1, 0, 1, 7, 0, 0, 0, 0]).is_none());
-        assert_eq!(channel_data(0x4001, &[7], true), [0x40, 1, 0, 1, 7, 0, 0, 0]);
+        assert_eq!(
+            channel_data(0x4001, &[7], true),
+            [0x40, 1, 0, 1, 7, 0, 0, 0]
+        );
         assert_eq!(channel_data(0x4001, &[7], false), [0x40, 1, 0, 1, 7]);
     }
 

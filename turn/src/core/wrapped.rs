@@ -71,7 +71,14 @@ mod tests {
 
     #[test]
     fn plain_addresses_have_nothing_inside() {
-        for text in ["192.0.2.1", "2001:db8::1", "2a00:1450::1", "fd00::1", "::", "::1"] {
+        for text in [
+            "192.0.2.1",
+            "2001:db8::1",
+            "2a00:1450::1",
+            "fd00::1",
+            "::",
+            "::1",
+        ] {
             assert!(inside(text).is_empty(), "{text}");
         }
     }

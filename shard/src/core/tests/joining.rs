@@ -321,19 +321,35 @@ fn who_joins_and_who_resumes_is_told_of_the_nodes_turn_server_with_fresh_credent
         script.core.handle_node_attached(node.clone(), script.now);
         let urls = vec!["turn:a:3478?transport=udp".to_owned()];
         script.core.handle_turn_offer(node, TurnOffer { urls });
-        let session = script.attempt(Join { mode, ..request("ada") });
+        let session = script.attempt(Join {
+            mode,
+            ..request("ada")
+        });
         let joined = told_servers(&mut script);
         let ada = script.sid_of(session);
         assert_eq!(joined.len(), 1);
         assert_eq!(joined[0].urls, ["turn:a:3478?transport=udp"]);
         assert_eq!(joined[0].username, format!("1060:{}", ada.as_str()));
 
-        script.event(NodeEvent::Connected { participant: ada.clone() });
+        script.event(NodeEvent::Connected {
+            participant: ada.clone(),
+        });
         script.core.handle_session_closed(session, script.now);
         script.pass(Duration::from_secs(2));
-        let resume = Resume { participant: ada.clone(), reason: 1, sync_state: None };
-        script.attempt(Join { mode, resume: Some(resume), ..request("ada") });
-        script.event(NodeEvent::ResumeReady { participant: ada.clone(), last_data_sequence: 0 });
+        let resume = Resume {
+            participant: ada.clone(),
+            reason: 1,
+            sync_state: None,
+        };
+        script.attempt(Join {
+            mode,
+            resume: Some(resume),
+            ..request("ada")
+        });
+        script.event(NodeEvent::ResumeReady {
+            participant: ada.clone(),
+            last_data_sequence: 0,
+        });
         let resumed = told_servers(&mut script);
         assert_eq!(resumed.len(), 1);
         assert_eq!(resumed[0].username, format!("1062:{}", ada.as_str()));
