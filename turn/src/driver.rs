@@ -6,6 +6,7 @@ use crate::config::PortRange;
 use crate::core::wire::MESSAGE_BYTES_MAX;
 use crate::core::{AllocationId, Client, Figures, Now, Output, Relay};
 use rand::Rng as _;
+use socket2::SockRef;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -58,7 +59,7 @@ impl Driver {
     fn send_to_client(&mut self, client: Client, bytes: Vec<u8>) {
         let sent = match client {
             Client::Udp { local, remote } => match self.udp.get(&local) {
-                Some(socket) => socket.try_send_to(&bytes, remote).is_ok(),
+                Some(socket) => send(socket, &bytes, remote),
                 None => false,
             },
             Client::Stream { id, .. } => match self.streams.get(&id) {
@@ -71,7 +72,7 @@ impl Driver {
 
     fn send_to_peer(&mut self, allocation: AllocationId, peer: SocketAddr, bytes: &[u8]) {
         let sent = match self.peers.get(&allocation) {
-            Some(peers) => peers.socket.try_send_to(bytes, peer).is_ok(),
+            Some(peers) => send(&peers.socket, bytes, peer),
             None => false,
         };
         self.dropped += u64::from(!sent);
@@ -84,6 +85,12 @@ impl Driver {
             ..self.relay.figures()
         }
     }
+}
+
+/// False: the kernel did not take it. Asked directly, since the runtime refuses for a socket of which it
+/// has not heard yet that it can be written, such as one that was just opened.
+fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> bool {
+    SockRef::from(socket).send_to(bytes, &to.into()).is_ok()
 }
 
 /// The time by both clocks.

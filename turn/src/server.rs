@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 /// The name that passwords belong to. Clients are not shown it; it is in every challenge.
 const REALM: &str = "anteroom";
 /// How often the files of the certificate are looked at.
-const RELOAD_EVERY: Duration = Duration::from_secs(10);
+const RELOAD_EVERY: Duration = Duration::from_secs(3);
 
 /// Why there is no TURN server.
 #[derive(Debug, Error)]

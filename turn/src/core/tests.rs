@@ -504,7 +504,7 @@ fn every_limit_on_allocations_is_kept_and_freed_places_are_given_again() {
         ..Limits::default()
     };
     let mut world = World::with(limits, &[]);
-    let mut code = |world: &mut World, name: &str, remote: &str| {
+    let code = |world: &mut World, name: &str, remote: &str| {
         let mut user = User::new(name, remote);
         user.learn(world);
         world.code(user.client, &user.allocate(&[]))

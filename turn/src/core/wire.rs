@@ -491,7 +491,8 @@ mod tests {
     fn attributes_behind_the_integrity_are_not_read() {
         let lifetime: (u16, &[u8]) = (0x000d, &[0, 0, 0, 9]);
         let signature: (u16, &[u8]) = (0x0008, &[0; 20]);
-        let Some(Incoming::Request(request)) = read(&message(4, &[lifetime, signature])) else {
+        let bytes = message(4, &[lifetime, signature]);
+        let Some(Incoming::Request(request)) = read(&bytes) else {
             panic!("a request");
         };
         assert_eq!(request.lifetime, Some(9));
@@ -516,7 +517,7 @@ mod tests {
         let good = message(3, &[(0x000d, &[0, 0, 0, 9])]);
         assert!(read(&good).is_some());
         assert!(read(&good[..good.len() - 4]).is_none());
-        let mut longer = good.clone();
+        let mut longer = good;
         longer.extend([0; 4]);
         assert!(read(&longer).is_none());
         assert!(read(&message(3, &[(0x8022, &[0; MESSAGE_BYTES_MAX])])).is_none());
