@@ -1,6 +1,7 @@
 """TURN in the node: a client of another make on its sockets, and browsers that know no other way."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import httpx
@@ -162,7 +163,6 @@ def turn_config(folder: Path, tls_port: int) -> dict:
         "tls_port": tls_port,
         "certificate": str(chain),
         "key": str(key),
-        "domain": NAME,
     }
 
 
@@ -175,9 +175,8 @@ async def test_browsers_meet_through_turn_alone(
     stage: Stage, urls: str, protocol: str, single: int
 ) -> None:
     cluster = await stage.cluster({"s1": 1}, turn=turn_config(stage.folder, free_port()))
-    browser = RelayOnly(
-        urls, f"--host-resolver-rules=MAP {NAME} 127.0.0.1", "--ignore-certificate-errors"
-    )
+    # The certificate is of nobody that a browser trusts.
+    browser = RelayOnly(urls, "--ignore-certificate-errors")
     try:
         query = f"autojoin=1&audio=1&video=1&single={single}"
         ada = await stage.page(f"{cluster.http}/standup?{query}&name=Ada", browser=browser)
@@ -189,7 +188,7 @@ async def test_browsers_meet_through_turn_alone(
             assert used, "no connection is in use"
             for kind, way, url in used:
                 assert (kind, way) == ("relay", protocol), used
-                assert NAME in url, used
+                assert re.match(urls, url), used
     finally:
         await browser.close()
 
@@ -210,4 +209,5 @@ async def test_whip_and_whep_clients_are_told_of_turn(stage: Stage) -> None:
         for link, transport in zip(links, ("udp", "tcp"), strict=True):
             assert link.startswith("<turn:"), link
             assert f"?transport={transport}>" in link, link
-            assert 'rel="ice-server"' in link and 'credential-type="password"' in link, link
+            assert 'rel="ice-server"' in link, link
+            assert 'credential-type="password"' in link, link
