@@ -11,8 +11,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// Numbers that a channel may have (RFC 8656 section 12).
-const CHANNEL_NUMBERS: std::ops::RangeInclusive<u16> = 0x4000..=0x4fff;
+/// Numbers that a channel may have. RFC 8656 section 12 ends at 0x4fff; older clients use all that
+/// RFC 5766 section 11 gave them.
+const CHANNEL_NUMBERS: std::ops::RangeInclusive<u16> = 0x4000..=0x7ffe;
 
 /// Who an allocation belongs to, as its credentials said.
 #[derive(Clone, Debug)]
@@ -253,7 +254,7 @@ mod tests {
         });
         allocation.bind(0x4000, peer(1), now).unwrap();
         allocation.bind(0x4000, peer(1), now).unwrap();
-        for (number, port) in [(0x4000, 2), (0x4001, 1), (0x3fff, 3), (0x5000, 3)] {
+        for (number, port) in [(0x4000, 2), (0x4001, 1), (0x3fff, 3), (0x7fff, 3)] {
             let refused = allocation.bind(number, peer(port), now);
             assert_eq!(refused, Err(BindError::Mismatch), "{number:#x} {port}");
         }

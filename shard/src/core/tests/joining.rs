@@ -330,6 +330,10 @@ fn who_joins_and_who_resumes_is_told_of_the_nodes_turn_server_with_fresh_credent
         assert_eq!(joined.len(), 1);
         assert_eq!(joined[0].urls, ["turn:a:3478?transport=udp"]);
         assert_eq!(joined[0].username, format!("1060:{}", ada.as_str()));
+        if mode == PeerMode::Dual {
+            // It joins again instead of resuming.
+            continue;
+        }
 
         script.event(NodeEvent::Connected {
             participant: ada.clone(),
