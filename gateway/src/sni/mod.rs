@@ -144,7 +144,7 @@ async fn pass(mut client: TcpStream, config: &SniConfig) -> Result<(), PassError
     let hello = reading.await.map_err(|_| PassError::Slow)??;
     let name = hello.name().map(str::to_owned);
     let upstream = config.upstream(name.as_deref());
-    let upstream = upstream.ok_or_else(|| PassError::Nobody(name))?;
+    let upstream = upstream.ok_or(PassError::Nobody(name))?;
     let refused = |source| PassError::Upstream {
         upstream: upstream.to_owned(),
         source,
