@@ -211,3 +211,46 @@ async def test_whip_and_whep_clients_are_told_of_turn(stage: Stage) -> None:
             assert f"?transport={transport}>" in link, link
             assert 'rel="ice-server"' in link, link
             assert 'credential-type="password"' in link, link
+
+
+async def test_turn_and_https_share_a_port_by_the_name_that_clients_ask_for(stage: Stage) -> None:
+    node = await Node(stage, allow_peers=["127.0.0.1/32"]).start()
+    port, https, admin = free_port(), free_port(), f"127.0.0.1:{free_port()}"
+    chain, key = certificate(stage.folder, "meet.example.org")
+    config = {
+        **common(admin),
+        "gateway": {
+            "listen": [
+                {
+                    "address": f"127.0.0.1:{https}",
+                    "tls": {"certificates": [{"cert": str(chain), "key": str(key)}]},
+                }
+            ],
+            "internal": f"127.0.0.1:{free_port()}",
+            "sni": {
+                "listen": f"127.0.0.1:{port}",
+                "routes": [{"names": [NAME], "upstream": f"127.0.0.1:{node.tls_port}"}],
+                "default": f"127.0.0.1:{https}",
+            },
+            "shards": [{"id": "s1", "url": f"http://127.0.0.1:{free_port()}"}],
+        },
+    }
+    path = stage.folder / "gateway.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    gateway = stage.program("gateway", ["gateway", "--config", str(path)], admin=admin)
+    gateway.start()
+
+    async def answers() -> bool:
+        return await gateway.answers("/livez")
+
+    await until("the gateway runs", answers)
+    echo = await Echo().start()
+    user = credentials(SECRET, "PA_test")
+    client = await Client.allocate(port, user, transport="tcp", tls=True, name=NAME)
+    client.send(b"through", echo.address)
+    assert await client.next() == b"through"
+    client.close()
+    async with httpx.AsyncClient(verify=False) as web:
+        answer = await web.get(f"https://127.0.0.1:{port}/")
+    # There is no shard: it is the gateway that says so.
+    assert answer.status_code in (502, 503), answer.status_code

@@ -119,6 +119,20 @@ def credentials(secret: str, participant: str, *, seconds: float = 600) -> tuple
     return username, base64.b64encode(made).decode()
 
 
+class _Named(ssl.SSLContext):
+    """A context that asks for a name, whatever the address is that is connected to."""
+
+    def __new__(cls, context: ssl.SSLContext, name: str) -> "_Named":
+        made = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+        made.check_hostname = context.check_hostname
+        made.verify_mode = context.verify_mode
+        made._name = name
+        return made
+
+    def wrap_bio(self, *args: object, **options: object) -> ssl.SSLObject:
+        return super().wrap_bio(*args, **{**options, "server_hostname": self._name})
+
+
 class Echo(asyncio.DatagramProtocol):
     """A peer that sends everything back."""
 
@@ -156,13 +170,22 @@ class Client(asyncio.DatagramProtocol):
 
     @classmethod
     async def allocate(
-        cls, port: int, user: tuple[str, str], *, transport: str = "udp", tls: bool = False
+        cls,
+        port: int,
+        user: tuple[str, str],
+        *,
+        transport: str = "udp",
+        tls: bool = False,
+        name: str | None = None,
     ) -> "Client":
+        """`name` is what a TLS client asks for; else none."""
         context = None
         if tls:
             context = ssl.create_default_context()
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+            if name is not None:
+                context = _Named(context, name)
         _, client = await asyncio.wait_for(
             aioice.turn.create_turn_endpoint(
                 cls, ("127.0.0.1", port), *user, transport=transport, ssl=context
