@@ -68,6 +68,23 @@ pub enum NodeError {
     /// The section `node.turn` is unusable.
     #[error(transparent)]
     TurnConfig(#[from] turn_server::ConfigError),
+    /// An address cannot be bound for TURN.
+    #[error("cannot open {address} for TURN: check node.bind and the ports in node.turn")]
+    TurnBind {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// All ports tried for TURN are taken.
+    #[error("TURN ports {first} to {last} are all taken: set the ports in node.turn")]
+    NoFreeTurnPort {
+        /// First one tried.
+        first: u16,
+        /// Last one tried.
+        last: u16,
+    },
     /// The TURN server cannot start, or died.
     #[error(transparent)]
     Turn(#[from] TurnError),

@@ -19,16 +19,16 @@ pub(crate) fn bind(
     let Some(turn) = &config.turn else {
         return Ok(None);
     };
-    let media = ports::bind(bases, turn.udp_port, turn.tcp_port)?;
+    let plain = ports::bind(bases, turn.udp_port, turn.tcp_port).map_err(for_turn)?;
     let tls = match turn.certificate {
-        Some(_) => ports::bind_tcp_only(bases, turn.tls_port)?,
+        Some(_) => ports::bind_tcp_only(bases, turn.tls_port).map_err(for_turn)?,
         None => Vec::new(),
     };
     let server = TurnServer::new(Start {
         config: turn,
         sockets: turn_server::Sockets {
-            udp: media.udp,
-            tcp: media.tcp,
+            udp: plain.udp,
+            tcp: plain.tcp,
             tls,
         },
         addresses: relay_addresses(bases, &config.public_ip),
@@ -41,6 +41,15 @@ pub(crate) fn bind(
         "TURN ports are open"
     );
     Ok(Some(server))
+}
+
+/// The settings to name are TURN's.
+fn for_turn(error: NodeError) -> NodeError {
+    match error {
+        NodeError::Bind { address, source } => NodeError::TurnBind { address, source },
+        NodeError::NoFreePort { first, last } => NodeError::NoFreeTurnPort { first, last },
+        other => other,
+    }
 }
 
 /// One address of each IP version: the first that is no loopback, told by the public address of that
@@ -232,6 +241,15 @@ mod tests {
         };
         let error = refused(turn_server::Config::default());
         assert!(error.contains("node.turn.secret"), "{error}");
+        let failed = NodeError::Bind {
+            address: "127.0.0.1:443".parse().unwrap(),
+            source: std::io::ErrorKind::PermissionDenied.into(),
+        };
+        let error = for_turn(failed).to_string();
+        assert!(
+            error.contains("127.0.0.1:443 for TURN") && error.contains("node.turn"),
+            "{error}"
+        );
         let error = refused(turn_server::Config {
             secret: Some("a secret for tests".to_owned()),
             certificate: Some("/nowhere/a.pem".into()),
