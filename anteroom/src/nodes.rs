@@ -1,5 +1,6 @@
 //! Media nodes in a shard's own process, kept running.
 
+use proto::context::ClusterKey;
 use proto::link::ShardEnd;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -8,6 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 /// Pause before a node that failed is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// Gives a node's TURN server the secret that shards make credentials with, if none is configured.
+pub(crate) fn share_turn_secret(config: &mut sfu::Config, cluster: &ClusterKey) {
+    if let Some(turn) = &mut config.turn {
+        turn.secret.get_or_insert_with(|| cluster.turn_secret());
+    }
+}
 
 /// The nodes of one process. They end after their shards, so that the shards have the last word to
 /// the clients.

@@ -15,11 +15,14 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 const DEFAULT_FILTER: &str = "info";
 /// These stand whatever `ANTEROOM_LOG` says: below these levels the HTTP libraries print whole URLs,
 /// with tokens in them, Pingora reports every refused connection as an error, and str0m and its DTLS warn
-/// of what clients offer and send, which is our clients' business. Prefixes of targets.
-const CEILINGS: [(&str, LevelFilter); 6] = [
+/// of what clients offer and send, as do the readers of STUN, which is our clients' business. Prefixes of
+/// targets.
+const CEILINGS: [(&str, LevelFilter); 8] = [
     ("pingora", LevelFilter::ERROR),
     ("str0m", LevelFilter::ERROR),
     ("dimpl", LevelFilter::ERROR),
+    ("stun_types", LevelFilter::ERROR),
+    ("turn_types", LevelFilter::ERROR),
     ("h2", LevelFilter::WARN),
     ("hyper", LevelFilter::WARN),
     ("tungstenite", LevelFilter::WARN),

@@ -23,6 +23,7 @@ mod routing;
 mod sdp;
 mod secrets;
 mod signal;
+mod turn;
 mod whip;
 mod world;
 
@@ -39,6 +40,7 @@ pub use routing::routing;
 pub use sdp::{candidates, sdp_answer, sdp_offer};
 pub use secrets::{access_token, signed_context};
 pub use signal::{signal_binary, signal_text};
+pub use turn::turn_messages;
 pub use whip::{ice_fragment, resource_offer};
 
 /// A harness and the name of its corpus folder.
@@ -75,6 +77,7 @@ pub const TARGETS: &[Target] = &[
     target("signal_text", signal_text),
     target("signed_context", signed_context),
     target("stream_frames", stream_frames),
+    target("turn_messages", turn_messages),
     target("vp8_descriptors", vp8_descriptors),
 ];
 

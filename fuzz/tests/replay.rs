@@ -173,5 +173,6 @@ stirred! {
     signal_text
     signed_context
     stream_frames
+    turn_messages
     vp8_descriptors
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns: names, units, defaults and the checks that need nothing but the section itself.
 
+use crate::sni::SniConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -51,6 +52,8 @@ const WEIGHT_MAX: u32 = 100;
 pub struct Config {
     /// Public addresses. A change needs a restart, except for certificates.
     pub listen: Vec<ListenConfig>,
+    /// A TLS port that passes connections on by the name that clients ask for. Absent: none.
+    pub sni: Option<SniConfig>,
     /// Address (`ip:port`) of the internal gRPC listener, where shards in other processes reach the
     /// directory. Absent: shards are in this process only. Keep it off the public network. A change
     /// needs a restart.
@@ -91,6 +94,7 @@ impl Default for Config {
                 address: LISTEN_DEFAULT.to_owned(),
                 tls: None,
             }],
+            sni: None,
             internal: None,
             directory: None,
             header_deadline_ms: HEADER_DEADLINE_MS,
@@ -226,6 +230,9 @@ impl Config {
             ));
         }
         self.check_listen()?;
+        if let Some(sni) = &self.sni {
+            sni.check()?;
+        }
         self.check_shards()
     }
 
@@ -278,7 +285,7 @@ impl Config {
 }
 
 /// An IP address or a name, and a port. Whether the name exists is seen when it is bound.
-fn is_host_and_port(address: &str) -> bool {
+pub(crate) fn is_host_and_port(address: &str) -> bool {
     let is_name = |host: &str| {
         let mut bytes = host.bytes();
         !host.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))

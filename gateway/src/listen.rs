@@ -19,7 +19,7 @@ use std::time::Duration;
 use tracing::{error, warn};
 
 /// Pause after a connection that could not be accepted: there is no file left, perhaps.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes `address`.
 pub(crate) fn bind(address: &str, field: &'static str) -> Result<TcpListener, GatewayError> {

@@ -256,6 +256,7 @@ fn restart_list(started: &Loaded, now: &Loaded) -> Vec<String> {
     let (old, new) = (&started.config, &now.config);
     let changes = [
         ("gateway.listen", sockets(old) != sockets(new)),
+        ("gateway.sni", old.sni != new.sni),
         ("gateway.internal", old.internal != new.internal),
         ("gateway.threads", old.threads != new.threads),
         (

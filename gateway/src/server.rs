@@ -14,6 +14,7 @@ use crate::reload::{Outside, Reloader, RunningListener};
 use crate::report::ReloadReport;
 use crate::roll_call::RollCall;
 use crate::snapshot::{Circumstances, Loaded, Snapshot};
+use crate::sni::SniService;
 use crate::tls::{self, Certificates};
 use crate::way::Shared;
 use affinity::RoomCase;
@@ -79,6 +80,7 @@ pub struct Gateway {
     calls: Arc<RollCall>,
     ghosts: Arc<ArcSwap<Report>>,
     listeners: Vec<Listener>,
+    sni: Option<SniService>,
     internal: Option<(TcpListener, SocketAddr)>,
     watch: Option<PathBuf>,
 }
@@ -140,6 +142,7 @@ impl Gateway {
         // No reload has been refused.
         metrics::gauge!("anteroom_reload_last_ok").set(1.0);
         let listeners = take_listeners(&loaded.config)?;
+        let sni = SniService::take(loaded.config.sni.as_ref())?;
         let internal = take_internal(&loaded.config)?;
         let config = loaded.config.clone();
         let reloader = Arc::new(Reloader {
@@ -166,6 +169,7 @@ impl Gateway {
             embedded,
             reloader,
             listeners,
+            sni,
             internal,
             watch: deps.watch,
         })
@@ -177,6 +181,11 @@ impl Gateway {
             .iter()
             .map(|listener| listener.address)
             .collect()
+    }
+
+    /// The address taken for [`crate::SniConfig`].
+    pub fn sni_address(&self) -> Option<SocketAddr> {
+        self.sni.as_ref().map(SniService::address)
     }
 
     /// The internal address taken.
@@ -230,6 +239,9 @@ impl Gateway {
                 shared: shared.clone(),
             };
             server.add_service(BoundService::new(listener.socket, listener.address, edge));
+        }
+        if let Some(sni) = self.sni {
+            server.add_service(sni);
         }
         let ghosts = Ghosts {
             calls: self.calls,

@@ -59,7 +59,7 @@ impl Entry {
 }
 
 /// `*.example.org` stands for exactly one label (RFC 6125 section 6.4.3).
-fn matches_name(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
     match pattern.strip_prefix("*.") {
         Some(parent) => name
             .split_once('.')

@@ -25,6 +25,10 @@ pub const ROOM_HEADER: &str = "x-anteroom-room";
 /// is borne as well.
 pub const CONTEXT_LIFETIME_MS: u64 = 10_000;
 
+/// Tells the TURN secret from whatever else is made from the cluster secret: no signed statement
+/// looks like it, since base64 has no space.
+const TURN_LABEL: &[u8] = b"anteroom turn secret";
+
 /// What the gateway found out about a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomContext {
@@ -98,6 +102,12 @@ impl ClusterKey {
     /// A key from the configured secret. An empty secret is refused.
     pub fn new(secret: &str) -> Option<Self> {
         (!secret.is_empty()).then(|| Self(secret.as_bytes().to_vec()))
+    }
+
+    /// The secret of the nodes' TURN servers where none is configured: from this one by HMAC, so that
+    /// it tells nothing of it.
+    pub fn turn_secret(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.mac(TURN_LABEL).finalize().into_bytes())
     }
 
     /// Signs a statement.
@@ -193,6 +203,14 @@ mod tests {
             key.verify::<RoomContext>(&altered, 45_000),
             Err(ContextError::BadSignature)
         );
+    }
+
+    #[test]
+    fn each_cluster_has_a_turn_secret_of_its_own() {
+        let secret = |text: &str| ClusterKey::new(text).expect("not empty").turn_secret();
+        assert_eq!(secret("one"), secret("one"));
+        assert_ne!(secret("one"), secret("two"));
+        assert_eq!(secret("one").len(), 43);
     }
 
     #[test]

@@ -470,6 +470,15 @@ pub enum Rating {
     Excellent,
 }
 
+/// A node's TURN server, as clients are told of it. The credentials are made by the shard, with the
+/// secret that both have ([`crate::turn`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnOffer {
+    /// `turn:host:port?transport=udp` and so on (RFC 7065), the best way first. At most
+    /// [`crate::turn::URLS_MAX`] are read.
+    pub urls: Vec<String>,
+}
+
 /// A message from a node to its shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum NodeEvent {
@@ -479,6 +488,9 @@ pub enum NodeEvent {
         node: NodeId,
         /// [`MEDIA_PROTOCOL`] of the sender.
         protocol: u32,
+        /// Its TURN server, if it runs one.
+        #[serde(default)]
+        turn: Option<TurnOffer>,
     },
     /// Figures, once a second.
     Report(NodeReport),

@@ -6,6 +6,8 @@ use observe::{Label, Metric};
 const NODE: Label = Label::open("node", "the node's name");
 const STATE: Label = Label::closed("state", &["connecting", "connected", "unreachable"]);
 const LOST_WHY: Label = Label::closed("why", &["silent", "closed", "fault"]);
+const TURN_REFUSED_WHY: Label = Label::closed("why", &["credentials", "rate", "quota", "peer"]);
+const TURN_DROPPED_WHY: Label = Label::closed("why", &["bandwidth", "slow", "stray"]);
 const DIRECTION: Label = Label::closed("direction", &["in", "out"]);
 
 /// All metrics of a media node.
@@ -138,5 +140,38 @@ pub const METRICS: &[Metric] = &[
         "anteroom_node_cpu_load",
         &[NODE],
         "Load of the node's machine, 0 to 1 of all cores.",
+    ),
+    Metric::gauge(
+        "anteroom_node_turn_allocations",
+        &[NODE],
+        "Relayed addresses of TURN clients held now.",
+    ),
+    Metric::counter(
+        "anteroom_node_turn_allocations_total",
+        &[NODE],
+        "Relayed addresses given to TURN clients.",
+    ),
+    Metric::gauge(
+        "anteroom_node_turn_connections",
+        &[NODE],
+        "TCP and TLS connections to the TURN server open now.",
+    ),
+    Metric::counter(
+        "anteroom_node_turn_refused_total",
+        &[NODE, TURN_REFUSED_WHY],
+        "TURN requests refused. credentials: none yet, wrong or expired; the first request of each client is \
+         one. rate: unanswered, too many. quota: too many relayed addresses, or no port. peer: a peer, or a \
+         packet to or from one, that is not allowed.",
+    ),
+    Metric::counter(
+        "anteroom_node_turn_dropped_total",
+        &[NODE, TURN_DROPPED_WHY],
+        "TURN packets dropped: over a relayed address's bandwidth, not taken by the kernel or a slow \
+         connection, or of nobody.",
+    ),
+    Metric::counter(
+        "anteroom_node_turn_bytes_total",
+        &[NODE, DIRECTION],
+        "Bytes relayed from TURN clients (in) and to them (out), without headers.",
     ),
 ];

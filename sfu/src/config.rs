@@ -50,6 +50,8 @@ pub struct Config {
     /// The shard to attach to, `http://host:port` of its internal listener. Left out where the
     /// shard runs in the same process.
     pub shard: Option<String>,
+    /// A TURN server. Left out: none. `turn: {}` starts one with its defaults.
+    pub turn: Option<turn_server::Config>,
 }
 
 impl Default for Config {
@@ -64,6 +66,7 @@ impl Default for Config {
             estimate_bandwidth: true,
             advertise: Vec::new(),
             shard: None,
+            turn: None,
         }
     }
 }
@@ -73,7 +76,7 @@ impl Config {
     ///
     /// # Errors
     /// [`NodeError::Id`], [`NodeError::PublicAddress`], [`NodeError::Advertise`],
-    /// [`NodeError::PublicAndAdvertise`] and [`NodeError::Shard`].
+    /// [`NodeError::PublicAndAdvertise`], [`NodeError::Shard`] and [`NodeError::TurnConfig`].
     pub fn validate(&self) -> Result<(), NodeError> {
         if !is_id(&self.id) {
             return Err(NodeError::Id(self.id.clone()));
@@ -93,6 +96,9 @@ impl Config {
         }
         if !self.advertise.is_empty() && !self.public_ip.is_empty() {
             return Err(NodeError::PublicAndAdvertise);
+        }
+        if let Some(turn) = &self.turn {
+            turn.validate()?;
         }
         match &self.shard {
             Some(shard) if !is_shard(shard) => {

@@ -26,8 +26,10 @@ mod ports;
 mod pulse;
 mod routing;
 mod tcp;
+mod turn;
 mod udp;
 
 pub use catalogue::METRICS;
 pub use config::Config;
 pub use node::{Node, NodeError};
+pub use turn_server::Config as TurnConfig;

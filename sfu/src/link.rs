@@ -9,7 +9,7 @@ use crate::node::NodeError;
 use crate::ports::Sockets;
 use crate::routing::{Routing, WorkerId};
 use proto::link::{LINK_QUEUE_MESSAGES, NodeEnd};
-use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent};
+use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent, TurnOffer};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -60,6 +60,7 @@ struct Lane {
 pub(crate) async fn run(
     workers: Vec<NewWorker>,
     link: NodeEnd,
+    turn: Option<TurnOffer>,
     gauges: &mut Gauges,
     shutdown: &CancellationToken,
 ) -> Result<LinkEnd, NodeError> {
@@ -70,6 +71,7 @@ pub(crate) async fn run(
     let hello = NodeEvent::Hello {
         node: first.config.node.clone(),
         protocol: MEDIA_PROTOCOL,
+        turn,
     };
     if events.try_send(hello).is_err() {
         return Ok(LinkEnd::Closed);

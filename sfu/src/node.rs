@@ -6,9 +6,11 @@ use crate::engine::{EngineConfig, LocalCandidate, Transport};
 use crate::figures::Gauges;
 use crate::link::{self, LinkEnd, NewWorker};
 use crate::ports::{self, Sockets};
+use crate::turn::{self, TurnService};
 use proto::context::ClusterKey;
 use proto::id::NodeId;
 use proto::link::NodeEnd;
+use proto::media::TurnOffer;
 use proto::rpc::{RpcError, connect_node};
 use std::error::Error as _;
 use std::io;
@@ -17,6 +19,7 @@ use std::num::NonZero;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
+use turn_server::{TurnError, TurnServer};
 
 /// First and longest wait before attaching to the shard again. A restarted shard is back within the
 /// first few tries, and a shard that is away for long costs a try every 5 s.
@@ -75,6 +78,29 @@ pub enum NodeError {
     /// The shard's address is unusable.
     #[error("cannot attach to the shard: check node.shard")]
     Shard(#[source] RpcError),
+    /// The section `node.turn` is unusable.
+    #[error(transparent)]
+    TurnConfig(#[from] turn_server::ConfigError),
+    /// An address cannot be bound for TURN.
+    #[error("cannot open {address} for TURN: check node.bind and the ports in node.turn")]
+    TurnBind {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// All ports tried for TURN are taken.
+    #[error("TURN ports {first} to {last} are all taken: set the ports in node.turn")]
+    NoFreeTurnPort {
+        /// First one tried.
+        first: u16,
+        /// Last one tried.
+        last: u16,
+    },
+    /// The TURN server cannot start, or died.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
     /// The shard stopped taking events.
     #[error("the shard takes no messages any more: it has stalled")]
     LinkStalled,
@@ -94,6 +120,7 @@ pub enum NodeError {
 pub struct Node {
     config: Config,
     workers: Vec<Ports>,
+    turn: Option<TurnServer>,
 }
 
 /// The ports of one worker.
@@ -118,7 +145,13 @@ impl Node {
         };
         let bases = addresses::to_bind(&config.bind, &machine)?;
         let workers = open(&config, &bases)?;
-        let node = Self { config, workers };
+        let told = workers.iter().flat_map(|worker| worker.candidates.clone());
+        let turn = turn::bind(&config, &bases, &told.collect::<Vec<_>>())?;
+        let node = Self {
+            config,
+            workers,
+            turn,
+        };
         tracing::info!(
             node = node.config.id,
             udp = ?node.udp_ports(),
@@ -152,6 +185,11 @@ impl Node {
         ports.collect()
     }
 
+    /// The URLs of its TURN server, if it has one.
+    pub fn turn_urls(&self) -> &[String] {
+        self.turn.as_ref().map_or(&[], TurnServer::urls)
+    }
+
     /// The node's name in the pool.
     pub fn id(&self) -> NodeId {
         NodeId::new(self.config.id.clone())
@@ -162,9 +200,19 @@ impl Node {
     /// # Errors
     /// [`NodeError::LinkStalled`] if the shard stops taking events, the others if the media thread
     /// cannot start or dies.
-    pub async fn run(self, link: NodeEnd, shutdown: CancellationToken) -> Result<(), NodeError> {
+    pub async fn run(
+        mut self,
+        link: NodeEnd,
+        shutdown: CancellationToken,
+    ) -> Result<(), NodeError> {
+        let turn = TurnService::start(&self.config.id, self.turn.take())?;
         let mut gauges = Gauges::new(&self.config.id);
-        match self.serve(link, &mut gauges, &shutdown).await? {
+        let offer = turn.offer();
+        let end = tokio::select! {
+            end = self.serve(link, offer, &mut gauges, &shutdown) => end?,
+            error = turn.run() => return Err(error),
+        };
+        match end {
             LinkEnd::Shutdown | LinkEnd::Closed => Ok(()),
             LinkEnd::Stalled => Err(NodeError::LinkStalled),
         }
@@ -178,8 +226,22 @@ impl Node {
     /// [`NodeError::NoShard`] and [`NodeError::Shard`] for an unusable address; the others if the
     /// media thread cannot start or dies.
     pub async fn run_attached(
-        self,
+        mut self,
         cluster: ClusterKey,
+        shutdown: CancellationToken,
+    ) -> Result<(), NodeError> {
+        let turn = TurnService::start(&self.config.id, self.turn.take())?;
+        let offer = turn.offer();
+        tokio::select! {
+            ended = self.attach(cluster, offer, shutdown) => ended,
+            error = turn.run() => Err(error),
+        }
+    }
+
+    async fn attach(
+        &self,
+        cluster: ClusterKey,
+        offer: Option<TurnOffer>,
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         let shard = self.config.shard.as_deref().ok_or(NodeError::NoShard)?;
@@ -196,7 +258,10 @@ impl Node {
                 Ok(link) => {
                     tracing::info!(node = self.config.id, shard, "attached to the shard");
                     let since = Instant::now();
-                    match self.serve(link, &mut gauges, &shutdown).await? {
+                    match self
+                        .serve(link, offer.clone(), &mut gauges, &shutdown)
+                        .await?
+                    {
                         LinkEnd::Shutdown => return Ok(()),
                         end @ (LinkEnd::Closed | LinkEnd::Stalled) => {
                             tracing::warn!(shard, ?end, "lost the shard: all participants dropped");
@@ -224,6 +289,7 @@ impl Node {
     async fn serve(
         &self,
         link: NodeEnd,
+        offer: Option<TurnOffer>,
         gauges: &mut Gauges,
         shutdown: &CancellationToken,
     ) -> Result<LinkEnd, NodeError> {
@@ -233,7 +299,7 @@ impl Node {
             .collect();
         let workers = workers.map_err(NodeError::MediaThreadStart)?;
         gauges.set_attached(true);
-        let end = link::run(workers, link, gauges, shutdown).await;
+        let end = link::run(workers, link, offer, gauges, shutdown).await;
         gauges.set_attached(false);
         end
     }

@@ -71,11 +71,19 @@ pub(crate) fn bind(
         Ok(Sockets { udp, tcp })
     })?;
     if let TcpPort::From(first) = tcp_port {
-        sockets.tcp = first_free(first, |port| {
-            bind_all(addresses, port, bind_tcp, TcpListener::local_addr)
-        })?;
+        sockets.tcp = bind_tcp_only(addresses, first)?;
     }
     Ok(sockets)
+}
+
+/// Binds `port`, or the next free one, for TCP alone.
+pub(crate) fn bind_tcp_only(
+    addresses: &[IpAddr],
+    port: u16,
+) -> Result<Vec<TcpListener>, NodeError> {
+    first_free(port, |port| {
+        bind_all(addresses, port, bind_tcp, TcpListener::local_addr)
+    })
 }
 
 /// A socket that could not be bound.

@@ -7,7 +7,9 @@ use crate::core::{Limits, SelectorConfig};
 use affinity::ShardId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -50,6 +52,38 @@ pub struct Config {
     /// After SIGTERM, live rooms have this many seconds to end by themselves; then they move to other
     /// shards, and the process ends.
     pub stop_deadline_s: u64,
+    /// Credentials for the nodes' TURN servers.
+    pub turn: TurnConfig,
+}
+
+/// Credentials for the nodes' TURN servers (`node.turn`). Clients are told of them when they join.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TurnConfig {
+    /// Secret that credentials are made with; the same as `node.turn.secret`. Left out: made from
+    /// `cluster.secret`.
+    pub secret: Option<String>,
+    /// How long credentials hold, seconds, from each join and each resume. What is relayed with them
+    /// ends then, and the client resumes with new ones: longer than nearly every session.
+    pub lifetime_s: u64,
+}
+
+impl Default for TurnConfig {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            lifetime_s: 24 * 3600,
+        }
+    }
+}
+
+impl fmt::Debug for TurnConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurnConfig")
+            .field("secret", &self.secret.as_ref().map(|_| ".."))
+            .field("lifetime_s", &self.lifetime_s)
+            .finish()
+    }
 }
 
 /// The web client and its helpers.
@@ -80,6 +114,7 @@ impl Default for Config {
             departure_timeout_s: 20,
             drain_deadline_s: 600,
             stop_deadline_s: 0,
+            turn: TurnConfig::default(),
         }
     }
 }
@@ -96,6 +131,11 @@ impl Default for WebConfig {
 /// Longest time-out that makes sense for a room without participants: a day, seconds.
 const ROOM_TIMEOUT_MAX_S: u64 = 24 * 3600;
 
+/// Lifetimes of TURN credentials that make sense: from a short call to a week, seconds.
+const TURN_LIFETIME_S: RangeInclusive<u64> = 300..=7 * 24 * 3600;
+/// Shortest secret. A password is a MAC made with it, which strangers may try to invert.
+const TURN_SECRET_BYTES_MIN: usize = 16;
+
 /// Why settings were refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
@@ -108,6 +148,12 @@ pub enum ConfigError {
     /// A deadline that would never come.
     #[error("shard.{0} is {1}: write at most {ROOM_TIMEOUT_MAX_S} seconds")]
     Deadline(&'static str, u64),
+    /// Credentials too short for a join, or too long to be one's own.
+    #[error("shard.turn.lifetime_s is {0}: write 300 to 604800 seconds")]
+    TurnLifetime(u64),
+    /// A secret that can be guessed.
+    #[error("shard.turn.secret has {0} bytes: use at least 16 random ones, or leave it out")]
+    TurnSecret(usize),
     /// Nobody could send media.
     #[error(
         "shard.nodes is 0 and shard.internal is not set: no media node could ever attach; set one of them"
@@ -142,6 +188,13 @@ impl Config {
             if seconds > ROOM_TIMEOUT_MAX_S {
                 return Err(ConfigError::Deadline(name, seconds));
             }
+        }
+        if !TURN_LIFETIME_S.contains(&self.turn.lifetime_s) {
+            return Err(ConfigError::TurnLifetime(self.turn.lifetime_s));
+        }
+        let secret = self.turn.secret.as_ref().map(String::len);
+        if let Some(bytes) = secret.filter(|bytes| *bytes < TURN_SECRET_BYTES_MIN) {
+            return Err(ConfigError::TurnSecret(bytes));
         }
         if self.nodes == 0 && self.internal.is_none() {
             return Err(ConfigError::NoNodes);
@@ -186,6 +239,10 @@ mod tests {
             Err(ConfigError::Id("a b".into()))
         );
         assert_eq!(bad(|c| c.nodes = 0), Err(ConfigError::NoNodes));
+        let short = bad(|c| c.turn.lifetime_s = 60);
+        assert_eq!(short, Err(ConfigError::TurnLifetime(60)));
+        let short = bad(|c| c.turn.secret = Some("a".into()));
+        assert_eq!(short, Err(ConfigError::TurnSecret(1)));
         assert_eq!(
             bad(|c| c.empty_timeout_s = 0),
             Err(ConfigError::Timeout("empty_timeout_s", 0))

@@ -25,7 +25,7 @@ use livekit_protocol::{signal_request, signal_response};
 use moves::Moves;
 use outbox::{LinkLost, Outbox};
 use proto::id::NodeId;
-use proto::media::{NodeCommand, NodeEvent};
+use proto::media::{NodeCommand, NodeEvent, TurnOffer};
 use proto::token::{ApiKeys, Claims};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,6 +85,7 @@ pub(crate) enum Input {
         node: NodeId,
         link: LinkId,
         commands: mpsc::Sender<NodeCommand>,
+        turn: Option<TurnOffer>,
     },
     NodeEvent {
         node: NodeId,
@@ -268,9 +269,11 @@ impl Driver {
                 node,
                 link,
                 commands,
+                turn,
             } => {
                 let outbox = Outbox::new(commands);
-                self.handle_node_attached(node, NodeLink { link, outbox }, now);
+                self.handle_node_attached(node.clone(), NodeLink { link, outbox }, now);
+                self.core.handle_turn_offer(node, turn.unwrap_or_default());
             }
             Input::NodeEvent { node, link, event } => {
                 if self.is_current(&node, link) {

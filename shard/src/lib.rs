@@ -28,7 +28,7 @@ mod session;
 mod whip;
 
 pub use catalogue::METRICS;
-pub use config::{Config, ConfigError, WebConfig};
+pub use config::{Config, ConfigError, TurnConfig, WebConfig};
 pub use directory::RpcDirectory;
 pub use ready::ReadyHandle;
 pub use server::{Deps, Shard, ShardError, Stop};

@@ -6,7 +6,7 @@
 use crate::driver::{Input, LinkId};
 use proto::id::NodeId;
 use proto::link::ShardEnd;
-use proto::media::{MEDIA_PROTOCOL, NodeEvent};
+use proto::media::{MEDIA_PROTOCOL, NodeEvent, TurnOffer};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -45,13 +45,14 @@ async fn serve(end: ShardEnd, link: LinkId, inputs: mpsc::Sender<Input>) {
         commands,
         mut events,
     } = end;
-    let Some(node) = greet(&mut events).await else {
+    let Some((node, turn)) = greet(&mut events).await else {
         return;
     };
     let attached = Input::NodeAttached {
         node: node.clone(),
         link,
         commands,
+        turn,
     };
     if inputs.send(attached).await.is_err() {
         return;
@@ -70,10 +71,14 @@ async fn serve(end: ShardEnd, link: LinkId, inputs: mpsc::Sender<Input>) {
     let _ = inputs.send(Input::NodeGone { node, link }).await;
 }
 
-async fn greet(events: &mut mpsc::Receiver<NodeEvent>) -> Option<NodeId> {
+async fn greet(events: &mut mpsc::Receiver<NodeEvent>) -> Option<(NodeId, Option<TurnOffer>)> {
     match tokio::time::timeout(HELLO_TIMEOUT, events.recv()).await {
-        Ok(Some(NodeEvent::Hello { node, protocol })) if protocol == MEDIA_PROTOCOL => Some(node),
-        Ok(Some(NodeEvent::Hello { node, protocol })) => {
+        Ok(Some(NodeEvent::Hello {
+            node,
+            protocol,
+            turn,
+        })) if protocol == MEDIA_PROTOCOL => Some((node, turn)),
+        Ok(Some(NodeEvent::Hello { node, protocol, .. })) => {
             tracing::warn!(
                 %node,
                 protocol,
@@ -112,6 +117,7 @@ mod tests {
         let hello = NodeEvent::Hello {
             node: NodeId::new("n1"),
             protocol: MEDIA_PROTOCOL,
+            turn: None,
         };
         let (input, _end) = attach(hello).await;
         assert!(matches!(input, Some(Input::NodeAttached { node, .. }) if node.as_str() == "n1"));
@@ -122,6 +128,7 @@ mod tests {
         let other = NodeEvent::Hello {
             node: NodeId::new("n1"),
             protocol: MEDIA_PROTOCOL + 1,
+            turn: None,
         };
         assert!(attach(other).await.0.is_none());
         assert!(

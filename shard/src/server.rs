@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::config::{Config, ConfigError};
-use crate::core::{Core, CoreConfig};
+use crate::core::{Core, CoreConfig, TurnIssuing};
 use crate::driver::{self, DrainSettings, Driver, INPUT_QUEUE, Input};
 use crate::http::{self, App};
 use crate::nodes::{self, ATTACH_QUEUE};
@@ -17,6 +17,7 @@ use proto::context::ClusterKey;
 use proto::link::ShardEnd;
 use proto::media::Selection;
 use proto::token::ApiKeys;
+use proto::turn::TurnSecret;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -188,8 +189,7 @@ impl Shard {
         let ownership = OwnershipDriver::new(owner.clone(), peers.clone());
         let empty = Arc::new(Notify::new());
         let node_attached = Arc::new(Notify::new());
-        let core = core_config(&config);
-        let ice_servers = core.ice_servers.clone();
+        let core = core_config(&config, &deps.cluster);
         let driver = Driver::new(driver::Parts {
             shard: config.shard_id(),
             core: Core::new(core, Instant::now()),
@@ -222,7 +222,6 @@ impl Shard {
             untold: Arc::clone(&untold),
             next_session: AtomicU64::new(1),
             resources: Registry::default(),
-            ice_servers,
             stopping: shutdown.clone(),
         };
         if let Some((internal, _)) = internal {
@@ -266,8 +265,14 @@ async fn bind(
     Ok((listener, bound))
 }
 
-fn core_config(config: &Config) -> CoreConfig {
+fn core_config(config: &Config, cluster: &ClusterKey) -> CoreConfig {
+    let secret = match &config.turn.secret {
+        Some(secret) => TurnSecret::new(secret),
+        None => TurnSecret::new(&cluster.turn_secret()),
+    };
+    let lifetime = Duration::from_secs(config.turn.lifetime_s);
     CoreConfig {
+        turn: secret.map(|secret| TurnIssuing { secret, lifetime }),
         limits: config.limits,
         node_selector: config.node_selector,
         selection: Selection {

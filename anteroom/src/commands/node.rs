@@ -1,7 +1,7 @@
 //! `anteroom node`: one media server.
 
 use crate::cli::RoleArgs;
-use crate::{admin, config, process, telemetry};
+use crate::{admin, config, nodes, process, telemetry};
 use anyhow::Context as _;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
     telemetry::init_logs();
     let file = config::load(&args.config)?;
-    let section = file
+    let mut section = file
         .node
         .clone()
         .context("the file has no section `node`")?;
@@ -19,6 +19,7 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         "node.shard is missing: name the shard's internal listener, such as http://127.0.0.1:7911"
     );
     let cluster = file.cluster_key()?;
+    nodes::share_turn_secret(&mut section, &cluster);
     let metrics = telemetry::init_metrics(&[sfu::METRICS], ".".into())?;
     process::runtime()?.block_on(async move {
         let shutdown = CancellationToken::new();

@@ -1,7 +1,7 @@
 //! `anteroom shard`: signalling, rooms, and a pool of nodes in this or other processes.
 
 use crate::cli::RoleArgs;
-use crate::nodes::LocalNodes;
+use crate::nodes::{LocalNodes, share_turn_secret};
 use crate::traces::Traces;
 use crate::{admin, config, process, telemetry};
 use anyhow::Context as _;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         let shard = bind(&file, section.clone()).await?;
         let mut nodes = LocalNodes::new();
         for number in 1..=section.nodes {
-            let config = node_config(&file, &section.id, number);
+            let config = node_config(&file, &section.id, number)?;
             let node = sfu::Node::bind(config.clone())?;
             nodes.start(node, config, shard.node_sink());
         }
@@ -97,8 +97,9 @@ async fn bind(file: &config::File, section: shard::Config) -> anyhow::Result<sha
 }
 
 /// Nodes in a shard's process share the file's `node` section; their names tell them apart.
-fn node_config(file: &config::File, shard: &str, number: u32) -> sfu::Config {
+fn node_config(file: &config::File, shard: &str, number: u32) -> anyhow::Result<sfu::Config> {
     let mut config = file.node.clone().unwrap_or_default();
     config.id = format!("{shard}-n{number}");
-    config
+    share_turn_secret(&mut config, &file.cluster_key()?);
+    Ok(config)
 }

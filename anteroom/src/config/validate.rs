@@ -209,6 +209,8 @@ fn check_listeners(file: &File, places: &Places) -> Result<(), (Place, String)> 
         for listen in &gateway.listen {
             listeners.push(("gateway.listen", listen.address.clone(), at_gateway));
         }
+        let sni = gateway.sni.as_ref().map(|sni| sni.listen.clone());
+        listeners.extend(sni.map(|address| ("gateway.sni.listen", address, at_gateway)));
         let internal = gateway.internal.map(|address| address.to_string());
         listeners.extend(internal.map(|address| ("gateway.internal", address, at_gateway)));
     }

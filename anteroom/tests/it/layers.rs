@@ -17,9 +17,11 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("observe", &[]),
     // Packets on their way out know nothing of rooms.
     ("downlink", &[]),
+    // Who may be relayed says the credential: no rooms, no media.
+    ("turn-server", &["proto"]),
     (
         "sfu",
-        &["affinity", "bandwidth", "downlink", "observe", "proto"],
+        &["affinity", "bandwidth", "downlink", "observe", "proto", "turn-server"],
     ),
     ("gateway", &["affinity", "observe", "proto"]),
     ("shard", &["affinity", "observe", "proto"]),
@@ -52,6 +54,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "proto",
             "sfu",
             "shard",
+            "turn-server",
         ],
     ),
     // No product either: it runs the ownership protocol through thousands of histories.
@@ -66,6 +69,7 @@ const PURE: [&str; 6] = [
     "downlink/src",
     "shard/src/core",
     "sfu/src/engine",
+    "turn/src/core",
 ];
 const IMPURE_WORDS: [&str; 6] = [
     "tokio::",

@@ -96,6 +96,7 @@ async fn a_node_link_carries_messages_both_ways_and_ends_on_both_sides() {
     let hello = NodeEvent::Hello {
         node: NodeId::new("n1"),
         protocol: MEDIA_PROTOCOL,
+        turn: None,
     };
     node.events.send(hello.clone()).await.expect("sent");
     assert_eq!(shard.events.recv().await, Some(hello));

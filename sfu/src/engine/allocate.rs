@@ -34,6 +34,8 @@ pub(super) struct Demand<K> {
     pub(super) rank: u64,
     /// It got less not long ago: better is not tried yet.
     pub(super) settling: bool,
+    /// It got more just now: the key frame that it began with fills the line for a moment.
+    pub(super) fresh: bool,
     /// What it shall get: set by [`allocate`].
     pub(super) given: Option<Quality>,
 }
@@ -42,13 +44,19 @@ pub(super) struct Demand<K> {
 const MARGIN: u64 = 120;
 /// What is there may stay if so much of it fits, in percent: rates and estimates go up and down.
 const STAYS: u64 = 90;
+/// The same for a picture that has just got better.
+const STAYS_FRESH: u64 = 50;
 
 impl<K> Demand<K> {
     /// Bits per second that a layer counts for.
     fn cost(&self, quality: Quality) -> Option<u64> {
         let rate = self.layers.get(quality as usize).copied().flatten()?;
         let better = self.current.is_none_or(|current| quality > current);
-        let percent = if better { MARGIN } else { STAYS };
+        let percent = match (better, self.fresh) {
+            (true, _) => MARGIN,
+            (false, false) => STAYS,
+            (false, true) => STAYS_FRESH,
+        };
         Some(rate * percent / 100)
     }
 
@@ -136,6 +144,7 @@ mod tests {
             current,
             rank,
             settling: false,
+            fresh: false,
             given: None,
         }
     }
@@ -179,6 +188,14 @@ mod tests {
         assert_eq!(one(480, Some(Low)), [Some(Medium)]);
         assert_eq!(one(119, None), [None]);
         assert_eq!(one(120, None), [Some(Low)]);
+    }
+
+    #[test]
+    fn one_that_has_just_got_better_is_not_taken_back_for_a_moment_s_overload() {
+        let mut fresh = demand(0, CAMERA, Some(Medium), 1);
+        fresh.fresh = true;
+        assert_eq!(given(200, vec![fresh]), [Some(Medium)]);
+        assert_eq!(given(199, vec![fresh]), [Some(Low)]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ const FIRST: Duration = Duration::from_secs(3);
 /// The same if nothing comes through any more: on such a line a try in vain is heard, too.
 const FIRST_PAUSED: Duration = Duration::from_secs(15);
 const LONGEST: Duration = Duration::from_secs(60);
+/// How long it takes until the key frame that something better began with is through.
+const FRESH: Duration = Duration::from_millis(1200);
 /// Something better that lasted for so long was not in vain.
 const LASTED: Duration = Duration::from_secs(15);
 
@@ -39,6 +41,12 @@ impl Setback {
     /// It gets more from now on.
     pub(super) fn rise(&mut self, now: Instant) {
         self.rose = Some(now);
+    }
+
+    /// It got more just now.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        let recent = |at| now.saturating_duration_since(at) < FRESH;
+        self.rose.is_some_and(recent)
     }
 
     /// Nothing better is to be tried yet.

@@ -281,6 +281,7 @@ fn demand(
             (width, height) => u64::from(width) * u64::from(height),
         },
         settling: subscription.setback.is_settling(now),
+        fresh: subscription.setback.is_fresh(now),
         given: None,
     }
 }

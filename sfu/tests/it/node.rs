@@ -223,6 +223,34 @@ async fn a_taken_port_means_the_next_free_one() {
 }
 
 #[tokio::test]
+async fn hello_tells_of_the_turn_server() {
+    let (mut shard, node_end) = pair();
+    let turn = sfu::TurnConfig {
+        udp_port: 0,
+        domain: Some("turn.example.org".to_owned()),
+        secret: Some("a secret for tests".to_owned()),
+        ..sfu::TurnConfig::default()
+    };
+    let config = Config {
+        turn: Some(turn),
+        ..loopback()
+    };
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(Node::bind(config).unwrap().run(node_end, shutdown.clone()));
+    let Some(NodeEvent::Hello {
+        turn: Some(offer), ..
+    }) = shard.events.recv().await
+    else {
+        panic!("a Hello with TURN");
+    };
+    assert_eq!(offer.urls.len(), 2);
+    let is_ours = |url: &String| url.starts_with("turn:turn.example.org:");
+    assert!(offer.urls.iter().all(is_ours), "{offer:?}");
+    shutdown.cancel();
+    assert!(running.await.unwrap().is_ok());
+}
+
+#[tokio::test]
 async fn hello_comes_first_and_a_closed_link_ends_the_node() {
     let (mut shard, node_end) = pair();
     let node = Node::bind(loopback()).unwrap();
@@ -230,6 +258,7 @@ async fn hello_comes_first_and_a_closed_link_ends_the_node() {
     let hello = NodeEvent::Hello {
         node: NodeId::new("n1"),
         protocol: MEDIA_PROTOCOL,
+        turn: None,
     };
     assert_eq!(shard.events.recv().await, Some(hello));
     let (mut reported, mut asked) = (false, false);

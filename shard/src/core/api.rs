@@ -14,6 +14,7 @@ use lk::leave_request::Action;
 use proto::id::{NodeId, ParticipantSid, RoomSid};
 use proto::media::{CarriedData, CarriedMedia, NodeCommand, PeerMode, Selection};
 use proto::token::Claims;
+use proto::turn::TurnSecret;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
@@ -31,6 +32,15 @@ pub enum Signalling {
     /// An HTTP resource (WHIP, WHEP): the client offers once and is answered once. Nothing else can be
     /// said to it, and it cannot resume.
     Resource,
+}
+
+/// How credentials for TURN are made.
+#[derive(Clone, Debug)]
+pub struct TurnIssuing {
+    /// The nodes check with the same.
+    pub secret: TurnSecret,
+    /// How long credentials hold. What was relayed with them ends then, too.
+    pub lifetime: Duration,
 }
 
 /// How a core behaves.
@@ -58,12 +68,14 @@ pub struct CoreConfig {
     /// Mime types that the nodes forward, in order of preference. The first video codec is what a
     /// client is told to use if it asks for one that is not here.
     pub publish_codecs: Vec<String>,
-    /// STUN and TURN servers, passed on to clients.
+    /// STUN and TURN servers, passed on to clients as they are.
     pub ice_servers: Vec<lk::IceServer>,
     /// Which node a new room goes to.
     pub node_selector: SelectorConfig,
     /// What everybody in a room gets, if the room has no wish of its own.
     pub selection: Selection,
+    /// Makes credentials for the nodes' TURN servers. `None`: clients are not told of these.
+    pub turn: Option<TurnIssuing>,
     /// Bounds.
     pub limits: Limits,
     /// Random bits: ids are derived from it, and a `ParticipantSid` is part of what lets a client
@@ -91,6 +103,7 @@ impl Default for CoreConfig {
             ice_servers: Vec::new(),
             node_selector: SelectorConfig::default(),
             selection: Selection::default(),
+            turn: None,
             limits: Limits::default(),
             seed: 0,
             unix_ms: 0,

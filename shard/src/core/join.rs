@@ -104,7 +104,7 @@ impl Room {
             participant: Some(participant.to_wire()),
             other_participants: self.others(sid),
             server_version: config.server_version.clone(),
-            ice_servers: config.ice_servers.clone(),
+            ice_servers: turn.ice_servers(&self.node, sid),
             subscriber_primary: dual && participant.permission.subscribe,
             client_configuration: Some(lk::ClientConfiguration::default()),
             ping_timeout: whole_seconds(config.ping_timeout),

@@ -14,6 +14,7 @@ mod confirming;
 mod departed;
 mod export;
 mod frozen;
+mod ice_servers;
 mod join;
 mod layers;
 mod leave;
@@ -45,6 +46,7 @@ mod updates;
 
 pub use api::{
     Census, CoreConfig, Join, JoinRefusal, Output, Resume, RoomStatus, SessionId, Signalling,
+    TurnIssuing,
 };
 pub use arriving::{ImportRefusal, PULL_MAX};
 pub use limits::Limits;
@@ -58,13 +60,14 @@ pub use tail::{TAIL_LINGER, TAIL_MAX};
 use affinity::RoomKey;
 use affinity::directory::Epoch;
 use frozen::Kept;
+use ice_servers::TurnServers;
 use leave::{Farewell, refuse_resume};
 use livekit_protocol::DisconnectReason;
 use livekit_protocol::signal_request;
 use node_events::About;
 use pool::Pool;
 use proto::id::{Identity, NodeId, RoomSid};
-use proto::media::{NodeEvent, TransportLoss};
+use proto::media::{NodeEvent, TransportLoss, TurnOffer};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use room::Room;
@@ -80,6 +83,7 @@ pub struct Core {
     clock: Clock,
     rng: StdRng,
     nodes: Pool,
+    turn_servers: TurnServers,
     /// Bounded by `Limits::rooms`.
     rooms: BTreeMap<RoomKey, Room>,
     /// Rooms that have moved away, by their sid. Each is gone after `TAIL_MAX`.
@@ -99,6 +103,7 @@ impl Core {
             rng: StdRng::seed_from_u64(config.seed),
             config,
             nodes: Pool::default(),
+            turn_servers: TurnServers::default(),
             rooms: BTreeMap::new(),
             tails: BTreeMap::new(),
             index: Index::default(),
@@ -205,6 +210,11 @@ impl Core {
         self.nodes.attach(node);
     }
 
+    /// What an attached node offers of TURN, for those who join or resume from now on.
+    pub fn handle_turn_offer(&mut self, node: NodeId, offer: TurnOffer) {
+        self.turn_servers.set(node, offer);
+    }
+
     /// A message from a node. One about something that is not the node's is ignored: it crossed a
     /// removal on its way.
     pub fn handle_node_event(&mut self, node: &NodeId, event: NodeEvent, now: Instant) {
@@ -250,6 +260,7 @@ impl Core {
     /// A node and all its transports are gone: its rooms start again elsewhere.
     pub fn handle_node_lost(&mut self, node: &NodeId, now: Instant) {
         self.nodes.remove(node);
+        self.turn_servers.forget(node);
         self.lose_tails(node, now);
         let on_node = self.rooms.values().filter(|room| room.node == *node);
         let rooms: Vec<RoomKey> = on_node.map(|room| room.key.clone()).collect();
@@ -486,6 +497,7 @@ impl Core {
             unix_ms: self.clock.unix_ms(now),
             now,
             is_draining: self.is_draining,
+            turn_servers: &self.turn_servers,
         }
     }
 
@@ -501,6 +513,7 @@ impl Core {
             unix_ms: self.clock.unix_ms(now),
             now,
             is_draining: self.is_draining,
+            turn_servers: &self.turn_servers,
         };
         Some((room, turn))
     }

@@ -96,7 +96,7 @@ impl Room {
         };
         participant.negotiation.resumed();
         let response = lk::ReconnectResponse {
-            ice_servers: turn.config.ice_servers.clone(),
+            ice_servers: turn.ice_servers(&self.node, who),
             client_configuration: Some(lk::ClientConfiguration::default()),
             server_info: Some(self.server_info(turn)),
             last_message_seq,

@@ -4,8 +4,10 @@
 //! what a room decides.
 
 use super::api::{CoreConfig, Output, SessionId};
+use super::ice_servers::TurnServers;
 use super::participant::Participant;
 use affinity::RoomKey;
+use livekit_protocol::IceServer;
 use livekit_protocol::signal_response::Message;
 use proto::id::{NodeId, ParticipantSid, RoomSid};
 use proto::media::NodeCommand;
@@ -153,12 +155,27 @@ pub(super) struct Turn<'a> {
     pub(super) now: Instant,
     /// Rooms that nobody keeps end at once.
     pub(super) is_draining: bool,
+    pub(super) turn_servers: &'a TurnServers,
 }
 
 impl Turn<'_> {
     /// Bits for an id.
     pub(super) fn random(&mut self) -> u128 {
         self.rng.random()
+    }
+
+    /// What a participant whose media is at `node` is told of STUN and TURN, with fresh credentials.
+    pub(super) fn ice_servers(
+        &self,
+        node: &NodeId,
+        participant: &ParticipantSid,
+    ) -> Vec<IceServer> {
+        let issuing = self.config.turn.as_ref();
+        let turn = self
+            .turn_servers
+            .server(node, participant, issuing, self.unix_ms);
+        let configured = self.config.ice_servers.iter().cloned();
+        configured.chain(turn).collect()
     }
 
     /// Says something to a participant, if it can hear.

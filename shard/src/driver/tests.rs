@@ -89,6 +89,7 @@ pub(super) fn of_room(name: &str, room: usize) -> (Script, Pin) {
         node: NodeId::new(NODE),
         link: LINK,
         commands,
+        turn: None,
     };
     driver.handle_input(attached, now);
     let script = Script {

@@ -31,7 +31,6 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, Uri, header, uri::PathAndQuery};
 use axum::response::Response;
 use axum::routing::{any, delete, get, post};
-use livekit_protocol::IceServer;
 use proto::context::ClusterKey;
 use proto::token::ApiKeys;
 use refusal::Refusal;
@@ -61,8 +60,6 @@ pub(crate) struct App {
     pub(crate) next_session: AtomicU64,
     /// Sessions without a WebSocket.
     pub(crate) resources: Registry,
-    /// STUN and TURN servers for their clients.
-    pub(crate) ice_servers: Vec<IceServer>,
     /// No further joins.
     pub(crate) stopping: CancellationToken,
 }

@@ -157,7 +157,7 @@ async fn create(app: &Arc<App>, flow: Flow, request: Request) -> Result<Response
     let admitted = admitted.inspect_err(|refusal| span.fail(&refusal.text))?;
     let entry = Entry::new(asked, app.owner.figures().clone(), span);
     let (name, opened) = open(app, flow, offer, admitted, entry).await?;
-    created(&parts, &name, &opened, &app.ice_servers)
+    created(&parts, &name, &opened)
 }
 
 /// What the participant is, and what it may.
@@ -290,12 +290,7 @@ fn ended(why: Ended) -> Refusal {
 }
 
 /// 201.
-fn created(
-    parts: &Parts,
-    name: &str,
-    opened: &Opened,
-    ice_servers: &[IceServer],
-) -> Result<Response, Refusal> {
+fn created(parts: &Parts, name: &str, opened: &Opened) -> Result<Response, Refusal> {
     let mut response = (StatusCode::CREATED, opened.answer.clone()).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP_TYPE));
@@ -307,7 +302,7 @@ fn created(
     if let Ok(tag) = HeaderValue::try_from(opened.tag.as_str()) {
         headers.insert(header::ETAG, tag);
     }
-    for link in ice_servers.iter().flat_map(links) {
+    for link in opened.ice_servers.iter().flat_map(links) {
         if let Ok(link) = HeaderValue::try_from(link) {
             headers.append(header::LINK, link);
         }

@@ -11,7 +11,7 @@ use crate::driver::{Input, Outbound};
 use crate::entry::Entry;
 use livekit_protocol::signal_response::Message;
 use livekit_protocol::{
-    DisconnectReason, LeaveRequest, SessionDescription, leave_request, signal_request,
+    DisconnectReason, IceServer, LeaveRequest, SessionDescription, leave_request, signal_request,
 };
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -60,6 +60,7 @@ pub(crate) enum Unpatched {
 pub(crate) struct Opened {
     pub(crate) answer: String,
     pub(crate) tag: Tag,
+    pub(crate) ice_servers: Vec<IceServer>,
 }
 
 /// The session ended, or never began.
@@ -98,6 +99,8 @@ pub(crate) struct Resource {
     of: Start,
     tag: Tag,
     offers: u32,
+    /// As the join was answered.
+    ice_servers: Vec<IceServer>,
 }
 
 impl Resource {
@@ -110,6 +113,7 @@ impl Resource {
             of,
             tag: Tag::new(""),
             offers: Self::FIRST_OFFER,
+            ice_servers: Vec::new(),
         }
     }
 
@@ -123,6 +127,7 @@ impl Resource {
         let told = opened.send(answer.map(|answer| Opened {
             answer,
             tag: self.tag.clone(),
+            ice_servers: self.ice_servers.clone(),
         }));
         // Whoever asked may be gone; it can never say that it leaves.
         if told.is_ok() && is_open {
@@ -205,6 +210,7 @@ impl Resource {
                         Message::Answer(answer) if answer.id == self.offers => {
                             return usable(answer.sdp);
                         }
+                        Message::Join(join) => self.ice_servers = join.ice_servers,
                         Message::RequestResponse(refusal) => {
                             return Err(Ended::NotAllowed(refusal.message));
                         }

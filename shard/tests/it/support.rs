@@ -276,6 +276,7 @@ pub(crate) async fn scripted_node(
     let hello = NodeEvent::Hello {
         node: NodeId::new(name),
         protocol: MEDIA_PROTOCOL,
+        turn: None,
     };
     events.send(hello).await.unwrap();
     let mut here = BTreeSet::new();

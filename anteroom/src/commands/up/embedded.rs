@@ -72,9 +72,14 @@ impl Embedded {
             directory,
         };
         let shard = shard::Shard::bind(config, deps).await?;
+        let turn = sfu::TurnConfig {
+            secret: Some(secrets.cluster.turn_secret()),
+            ..sfu::TurnConfig::default()
+        };
         let config = sfu::Config {
             id: format!("n{number}"),
             workers: workers(of),
+            turn: Some(turn),
             ..sfu::Config::default()
         };
         let node = sfu::Node::bind(config.clone())?;

@@ -285,6 +285,82 @@ fn a_full_shard_and_a_full_room_refuse_but_nobody_is_kept_from_replacing_itself(
     assert_eq!(script.core.rooms()[0].participants, 1);
 }
 
+fn turn_config() -> CoreConfig {
+    let secret = proto::turn::TurnSecret::new("a secret").unwrap();
+    let lifetime = Duration::from_secs(60);
+    CoreConfig {
+        turn: Some(TurnIssuing { secret, lifetime }),
+        ..config()
+    }
+}
+
+/// The servers of the join's and the resume's answer.
+fn told_servers(script: &mut Script) -> Vec<lk::IceServer> {
+    let mut told = Vec::new();
+    while let Some(output) = script.next() {
+        match output {
+            Output::Signal {
+                message: lk::signal_response::Message::Join(join),
+                ..
+            } => told.extend(join.ice_servers),
+            Output::Signal {
+                message: lk::signal_response::Message::Reconnect(reconnect),
+                ..
+            } => told.extend(reconnect.ice_servers),
+            _ => {}
+        }
+    }
+    told
+}
+
+#[test]
+fn who_joins_and_who_resumes_is_told_of_the_nodes_turn_server_with_fresh_credentials() {
+    for mode in [PeerMode::Single, PeerMode::Dual] {
+        let mut script = Script::without_nodes(turn_config());
+        let node = NodeId::new("n1");
+        script.core.handle_node_attached(node.clone(), script.now);
+        let urls = vec!["turn:a:3478?transport=udp".to_owned()];
+        script.core.handle_turn_offer(node, TurnOffer { urls });
+        let session = script.attempt(Join {
+            mode,
+            ..request("ada")
+        });
+        let joined = told_servers(&mut script);
+        let ada = script.sid_of(session);
+        assert_eq!(joined.len(), 1);
+        assert_eq!(joined[0].urls, ["turn:a:3478?transport=udp"]);
+        assert_eq!(joined[0].username, format!("1060:{}", ada.as_str()));
+        if mode == PeerMode::Dual {
+            // It joins again instead of resuming.
+            continue;
+        }
+
+        script.event(NodeEvent::Connected {
+            participant: ada.clone(),
+        });
+        script.core.handle_session_closed(session, script.now);
+        script.pass(Duration::from_secs(2));
+        let resume = Resume {
+            participant: ada.clone(),
+            reason: 1,
+            sync_state: None,
+        };
+        script.attempt(Join {
+            mode,
+            resume: Some(resume),
+            ..request("ada")
+        });
+        script.event(NodeEvent::ResumeReady {
+            participant: ada.clone(),
+            last_data_sequence: 0,
+        });
+        let resumed = told_servers(&mut script);
+        assert_eq!(resumed.len(), 1);
+        assert_eq!(resumed[0].username, format!("1062:{}", ada.as_str()));
+        assert_ne!(resumed[0].credential, joined[0].credential);
+    }
+}
+
 #[test]
 fn rooms_go_to_the_node_with_the_fewest_participants_and_stay_there() {
     let mut script = Script::new();
