@@ -115,7 +115,7 @@ fn a_frame_rate_changes_within_one_pattern() {
 
 #[test]
 fn with_key_svc_lower_layers_come_with_key_pictures_only() {
-    let pictures = arriving(&plan(3, 3, Mode::Key), &[(3, layers(1, 2))]);
+    let pictures = arriving(&plan(3, 3, Mode::Key), &[(5, layers(1, 2))]);
     assert_eq!(pictures[&0].len(), 3);
     assert_eq!(pictures[&2], [layers(2, 1)]);
     assert_eq!(
@@ -166,8 +166,8 @@ proptest! {
         let decoded = decode(&frames, &sent);
         assert_wishes_come_true(&plan, &frames, &wires, &schedule, &decoded);
         for packet in &sent {
-            let original = wires.iter().find(|wire| wire.frame == packet.frame).unwrap();
-            prop_assert_eq!(&packet.payload[1..], &original.payload[1..][..packet.payload.len() - 1]);
+            let is_it = |wire: &Wire| wire.frame == packet.frame && wire.payload == packet.payload;
+            prop_assert!(wires.iter().any(is_it), "numbers stay");
         }
     }
 
