@@ -29,10 +29,6 @@ pub fn starts_keyframe(codec: Codec, payload: &[u8]) -> bool {
 
 /// What was read of a packet: once, for all its receivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "on the heap it would be allocated for each packet"
-)]
 pub enum Packet {
     /// It could not be read, or AV1 came without a dependency descriptor.
     #[default]

@@ -115,7 +115,7 @@ impl Told<'_> {
             }
         }
         // Every template refers one back, to be told otherwise.
-        targets.iter().for_each(|_| bits.put(0b1_0000_0, 6));
+        targets.iter().for_each(|_| bits.put(0b10_0000, 6));
         let chains = usize::from(self.plan.spatial);
         bits.put_below(chains, targets.len() + 1);
         for target in &targets {
@@ -277,8 +277,8 @@ fn short_descriptors_are_read_by_their_template_and_grow_with_a_mask() {
     bits.put(1, 5);
     bits.put(0b01_11, 4);
     bits.put(0b10_10_00_01, 8);
-    bits.put(0b1_0001_0, 6);
-    bits.put(0b1_0000_0, 6);
+    bits.put(0b10_0010, 6);
+    bits.put(0b10_0000, 6);
     bits.put_below(1, 3);
     bits.put_below(0, 1);
     bits.put_below(0, 1);
