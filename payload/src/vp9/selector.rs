@@ -58,6 +58,8 @@ pub struct Selector {
     available: u8,
     /// For each spatial layer: of so many temporal layers nothing was left out since it began.
     unbroken: [u8; SPATIAL_MAX],
+    /// Spatial layers that begin anew in the newest picture, and have not come yet.
+    awaited: u8,
     left_out: LeftOut,
     /// The newest picture's id, or a count where there is none.
     newest: Option<u16>,
@@ -80,6 +82,7 @@ impl Default for Selector {
             temporal: Layers::ALL.temporal,
             available: 1,
             unbroken: [0; SPATIAL_MAX],
+            awaited: 0,
             left_out: LeftOut([u8::MAX; MEMORY as usize]),
             newest: None,
             decided: 0,
@@ -192,6 +195,7 @@ impl Selector {
         }
         self.temporal = self.target.temporal;
         self.due = packet.layers.temporal <= self.temporal;
+        self.trust_missing();
         let starts = self.spatial.is_some() || packet.begins_frame();
         if starts && packet.stands_alone() && packet.layers.temporal == 0 {
             self.open_key_picture(packet);
@@ -206,12 +210,23 @@ impl Selector {
         let wanted = self.wanted();
         if packet.serves_upper_layers() {
             self.spatial = Some(wanted);
+            self.awaited = layers_above(Some(packet.layers.spatial)) & !layers_above(self.spatial);
             return;
         }
         // Upper layers, if there are any, begin by themselves.
         let highest = self.available.saturating_sub(1);
         let current = self.spatial.unwrap_or(packet.layers.spatial);
         self.spatial = Some(current.min(highest));
+    }
+
+    /// Layers that began in the last key picture, but got lost on the way: they may still come.
+    fn trust_missing(&mut self) {
+        for (layer, unbroken) in self.unbroken.iter_mut().enumerate() {
+            if self.awaited >> layer & 1 != 0 {
+                *unbroken = WHOLE;
+            }
+        }
+        self.awaited = 0;
     }
 
     fn step_down(&mut self) {
@@ -227,13 +242,12 @@ impl Selector {
         let id = packet.numbers.picture_id.map(|id| id.value);
         let newest = id.unwrap_or_else(|| self.newest.unwrap_or_default().wrapping_add(1));
         self.newest = Some(newest);
-        let upper = match self.spatial {
-            Some(spatial) => u8::MAX.checked_shl(u32::from(spatial) + 1).unwrap_or(0),
-            None => u8::MAX,
-        };
+        let upper = layers_above(self.spatial);
         for back in 0..ahead.min(MEMORY) {
+            // Behind a new beginning nothing was sent.
+            let unknown = ahead >= MEMORY && back > 0;
             if let Some(slot) = self.left_out.slot(newest.wrapping_sub(back)) {
-                *slot = upper;
+                *slot = if unknown { u8::MAX } else { upper };
             }
         }
     }
@@ -242,8 +256,11 @@ impl Selector {
     fn decide(&mut self, packet: &Descriptor) {
         let layer = bit(packet);
         self.decided |= layer;
+        self.awaited &= !layer;
         self.available = self.available.max(packet.layers.spatial + 1);
-        let stands = !packet.inter_layer || self.sent & (layer >> 1) != 0;
+        // A lower frame that has not come yet is not left out, if its layer is sent.
+        let newest = self.newest.unwrap_or_default();
+        let stands = !packet.inter_layer || !self.left_out.has(newest, layer >> 1);
         if stands && self.may_enter(packet) {
             self.spatial = Some(packet.layers.spatial);
         }
@@ -331,4 +348,12 @@ impl Selector {
 
 fn bit(packet: &Descriptor) -> u8 {
     1 << (packet.layers.spatial & 7)
+}
+
+/// The bits of all layers above `spatial`.
+fn layers_above(spatial: Option<u8>) -> u8 {
+    match spatial {
+        Some(spatial) => u8::MAX.checked_shl(u32::from(spatial) + 1).unwrap_or(0),
+        None => u8::MAX,
+    }
 }

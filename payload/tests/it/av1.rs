@@ -2,7 +2,7 @@
 
 use crate::driver::{Wire, assert_wishes_come_true, decode, drive, packetize, schedule, wishes};
 use crate::streams::{Frame, Mode, Plan, plans, references};
-use payload::av1::{Change, Structure};
+use payload::av1::{Change, Selector, Structure};
 use payload::{Codec, Layers};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -266,12 +266,13 @@ fn the_mask_of_active_targets_is_written_where_there_was_none_and_over_another()
     }
 }
 
-#[test]
-fn short_descriptors_are_read_by_their_template_and_grow_with_a_mask() {
-    // L1T2: template 0 of T0 refers two back, template 1 of T1 one back; two targets, one chain.
+/// The key frame of L1T2: template 0 of T0 refers two back, template 1 of T1 one back; two targets,
+/// one chain.
+fn key_of_two_rates(number: usize) -> Vec<u8> {
     let mut bits = Bits::default();
     bits.put(0b11, 2);
-    bits.put(0, 6 + 16);
+    bits.put(0, 6);
+    bits.put(number, 16);
     bits.put(0b10010, 5);
     bits.put(0, 6);
     bits.put(1, 5);
@@ -286,8 +287,13 @@ fn short_descriptors_are_read_by_their_template_and_grow_with_a_mask() {
     bits.put(0, 1);
     // The key frame itself refers to nothing.
     bits.put(0, 2);
+    bits.bytes()
+}
+
+#[test]
+fn short_descriptors_are_read_by_their_template_and_grow_with_a_mask() {
     let mut structure = Structure::default();
-    let key = structure.read(&bits.bytes()).unwrap();
+    let key = structure.read(&key_of_two_rates(0)).unwrap();
     assert!(key.starts_keyframe() && key.new_structure && key.is_switching_point());
     let short = [0xc1, 0x00, 0x01];
     let frame = structure.read(&short).unwrap();
@@ -300,6 +306,75 @@ fn short_descriptors_are_read_by_their_template_and_grow_with_a_mask() {
     };
     let written = change.write(&short, &frame).unwrap();
     assert_eq!(written.as_bytes(), [0xc1, 0x00, 0x01, 0b0100_0010]);
+}
+
+/// Reads and takes whole frames, and says which were sent.
+fn sent(descriptors: &[&[u8]], wishes: &[(usize, u8)]) -> Vec<bool> {
+    let (mut structure, mut selector) = (Structure::default(), Selector::default());
+    let mut sent = Vec::new();
+    for (at, descriptor) in descriptors.iter().enumerate() {
+        if let Some((_, temporal)) = wishes.iter().find(|wish| wish.0 == at) {
+            selector.set_target(layers(0, *temporal));
+        }
+        let frame = structure.read(descriptor).unwrap();
+        sent.push(selector.take(&frame, true).passage().is_some());
+    }
+    sent
+}
+
+#[test]
+fn a_frame_of_the_target_that_refers_to_what_was_left_out_is_left_out() {
+    let key = key_of_two_rates(0);
+    // Frame 3 refers to frame 1, by its own references: one nibble, two back.
+    let over_the_switch = [0xc1, 0, 3, 0b0001_0010, 0b0010_0000];
+    let descriptors: [&[u8]; 5] = [
+        &key,
+        &[0xc1, 0, 1],
+        &[0xc0, 0, 2],
+        &over_the_switch,
+        &[0xc1, 0, 5],
+    ];
+    let got = sent(&descriptors, &[(0, 0), (2, 1)]);
+    assert_eq!(got, [true, false, true, false, true]);
+}
+
+#[test]
+fn targets_that_are_not_active_are_left() {
+    let key = key_of_two_rates(0);
+    // Frame 2 says that the first target alone is active.
+    let descriptors: [&[u8]; 5] = [
+        &key,
+        &[0xc1, 0, 1],
+        &[0xc0, 0, 2, 0b0100_0010],
+        &[0xc1, 0, 3],
+        &[0xc0, 0, 4],
+    ];
+    assert_eq!(sent(&descriptors, &[]), [true, true, true, false, true]);
+}
+
+#[test]
+fn a_late_structure_counts_if_it_is_newer_than_the_known_one() {
+    let plan = Plan {
+        first_id: 100,
+        ..plan(2, 2, Mode::Full)
+    };
+    let frames = plan.frames();
+    let told = Told {
+        plan: &plan,
+        frames: &frames,
+    };
+    let mut structure = Structure::default();
+    let count = |structure: &mut Structure, number: u8| {
+        let frame = structure.read(&[0xc5, 0, number]);
+        frame.map(|frame| frame.targets().iter().count())
+    };
+    structure.read(&key_of_two_rates(50)).unwrap();
+    assert_eq!(count(&mut structure, 90), None, "no such template");
+    structure.read(&[0xc0, 0, 110]).unwrap();
+    structure.read(&told.descriptor(0, 0)).unwrap();
+    assert_eq!(count(&mut structure, 111), Some(4));
+    structure.read(&key_of_two_rates(60)).unwrap();
+    assert_eq!(count(&mut structure, 112), Some(4));
 }
 
 #[test]
@@ -332,7 +407,7 @@ fn frame_numbers_continue_across_sources() {
         plan: &plan,
         frames: &frames,
     };
-    let mut selector = payload::av1::Selector::default();
+    let mut selector = Selector::default();
     let first = structure.read(&told.descriptor(0, 0)).unwrap();
     assert_eq!(
         selector.take(&first, true).passage().unwrap().descriptor,

@@ -8,3 +8,4 @@ mod h264;
 mod streams;
 mod vp8;
 mod vp9;
+mod vp9_odd;

@@ -200,3 +200,15 @@ fn an_upper_layer_is_entered_where_it_refers_to_the_base_layer_alone() {
     assert!(pass(&mut selector, &packet(5, 0, 1, false, false)).is_some());
     assert!(pass(&mut selector, &packet(6, 0, 2, true, false)).is_none());
 }
+
+#[test]
+fn a_layer_that_lost_nothing_but_what_nobody_refers_to_comes_back_at_once() {
+    let mut selector = Selector::default();
+    assert!(pass(&mut selector, &base(1, 0)).is_some());
+    selector.set_target(0);
+    let mut unreferenced = packet(2, 0, 1, false, false);
+    unreferenced[0] |= 0x20;
+    assert!(pass(&mut selector, &unreferenced).is_none());
+    selector.set_target(1);
+    assert!(pass(&mut selector, &packet(3, 0, 1, false, false)).is_some());
+}

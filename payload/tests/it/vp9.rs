@@ -171,8 +171,7 @@ proptest! {
         }
     }
 
-    /// With packets out of order more may be left out, but what one wish lets pass of a frame, it
-    /// lets pass whole.
+    /// Lower layers of K-SVC and of independent ones may pass if they come late, but whole.
     #[test]
     fn late_packets_share_the_fate_of_their_frame(
         plan in plans(ALL_MODES, 4),
@@ -187,9 +186,15 @@ proptest! {
         let schedule = BTreeMap::from([(0, layers(target.0, target.1))]);
         let (sent, _) = drive(Codec::Vp9, &order, &schedule);
         let got: BTreeSet<usize> = sent.iter().map(|it| it.frame).collect();
+        let target = layers(target.0, target.1);
+        if plan.mode == Mode::Full {
+            let needed = (0..frames.len()).filter(|it| plan.needs(target, &frames[*it]));
+            prop_assert_eq!(&got, &needed.collect::<BTreeSet<usize>>());
+        }
         for frame in got {
             let count = sent.iter().filter(|it| it.frame == frame).count();
             prop_assert_eq!(count, frames[frame].packets);
+            prop_assert!(frames[frame].layers.within(target));
         }
     }
 }
