@@ -1,6 +1,8 @@
 //! AV1, by dependency descriptors that the test writes.
 
-use crate::driver::{Wire, assert_wishes_come_true, decode, drive, packetize, schedule, wishes};
+use crate::driver::{
+    Wire, assert_wishes_come_true, decode, drive, packetize, schedule, shuffle, wishes,
+};
 use crate::streams::{Frame, Mode, Plan, plans, references};
 use payload::av1::{Change, Selector, Structure};
 use payload::{Codec, Layers};
@@ -490,5 +492,22 @@ proptest! {
         let (sent, _) = drive(Codec::Av1, &wires, &schedule);
         let decoded = decode(&frames, &sent);
         assert_wishes_come_true(&plan, &frames, &wires, &schedule, &decoded);
+    }
+
+    #[test]
+    fn late_packets_share_the_fate_of_their_frame(
+        plan in plans(&[Mode::Full], 3),
+        target in (0..3_u8, 0..3_u8),
+        delays in prop::collection::vec(0..4_u8, 1..40),
+    ) {
+        let frames = plan.frames();
+        let wires = wires(&plan, &frames);
+        let head = frames[0].packets;
+        let mut order = wires[..head].to_vec();
+        order.extend(shuffle(&wires[head..], &delays));
+        let target = layers(target.0, target.1);
+        let (sent, _) = drive(Codec::Av1, &order, &BTreeMap::from([(0, target)]));
+        let needed = order.iter().filter(|it| plan.needs(target, &frames[it.frame]));
+        prop_assert!(sent.iter().map(|it| it.frame).eq(needed.map(|it| it.frame)));
     }
 }
