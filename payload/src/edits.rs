@@ -12,6 +12,7 @@ pub struct Edits {
 
 impl Edits {
     /// One more byte. Beyond the third: ignored.
+    #[inline]
     pub(crate) fn set(&mut self, offset: u8, value: u8) {
         if let Some(slot) = self.bytes.get_mut(usize::from(self.count)) {
             *slot = (offset, value);

@@ -43,6 +43,7 @@ impl PictureId {
     }
 
     /// The bits that count.
+    #[inline]
     pub(crate) fn mask(&self) -> u16 {
         if self.wide { WIDE } else { NARROW }
     }
@@ -104,6 +105,7 @@ impl Continuity {
     }
 
     /// What is to be written in a packet of the newest picture.
+    #[inline]
     pub(crate) fn newest(&mut self, numbers: &Numbers) -> Edits {
         if let Some(id) = numbers.picture_id {
             let value = id.value.wrapping_add(self.picture_shift) & id.mask();
@@ -116,9 +118,13 @@ impl Continuity {
     }
 
     /// What is to be written in a packet of an older picture, since which `gaps` were closed.
+    #[inline]
     pub(crate) fn late(&self, numbers: &Numbers, gaps: u16) -> Edits {
         let mut edits = Edits::default();
         let shift = self.picture_shift.wrapping_add(gaps) & WIDE;
+        if shift == 0 && self.tl0_shift == 0 {
+            return edits;
+        }
         if let Some(id) = numbers.picture_id
             && shift != 0
         {

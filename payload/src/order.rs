@@ -16,6 +16,7 @@ pub(crate) enum Step {
 
 /// Compares `id` with the newest of a count that wraps around at `mask`. What lies further back than
 /// `memory` is a source that counts anew.
+#[inline]
 pub(crate) fn step(newest: Option<u16>, id: u16, mask: u16, memory: u16) -> Step {
     let Some(newest) = newest else {
         return Step::New(memory);
