@@ -75,26 +75,16 @@ impl Structure {
             true => Some(bits.number(u32::from(templates.targets.count))?),
             false => flags.structure.then(|| templates.targets.all()),
         };
-        let common = templates.find(template)?;
-        let mut frame = Frame {
-            number,
-            starts,
-            ends,
-            layers: common.layers,
-            new_structure: flags.structure,
-            indications: common.indications,
-            references: common.references,
-            chains: common.chains,
-            targets: templates.targets,
-            generation: self.generation,
-            active: self.active,
-            places: Places {
-                extended: descriptor.len() > 3,
-                has_mask: flags.active,
-                mask: mask_at,
-                end: 0,
-            },
+        let places = Places {
+            extended: descriptor.len() > 3,
+            has_mask: flags.active,
+            mask: mask_at,
+            end: 0,
         };
+        let mut frame = templates.frame(template, number, places)?;
+        (frame.starts, frame.ends) = (starts, ends);
+        frame.new_structure = flags.structure;
+        (frame.generation, frame.active) = (self.generation, self.active);
         templates.read_frame(&mut bits, flags, &mut frame)?;
         frame.places.end = bits.at();
         self.keep(fresh, told, &mut frame);
@@ -133,6 +123,25 @@ impl Templates {
     fn find(&self, id: u8) -> Option<&Template> {
         let index = (id + 64 - self.offset) % 64;
         self.list.get(usize::from(index))
+    }
+
+    /// A frame as its template has it.
+    fn frame(&self, template: u8, number: u16, places: Places) -> Option<Frame> {
+        let common = self.find(template)?;
+        Some(Frame {
+            number,
+            starts: false,
+            ends: false,
+            layers: common.layers,
+            new_structure: false,
+            indications: common.indications,
+            references: common.references,
+            chains: common.chains,
+            targets: self.targets,
+            generation: 0,
+            active: 0,
+            places,
+        })
     }
 
     /// `frame_dependency_definition()`, behind the template's id.

@@ -1,13 +1,14 @@
 //! Foreign bytes do not break anything: noise, and good packets with damage.
 
-use payload::{Codec, parse_all, starts_keyframe};
+use payload::{Codec, Layers, Packet, Reader, Selector, parse_all, starts_keyframe};
 use proptest::prelude::*;
 
 /// Orders, length, packet; see `parse_all`. From the figures of the formats.
 const GOOD: [&[u8]; 7] = [
     // VP9: a key picture with structure, two layers; in flexible mode with three references.
     &[
-        0xff, 9, 0xae, 0x92, 0x34, 0x00, 0x2a, 0x38, 0x01, 0x40, 0x00,
+        0xff, 16, 0xae, 0x92, 0x34, 0x00, 0x2a, 0x38, 0x01, 0x40, 0x00, 0xb4, 0x02, 0x80, 0x01,
+        0x68, 0x00, 0x99,
     ],
     &[0x20, 6, 0xf1, 0x05, 0x24, 0x03, 0x05, 0x80],
     // VP8: with all fields, and with none.
@@ -50,4 +51,33 @@ fn the_good_packets_are_forwarded() {
     let bytes: Vec<u8> = GOOD.concat();
     assert!(parse_all(&bytes) > GOOD.len());
     assert_eq!(parse_all(&[]), 0);
+}
+
+#[test]
+fn once_a_stream_has_begun_nothing_is_allocated() {
+    let streams: [(Codec, &[u8], &[u8]); 4] = [
+        (Codec::Vp9, &GOOD[0][2..], &GOOD[1][2..]),
+        (Codec::Vp8, &GOOD[2][2..], &GOOD[3][2..]),
+        (Codec::H264, &GOOD[4][2..], &GOOD[5][2..]),
+        (Codec::Av1, &GOOD[6][2..], &[0xc1, 0, 1]),
+    ];
+    for (codec, first, next) in streams {
+        let (mut reader, mut selector) = (Reader::new(codec), Selector::default());
+        let packet = reader.read(first, Some(first));
+        assert_ne!(packet, Packet::Opaque, "{codec:?}");
+        selector.switch(&packet, Layers::ALL);
+        let _ = selector.take(&packet, true);
+        let counted = allocation_counter::measure(|| {
+            for target in 0..4 {
+                let packet = reader.read(next, Some(next));
+                selector.set_target(Layers {
+                    spatial: 0,
+                    temporal: target,
+                });
+                let _ = selector.take(&packet, true);
+                selector.switch(&packet, Layers::ALL);
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{codec:?}");
+    }
 }
