@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who may know whom inside the workspace.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("affinity", &[]),
     // It sees sizes and times, no media.
     ("bandwidth", &[]),
@@ -17,11 +17,20 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("observe", &[]),
     // Packets on their way out know nothing of rooms.
     ("downlink", &[]),
+    // Payloads mean the same whoever sends them on.
+    ("payload", &[]),
     // Who may be relayed says the credential: no rooms, no media.
     ("turn-server", &["proto"]),
     (
         "sfu",
-        &["affinity", "bandwidth", "downlink", "observe", "proto", "turn-server"],
+        &[
+            "affinity",
+            "bandwidth",
+            "downlink",
+            "observe",
+            "proto",
+            "turn-server",
+        ],
     ),
     ("gateway", &["affinity", "observe", "proto"]),
     ("shard", &["affinity", "observe", "proto"]),
@@ -62,11 +71,12 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 ];
 
 /// Folders whose code may not look outside, and the words that would.
-const PURE: [&str; 6] = [
+const PURE: [&str; 8] = [
     "affinity/src",
     "bandwidth/src",
     "client/src/session",
     "downlink/src",
+    "payload/src",
     "shard/src/core",
     "sfu/src/engine",
     "turn/src/core",

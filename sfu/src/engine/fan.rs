@@ -285,7 +285,11 @@ impl Engine {
                 run.add(0);
             }
         }
-        tracing::trace!(sequence = missing.sequence, bytes = run.bytes.len(), "repeated");
+        tracing::trace!(
+            sequence = missing.sequence,
+            bytes = run.bytes.len(),
+            "repeated"
+        );
         transport.outgoing.repeated(run.bytes.len());
         true
     }
