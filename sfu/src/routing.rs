@@ -205,38 +205,38 @@ mod tests {
         }
     }
 
-    fn to(routing: &mut Routing, command: NodeCommand) -> u16 {
-        routing.route(&command).0
+    fn to(routing: &mut Routing, command: &NodeCommand) -> u16 {
+        routing.route(command).0
     }
 
     #[test]
     fn a_room_stays_with_its_worker_and_new_ones_go_where_fewest_people_are() {
         let mut routing = Routing::new(2);
-        assert_eq!(to(&mut routing, add("a", "1")), 0);
-        assert_eq!(to(&mut routing, add("a", "2")), 0);
-        assert_eq!(to(&mut routing, add("b", "3")), 1);
-        assert_eq!(to(&mut routing, add("c", "4")), 1);
-        assert_eq!(to(&mut routing, add("a", "5")), 0, "however full it is");
-        assert_eq!(to(&mut routing, add("d", "6")), 1);
+        assert_eq!(to(&mut routing, &add("a", "1")), 0);
+        assert_eq!(to(&mut routing, &add("a", "2")), 0);
+        assert_eq!(to(&mut routing, &add("b", "3")), 1);
+        assert_eq!(to(&mut routing, &add("c", "4")), 1);
+        assert_eq!(to(&mut routing, &add("a", "5")), 0, "however full it is");
+        assert_eq!(to(&mut routing, &add("d", "6")), 1);
     }
 
     #[test]
     fn everything_about_a_participant_and_its_tracks_goes_to_its_room_s_worker() {
         let mut routing = Routing::new(2);
-        to(&mut routing, add("a", "1"));
-        assert_eq!(to(&mut routing, add("b", "2")), 1);
-        assert_eq!(to(&mut routing, publish("2", "t")), 1);
-        assert_eq!(to(&mut routing, mute("t")), 1);
+        to(&mut routing, &add("a", "1"));
+        assert_eq!(to(&mut routing, &add("b", "2")), 1);
+        assert_eq!(to(&mut routing, &publish("2", "t")), 1);
+        assert_eq!(to(&mut routing, &mute("t")), 1);
         let room = RoomSid::new("b");
-        assert_eq!(to(&mut routing, NodeCommand::Export { room }), 1);
+        assert_eq!(to(&mut routing, &NodeCommand::Export { room }), 1);
         let track = TrackSid::new("t");
-        assert_eq!(to(&mut routing, NodeCommand::Unpublish { track }), 1);
-        assert_eq!(to(&mut routing, mute("t")), 0, "it is not known any more");
-        to(&mut routing, publish("2", "u"));
-        assert_eq!(to(&mut routing, remove("2")), 1);
-        assert_eq!(to(&mut routing, mute("u")), 0);
+        assert_eq!(to(&mut routing, &NodeCommand::Unpublish { track }), 1);
+        assert_eq!(to(&mut routing, &mute("t")), 0, "it is not known any more");
+        to(&mut routing, &publish("2", "u"));
+        assert_eq!(to(&mut routing, &remove("2")), 1);
+        assert_eq!(to(&mut routing, &mute("u")), 0);
         assert_eq!(
-            to(&mut routing, add("b", "3")),
+            to(&mut routing, &add("b", "3")),
             1,
             "the first has one already"
         );
@@ -246,9 +246,9 @@ mod tests {
     fn an_answer_about_ownership_goes_to_the_worker_that_asked() {
         let mut routing = Routing::new(3);
         let owned = |nonce| NodeCommand::Owned { nonce, for_ms: 1 };
-        assert_eq!(to(&mut routing, owned(WorkerId(2).first_nonce() + 7)), 2);
-        assert_eq!(to(&mut routing, owned(5)), 0);
-        assert_eq!(to(&mut routing, owned(u64::MAX)), 0, "nobody asked that");
+        assert_eq!(to(&mut routing, &owned(WorkerId(2).first_nonce() + 7)), 2);
+        assert_eq!(to(&mut routing, &owned(5)), 0);
+        assert_eq!(to(&mut routing, &owned(u64::MAX)), 0, "nobody asked that");
     }
 
     proptest! {
@@ -258,15 +258,15 @@ mod tests {
             for (who, room, what) in steps {
                 let who = who.to_string();
                 match what {
-                    0 => drop(to(&mut routing, add(&room.to_string(), &who))),
-                    1 => drop(to(&mut routing, publish(&who, &format!("{who}-{room}")))),
-                    _ => drop(to(&mut routing, remove(&who))),
+                    0 => drop(to(&mut routing, &add(&room.to_string(), &who))),
+                    1 => drop(to(&mut routing, &publish(&who, &format!("{who}-{room}")))),
+                    _ => drop(to(&mut routing, &remove(&who))),
                 }
                 let people: usize = routing.loads.iter().sum();
                 prop_assert_eq!(people, routing.participants.len());
             }
             for who in 0..6 {
-                to(&mut routing, remove(&who.to_string()));
+                to(&mut routing, &remove(&who.to_string()));
             }
             prop_assert!(routing.rooms.is_empty() && routing.tracks.is_empty());
             prop_assert_eq!(routing.loads, [0, 0, 0]);

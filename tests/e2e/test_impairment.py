@@ -23,6 +23,8 @@ from harness.wait import PATIENCE, stays, until
 
 # The camera's layers are 320, 640 and 1280 wide.
 TOP = 1280
+# A line that was poor is tried again after growing pauses, seconds.
+BACK = 60
 # A mobile line at its worst: enough for the voice and a small picture.
 POOR = Impairment(rate=500e3, queue=0.3, loss=0.05, jitter=0.05)
 # Enough for the voice alone.
@@ -191,7 +193,7 @@ async def test_a_poor_line_gets_a_smaller_picture_that_moves_and_then_all_of_it_
     measured(f"poor line: smaller picture after {took:.1f} s")
 
     await on.network.impair("bob", down=CLEAN)
-    took = await top_layer(bob, seconds=20)
+    took = await top_layer(bob, seconds=BACK)
     measured(f"good line again: highest layer after {took:.1f} s")
 
 
@@ -215,10 +217,10 @@ async def test_a_line_for_the_voice_alone_pauses_the_picture_and_tells_so(stage:
 
     ended = await watching.clock(bob)
     await on.network.impair("bob", down=CLEAN)
-    took = await has_state(bob, "active", since=ended, seconds=20)
+    took = await has_state(bob, "active", since=ended, seconds=BACK)
     measured(f"good line again: picture active after {took:.1f} s")
     await bob.sees()
-    await top_layer(bob, seconds=30)
+    await top_layer(bob, seconds=BACK)
 
 
 async def test_a_native_client_on_a_poor_line_gets_a_smaller_picture_and_then_all_of_it_again(
@@ -243,7 +245,7 @@ async def test_a_native_client_on_a_poor_line_gets_a_smaller_picture_and_then_al
     assert still <= STILL_MAX * PATIENCE
 
     await on.network.impair("bob", down=CLEAN)
-    await until("the highest layer is back", lambda: width() == TOP, seconds=20, state=width)
+    await until("the highest layer is back", lambda: width() == TOP, seconds=BACK, state=width)
 
 
 def assert_moves(seen: list[watching.Sight]) -> None:

@@ -102,9 +102,7 @@ async def arriving(peer: Peer, kind: str, others: list[str], seconds: float = 2.
     return {who for who in others if getattr(peer.incoming[who], field) > before[who] + 2}
 
 
-@pytest.mark.parametrize(
-    ("config", "kind"), [({"lastN": 1}, "video"), ({"loudestN": 1}, "audio")]
-)
+@pytest.mark.parametrize(("config", "kind"), [({"lastN": 1}, "video"), ({"loudestN": 1}, "audio")])
 async def test_a_room_shows_the_last_speaker_or_hears_the_loudest_only(
     stage: Stage, config: dict, kind: str
 ) -> None:

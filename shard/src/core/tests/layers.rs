@@ -34,7 +34,7 @@ fn on_a_new_transport_everything_comes_again() {
     let participant = bo.sid.clone();
     script.event(NodeEvent::Connected { participant });
     script.expect(&["bo < stream cam ACTIVE"]);
-    let participant = bo.sid.clone();
+    let participant = bo.sid;
     script.event(NodeEvent::Connected { participant });
     script.expect(&[]);
 }
@@ -88,7 +88,7 @@ fn only_a_hidden_one_itself_hears_how_good_its_connection_is() {
     join.claims.video.hidden = true;
     let spy = script.join(join);
     script.event(NodeEvent::ConnectionRated {
-        participant: spy.sid.clone(),
+        participant: spy.sid,
         rating: Rating::Good,
     });
     script.expect(&["spy < connection spy GOOD"]);
