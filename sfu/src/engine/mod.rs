@@ -106,6 +106,8 @@ pub struct Engine {
     estimates: bool,
     /// Where a line is shared.
     demands: Vec<Demand<SubscriptionKey>>,
+    /// Which of them are next.
+    share_turn: usize,
     ownership: Ownership,
     layers_chosen_at: Instant,
     /// Of the newest input.
@@ -135,6 +137,7 @@ impl Engine {
             fan: Fan::default(),
             estimates: config.estimates,
             demands: Vec::new(),
+            share_turn: 0,
             ownership: Ownership::behind(WorkerId(config.worker).first_nonce()),
             layers_chosen_at: now,
             now,

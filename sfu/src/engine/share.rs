@@ -24,13 +24,19 @@ const CAREFUL: u64 = 60;
 /// What would be sent is taken for so much more, in percent, when it is asked whether the line would take
 /// it: the streams' rates go up and down.
 const ROOM: u64 = 125;
+/// Lines that are shared in one round, about; and rounds until all of them have been, at most.
+const LINES_A_ROUND: usize = 100;
+const TURNS_MAX: usize = 5;
 /// What an unmeasured layer is taken for, bits per second.
 const GUESS: [u64; 3] = [150_000, 500_000, 1_700_000];
 
 impl Engine {
-    /// Shares all lines anew.
+    /// Shares lines anew: all of them, or of many some each round.
     pub(super) fn share_lines(&mut self, now: Instant) {
-        for key in self.transports.keys() {
+        let turns = (1 + self.transports.len() / LINES_A_ROUND).min(TURNS_MAX);
+        self.share_turn = (self.share_turn + 1) % turns;
+        let keys = self.transports.keys();
+        for key in keys.into_iter().skip(self.share_turn).step_by(turns) {
             let transport = self.transports.get(key);
             if transport.is_some_and(|it| it.connected && it.outgoing.line.is_some()) {
                 self.share(key, now);

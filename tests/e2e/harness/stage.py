@@ -48,7 +48,7 @@ class Stage:
         """A gateway and a process per shard. `standby` shards run but are not in the gateway's
         file yet. With `nodes`, each shard's node is a process of its own; `node` is added to the
         nodes' sections."""
-        cluster = Cluster(self, weights, standby, separate_nodes=nodes, node=node or {})
+        cluster = Cluster(self, weights, standby, separate_nodes=nodes, node=node)
         cluster.gateway.start()
         for shard in cluster.shards.values():
             shard.start()
@@ -149,10 +149,10 @@ class Cluster:
         standby: tuple[str, ...],
         *,
         separate_nodes: bool,
-        node: dict,
+        node: dict | None = None,
     ) -> None:
         self._folder = stage.folder
-        self._node = node
+        self._node = node or {}
         self.bind = f"127.0.0.1:{free_port()}"
         self.ws = f"ws://{self.bind}"
         self.http = f"http://{self.bind}"

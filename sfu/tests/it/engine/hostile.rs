@@ -53,6 +53,66 @@ fn garbage_from_anywhere_is_counted_and_changes_nothing() {
     assert!(audio(&got).len() > 50 && video(&got).len() > 50);
 }
 
+/// A binding request that names our transport, without its password.
+fn forged_check(ours: &str, filler: u8) -> Vec<u8> {
+    let name = format!("{ours}:peer");
+    let padded = name.len().next_multiple_of(4);
+    let length = u16::try_from(4 + padded + 24).unwrap();
+    let mut check = vec![0, 1];
+    check.extend_from_slice(&length.to_be_bytes());
+    check.extend_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
+    check.extend_from_slice(&[filler; 12]);
+    check.extend_from_slice(&[0, 6]);
+    check.extend_from_slice(&u16::try_from(name.len()).unwrap().to_be_bytes());
+    check.extend_from_slice(name.as_bytes());
+    check.resize(20 + 4 + padded, 0);
+    check.extend_from_slice(&[0, 8, 0, 20]);
+    check.extend_from_slice(&[filler; 20]);
+    check
+}
+
+/// Each is little work, nothing is answered, and whoever talks goes on talking.
+#[test]
+fn a_million_bad_datagrams_are_dropped_without_a_word() {
+    let mut world = subscribed(PeerMode::Single);
+    let peer = world.clients["bob"].publisher.address;
+    let stranger = SocketAddr::from(([198, 51, 100, 9], 9));
+    let (answer, _) = world.clients["bob"].answers.last().unwrap();
+    let ufrag = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+    let check = |filler| forged_check(ufrag.unwrap(), filler);
+    let rtp = |filler: u8| [&[0x80, 96, filler, filler][..], &[filler; 60]].concat();
+    let rtcp = |filler: u8| [&[0x81, 201, 0, 7][..], &[filler; 40]].concat();
+    let dtls = |filler: u8| [&[0x17, 0xfe, 0xfd, 0, 1, filler][..], &[filler; 60]].concat();
+    let kinds: [&dyn Fn(u8) -> Vec<u8>; 4] = [&check, &rtp, &rtcp, &dtls];
+    let bad: Vec<Vec<u8>> = (0..=255)
+        .flat_map(|filler| kinds.map(|kind| kind(filler)))
+        .collect();
+    let now = world.now;
+    let mut answered = 0;
+    for (contents, round) in bad.iter().cycle().zip(0..1_000_000_u32) {
+        let remote = if round % 8 < 4 { stranger } else { peer };
+        let datagram = Datagram {
+            transport: Transport::Udp,
+            remote,
+            local: BASE,
+            contents,
+        };
+        world.engine().handle_datagram(datagram, now);
+        while world.engine().poll_transmit().is_some() {
+            answered += 1;
+        }
+    }
+    assert_eq!(answered, 0);
+    world.take_got("bob");
+    world.run(seconds(2));
+    let lost = |event: &NodeEvent| matches!(event, NodeEvent::Disconnected { .. });
+    assert_eq!(world.count(lost), 0);
+    let got = world.take_got("bob");
+    assert!(audio(&got).len() > 90 && video(&got).len() > 90);
+}
+
 #[test]
 fn a_replayed_datagram_from_another_address_is_not_answered() {
     let mut world = World::new();
