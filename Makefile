@@ -13,7 +13,7 @@ FROM ?= 0
 E2E_BINARY := target/debug/anteroom
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
 
-.PHONY: help setup setup-build setup-test web build run test quick check check-rust check-web check-python \
+.PHONY: impairment help setup setup-build setup-test web build run test quick check check-rust check-web check-python \
 	test-rust test-web e2e e2e-binary bench bench-micro bench-first-frame bench-gateway bench-sfu \
 	bench-rehome bench-migration chaos nightly clean
 
@@ -106,6 +106,9 @@ bench-sfu: setup-test build ## our media node beside Janus, pion and LiveKit (SF
 nightly: ## 100,000 simulated histories of room ownership, and its model
 	cargo run --release --locked -p simulator -- --seeds 100000 --from $(FROM)
 	cargo run --release --locked -p simulator -- --model 2 --ticks 11 --minutes 60
+
+impairment: setup-test e2e-binary ## browsers on poor lines: no picture stands still for 2 s (not reached in every run)
+	E2E_STILLS=1 $(VENV)/pytest -c tests/pytest.ini --rootdir tests tests/e2e/test_impairment.py
 
 chaos: setup-test e2e-binary ## real processes under trouble, 10 minutes (CHAOS='--minutes 60 --seed 1', --help)
 	$(VENV)/python tests/chaos.py $(CHAOS)
