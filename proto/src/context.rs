@@ -4,6 +4,7 @@
 //! Form: `base64url(json) "." base64url(HMAC-SHA-256(cluster secret, first part))`. Short-lived, so
 //! that a leaked header is worth little; bound to one shard, so that it can't be replayed at another.
 
+use crate::id::NodeId;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
@@ -28,6 +29,9 @@ pub const CONTEXT_LIFETIME_MS: u64 = 10_000;
 /// Tells the TURN secret from whatever else is made from the cluster secret: no signed statement
 /// looks like it, since base64 has no space.
 const TURN_LABEL: &[u8] = b"anteroom turn secret";
+
+/// The same for the key of media nodes' proofs to each other.
+const RELAY_LABEL: &[u8] = b"anteroom relay key";
 
 /// What the gateway found out about a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +92,29 @@ pub enum ContextError {
     Expired,
 }
 
+/// Which end of a connection between two media nodes somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayRole {
+    /// Opened it.
+    Connecting,
+    /// Was called.
+    Accepting,
+}
+
+/// What a media node claims when another one connects to it, or it to another one. All of it is in
+/// the proof: one heard on a connection is worth nothing on another, nor thrown back on the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayClaim<'a> {
+    /// Of the one that proves.
+    pub role: RelayRole,
+    /// Who proves.
+    pub prover: &'a NodeId,
+    /// To whom.
+    pub verifier: &'a NodeId,
+    /// What both ends know of their TLS session and nobody else: its exported keying material.
+    pub binding: &'a [u8],
+}
+
 /// The cluster secret (`cluster.secret`), shared by all programs of one deployment.
 #[derive(Clone)]
 pub struct ClusterKey(Vec<u8>);
@@ -108,6 +135,34 @@ impl ClusterKey {
     /// it tells nothing of it.
     pub fn turn_secret(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.mac(TURN_LABEL).finalize().into_bytes())
+    }
+
+    /// Proves a claim to one who has the same secret.
+    pub fn relay_proof(&self, claim: &RelayClaim<'_>) -> [u8; 32] {
+        self.relay_mac(claim).finalize().into_bytes().into()
+    }
+
+    /// Whether a proof is of this claim, by one who has the same secret. Takes as long for every wrong
+    /// proof.
+    pub fn is_relay_proof(&self, claim: &RelayClaim<'_>, proof: &[u8]) -> bool {
+        self.relay_mac(claim).verify_slice(proof).is_ok()
+    }
+
+    fn relay_mac(&self, claim: &RelayClaim<'_>) -> Hmac<Sha256> {
+        let key = self.mac(RELAY_LABEL).finalize().into_bytes();
+        let role = match claim.role {
+            RelayRole::Connecting => b"connecting".as_slice(),
+            RelayRole::Accepting => b"accepting",
+        };
+        let prover = claim.prover.as_str().as_bytes();
+        let verifier = claim.verifier.as_str().as_bytes();
+        let mut mac = keyed(&key);
+        // With lengths, so that no two claims are the same bytes.
+        for part in [role, prover, verifier, claim.binding] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac
     }
 
     /// Signs a statement.
@@ -149,12 +204,16 @@ impl ClusterKey {
     }
 
     fn mac(&self, body: &[u8]) -> Hmac<Sha256> {
-        // HMAC takes a key of any length: new_from_slice cannot fail.
-        #[expect(clippy::expect_used, reason = "HMAC accepts every key length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any length");
+        let mut mac = keyed(&self.0);
         mac.update(body);
         mac
     }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    // HMAC takes a key of any length: new_from_slice cannot fail.
+    #[expect(clippy::expect_used, reason = "HMAC accepts every key length")]
+    Hmac::<Sha256>::new_from_slice(key).expect("any length")
 }
 
 #[cfg(test)]
@@ -211,6 +270,56 @@ mod tests {
         assert_eq!(secret("one"), secret("one"));
         assert_ne!(secret("one"), secret("two"));
         assert_eq!(secret("one").len(), 43);
+    }
+
+    #[test]
+    fn a_proof_between_nodes_is_of_its_claim_only() {
+        let [a, b] = ["a", "b"].map(NodeId::new);
+        let claim = RelayClaim {
+            role: RelayRole::Connecting,
+            prover: &a,
+            verifier: &b,
+            binding: &[7; 32],
+        };
+        let key = ClusterKey::new("one").expect("not empty");
+        let proof = key.relay_proof(&claim);
+        assert!(key.is_relay_proof(&claim, &proof));
+        assert!(!key.is_relay_proof(&claim, &proof[..31]));
+
+        let other = ClusterKey::new("two").expect("not empty");
+        assert!(!other.is_relay_proof(&claim, &proof));
+        let role = RelayRole::Accepting;
+        for else_claimed in [
+            RelayClaim { role, ..claim },
+            RelayClaim {
+                prover: &b,
+                ..claim
+            },
+            RelayClaim {
+                verifier: &a,
+                ..claim
+            },
+            RelayClaim {
+                binding: &[8; 32],
+                ..claim
+            },
+        ] {
+            assert!(!key.is_relay_proof(&else_claimed, &proof));
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_claim_do_not_run_into_each_other() {
+        let key = ClusterKey::new("one").expect("not empty");
+        let proof = |prover: &str, verifier: &str| {
+            key.relay_proof(&RelayClaim {
+                role: RelayRole::Connecting,
+                prover: &NodeId::new(prover),
+                verifier: &NodeId::new(verifier),
+                binding: &[7; 32],
+            })
+        };
+        assert_ne!(proof("ab", "c"), proof("a", "bc"));
     }
 
     #[test]
