@@ -19,6 +19,7 @@ mod join;
 mod media;
 mod names;
 mod peer;
+mod relay;
 mod routing;
 mod sdp;
 mod secrets;
@@ -36,6 +37,7 @@ pub use join::join_parameters;
 pub use media::{data_packet, stream_frames, vp8_descriptors};
 pub use names::room_key;
 pub use peer::peer_message;
+pub use relay::{relay_datagrams, relay_hello};
 pub use routing::routing;
 pub use sdp::{candidates, sdp_answer, sdp_offer};
 pub use secrets::{access_token, signed_context};
@@ -67,6 +69,8 @@ pub const TARGETS: &[Target] = &[
     target("ice_fragment", ice_fragment),
     target("join_parameters", join_parameters),
     target("peer_message", peer_message),
+    target("relay_datagrams", relay_datagrams),
+    target("relay_hello", relay_hello),
     target("request_head", request_head),
     target("resource_offer", resource_offer),
     target("room_key", room_key),

@@ -163,6 +163,8 @@ stirred! {
     ice_fragment
     join_parameters
     peer_message
+    relay_datagrams
+    relay_hello
     request_head
     resource_offer
     room_key

@@ -15,8 +15,8 @@ pub struct Figures {
     pub datagrams_out: u64,
     /// Datagrams delivered.
     pub datagrams_in: u64,
-    /// Datagrams that a newer one pushed out of a full queue, or that fitted no more when their turn
-    /// came.
+    /// Datagrams that a newer one pushed out of a full queue, that waited when their peer went down, or
+    /// that fitted no more when their turn came.
     pub datagrams_dropped: u64,
     /// Datagrams that went in two pieces.
     pub datagrams_split: u64,

@@ -53,7 +53,10 @@ impl<'a> Listed<'a> {
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
-        self.keeper.shared.unlist(&self.keeper.peer);
+        let shared = &self.keeper.shared;
+        shared.unlist(&self.keeper.peer);
+        let unsent = self.link.datagrams.clear();
+        shared.counters.datagrams_dropped.add(unsent);
         Close::Done.close(&self.link.connection);
     }
 }

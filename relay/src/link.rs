@@ -166,18 +166,24 @@ impl Traffic {
 
 async fn read_message(stream: &mut RecvStream) -> Result<Bytes, Ended> {
     let mut length = [0; LENGTH_BYTES];
-    stream.read_exact(&mut length).await.map_err(ended)?;
+    stream
+        .read_exact(&mut length)
+        .await
+        .map_err(|error| ended(&error))?;
     let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     if length > MESSAGE_MAX {
         return Err(Ended::Violation);
     }
     let mut message = vec![0; length];
-    stream.read_exact(&mut message).await.map_err(ended)?;
+    stream
+        .read_exact(&mut message)
+        .await
+        .map_err(|error| ended(&error))?;
     Ok(message.into())
 }
 
 /// A stream that ends although its connection goes on is against the protocol.
-fn ended(error: ReadExactError) -> Ended {
+fn ended(error: &ReadExactError) -> Ended {
     match error {
         ReadExactError::ReadError(quinn::ReadError::ConnectionLost(_)) => Ended::Lost,
         _ => Ended::Violation,

@@ -48,6 +48,11 @@ impl DatagramQueue {
         }
     }
 
+    /// Throws away what waits; how much that was.
+    pub(crate) fn clear(&self) -> u64 {
+        std::mem::take(&mut *locked(&self.waiting)).len() as u64
+    }
+
     fn take_now(&self, into: &mut Vec<Bytes>, at_most: usize) -> bool {
         let mut waiting = locked(&self.waiting);
         let count = waiting.len().min(at_most);
