@@ -1,8 +1,10 @@
 //! 300 Mbit/s of media between two relays: what arrives, how late, and what it costs. Over loopback,
 //! and over a network made up in between that delays and loses.
 //!
-//! `cargo bench -p relay`; with `-- 60` each line takes a minute. Nothing is asserted but that loss
-//! does not throttle.
+//! `cargo bench -p relay`; with `-- 60` each line takes a minute. `wait` is how much of the time the
+//! threads of sender, network and receiver together were ready and had no core: if it is not near 0,
+//! the machine is busy with other things, and delays and drops are its own. Nothing is asserted but
+//! that loss does not throttle: other controllers let a few percent of this rate through.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,6 +35,8 @@ const PAYLOAD: usize = 1_200;
 const TICK: Duration = Duration::from_millis(1);
 /// Datagrams at once: 10 ms at full rate.
 const BURST_MAX: u128 = 312;
+/// A busy machine drops some; a controller that heeds loss would drop nearly all.
+const ARRIVED_MIN: f64 = 0.5;
 const SECONDS: u64 = 5;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is on its way at the end.
@@ -43,8 +47,6 @@ struct Case {
     network: Option<Network>,
     payload: usize,
     rate: usize,
-    /// What must arrive at least, of what is sent.
-    delivered_min: f64,
 }
 
 fn main() {
@@ -54,31 +56,29 @@ fn main() {
         delay: Duration::from_millis(20),
         ..Network::PERFECT
     };
-    let case = |name, network, delivered_min| Case {
+    let case = |name, network| Case {
         name,
         network,
         payload: PAYLOAD,
         rate: BITS_PER_SECOND,
-        delivered_min,
     };
     let lossy = Network { loss: 0.01, ..far };
-    // Its packets are lost until the black hole is noticed.
+    // Packets are lost until the black hole is noticed.
     let narrow = Network { mtu: 1_300, ..far };
-    let slow = |name, network, payload, delivered_min| Case {
+    let slow = |name, network, payload| Case {
         payload,
         rate: BITS_PER_SECOND / 10,
-        ..case(name, Some(network), delivered_min)
+        ..case(name, Some(network))
     };
     let cases = [
-        case("loopback", None, 0.999),
-        case("20 ms", Some(far), 0.999),
-        case("20 ms, 1 % lost", Some(lossy), 0.989),
-        slow("30 Mbit/s, 20 ms, MTU 1300", narrow, 1_000, 0.999),
-        slow("30 Mbit/s, 1400 B, MTU 1300", narrow, 1_400, 0.5),
-        slow("30 Mbit/s, 1500 B, 20 ms", far, 1_500, 0.999),
+        case("loopback", None),
+        case("20 ms", Some(far)),
+        case("20 ms, 1 % lost", Some(lossy)),
+        slow("30 Mbit/s, 20 ms, 1500 B", far, 1_500),
+        slow("the same, 1350 B, MTU 1300", narrow, 1_350),
     ];
     println!(
-        "{:28} {:>7} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>5} {:>7}",
+        "{:28} {:>7} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>5} {:>7} {:>5}",
         "",
         "sent",
         "arrived",
@@ -89,7 +89,8 @@ fn main() {
         "ns/in",
         "dropped",
         "MTU",
-        "split"
+        "split",
+        "wait"
     );
     for case in cases {
         run(&case, length);
@@ -154,11 +155,19 @@ fn run(case: &Case, length: Duration) {
         std::thread::sleep(TICK);
     }
 
-    let before = [cpu_ns("out"), cpu_ns("in")];
+    let names = ["out", "in", forwarder::THREADS];
+    let (begin, before) = (Instant::now(), names.map(Time::of));
     let sent = generate(&sender.handle, case, length, start);
     std::thread::sleep(SETTLE);
-    let cpu = [cpu_ns("out") - before[0], cpu_ns("in") - before[1]];
-    report(case, sent, &delays.lock().unwrap(), cpu, &sender.handle);
+    let after = names.map(Time::of);
+    let took = u64::try_from(begin.elapsed().as_nanos()).unwrap();
+    let [out, input, network] = std::array::from_fn(|at| after[at].since(before[at]));
+    let cost = Cost {
+        out: out.on_core / sent,
+        input: input.on_core / delays.lock().unwrap().len().max(1),
+        waited: 100 * (out.waiting + input.waiting + network.waiting) / took,
+    };
+    report(case, sent, &delays.lock().unwrap(), &cost, &sender.handle);
     for node in [sender, receiver] {
         node.stop.cancel();
         node.runtime.shutdown_timeout(PATIENCE);
@@ -191,41 +200,63 @@ fn generate(to: &Handle, case: &Case, length: Duration, start: Instant) -> u64 {
     sent
 }
 
-fn report(case: &Case, sent: u64, delays: &Histogram<u64>, cpu: [u64; 2], sender: &Handle) {
+fn report(case: &Case, sent: u64, delays: &Histogram<u64>, cost: &Cost, sender: &Handle) {
     let figures = sender.figures();
     let arrived = delays.len() as f64 / sent as f64;
     let network = case.network.map_or(Duration::ZERO, |n| n.delay);
     let added = |ns: u64| (ns as f64 - network.as_nanos() as f64) / 1e6;
     println!(
-        "{:28} {:>7} {:>7.2} % {:>8.2} {:>8.2} {:>8.2} {:>8} {:>8} {:>7} {:>5} {:>7}",
+        "{:28} {:>7} {:>7.2} % {:>8.2} {:>8.2} {:>8.2} {:>8} {:>8} {:>7} {:>5} {:>7} {:>3} %",
         case.name,
         sent,
         100.0 * arrived,
         added(delays.value_at_quantile(0.5)),
         added(delays.value_at_quantile(0.99)),
         added(delays.max()),
-        cpu[0] / sent,
-        cpu[1] / delays.len().max(1),
+        cost.out,
+        cost.input,
         figures.datagrams_dropped,
         figures.mtu_min,
         figures.datagrams_split,
+        cost.waited,
     );
-    assert!(
-        arrived >= case.delivered_min,
-        "{}: too little arrives",
-        case.name
-    );
+    assert!(arrived >= ARRIVED_MIN, "{}: throttled", case.name);
 }
 
-/// Processor time of all threads of this name, ns.
-fn cpu_ns(name: &str) -> u64 {
-    let threads = std::fs::read_dir("/proc/self/task").unwrap();
-    let time = |thread: std::io::Result<std::fs::DirEntry>| {
-        let folder = thread.ok()?.path();
-        let comm = std::fs::read_to_string(folder.join("comm")).ok()?;
-        let stat = std::fs::read_to_string(folder.join("schedstat")).ok()?;
-        let on_cpu = stat.split(' ').next()?.parse::<u64>().ok()?;
-        (comm.trim() == name).then_some(on_cpu)
-    };
-    threads.filter_map(time).sum::<u64>()
+/// Of one datagram, ns of processor time; and percents.
+struct Cost {
+    out: u64,
+    input: u64,
+    waited: u64,
+}
+
+/// Of all threads of a name, ns.
+#[derive(Clone, Copy, Default)]
+struct Time {
+    on_core: u64,
+    waiting: u64,
+}
+
+impl Time {
+    fn of(name: &str) -> Self {
+        let mut time = Self::default();
+        for thread in std::fs::read_dir("/proc/self/task").unwrap() {
+            let folder = thread.unwrap().path();
+            let read = |file| std::fs::read_to_string(folder.join(file)).unwrap_or_default();
+            if read("comm").trim() == name {
+                let stat = read("schedstat");
+                let mut numbers = stat.split_whitespace().map_while(|n| n.parse::<u64>().ok());
+                time.on_core += numbers.next().unwrap_or(0);
+                time.waiting += numbers.next().unwrap_or(0);
+            }
+        }
+        time
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            on_core: self.on_core - before.on_core,
+            waiting: self.waiting - before.waiting,
+        }
+    }
 }

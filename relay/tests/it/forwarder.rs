@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How often a thread looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(20);
+/// Their name.
+pub(crate) const THREADS: &str = "net";
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Clone, Copy, Debug)]
@@ -73,12 +75,10 @@ impl Forwarder {
             let (state_in, state_out) = (state.clone(), state.clone());
             let (from, to) = (from.clone(), to.clone());
             let random = StdRng::seed_from_u64(seed + u64::from(is_front));
-            threads.push(std::thread::spawn(move || {
+            threads.push(spawn(move || {
                 state_in.receive(&from, &queue, network, random, is_front);
             }));
-            threads.push(std::thread::spawn(move || {
-                state_out.send(&to, &packets, is_front);
-            }));
+            threads.push(spawn(move || state_out.send(&to, &packets, is_front)));
         }
         Self {
             front: front.local_addr().unwrap(),
@@ -96,6 +96,11 @@ impl Forwarder {
     pub(crate) fn lost(&self) -> usize {
         self.state.lost.load(Ordering::Relaxed)
     }
+}
+
+fn spawn(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let builder = std::thread::Builder::new().name(THREADS.to_owned());
+    builder.spawn(work).unwrap()
 }
 
 impl State {
