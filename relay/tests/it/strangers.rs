@@ -4,7 +4,7 @@ use crate::node::{Node, PATIENCE, SECRET, any_port, eventually, id, pair};
 use crate::stranger::{client, connect, hello, read_hello, stranger};
 use bytes::Bytes;
 use proto::context::RelayRole;
-use quinn::{Connection, ConnectionError, Endpoint};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream};
 use relay::{AUTHENTICATING_MAX, Peer};
 use std::time::{Duration, Instant};
 
@@ -43,18 +43,19 @@ async fn say(
     endpoint: &Endpoint,
     to: &Node,
     bytes: impl FnOnce(&Connection) -> Vec<u8>,
-) -> Connection {
+) -> (Connection, RecvStream) {
     let connection = connect(endpoint, to.address).await;
     connection
         .send_datagram(Bytes::from_static(&[0, 1, 2]))
         .unwrap();
     let mut messages = connection.open_uni().await.unwrap();
     messages.write_all(&[0, 0, 0, 1, 7]).await.unwrap();
-    let (mut send, _receive) = connection.open_bi().await.unwrap();
+    let (mut send, receive) = connection.open_bi().await.unwrap();
     // It may be closed before all is written.
     let _ = send.write_all(&bytes(&connection)).await;
     let _ = send.finish();
-    connection
+    // Listening still: who stops listening is refused for that alone.
+    (connection, receive)
 }
 
 /// One who knows all that a node a knows.
@@ -96,7 +97,7 @@ async fn nonsense_instead_of_a_hello_is_refused() {
         b"\0\x24\x02\xff\xff\x01bxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
     ];
     for (count, bytes) in (1..).zip(nonsense) {
-        let connection = say(&endpoint, &b, |_| bytes.to_vec()).await;
+        let (connection, _answer) = say(&endpoint, &b, |_| bytes.to_vec()).await;
         assert_closed(&connection, REFUSED).await;
         assert_eq!(b.figures().refused, count, "{}", bytes.escape_ascii());
     }
@@ -118,7 +119,7 @@ async fn a_proof_is_good_for_its_claim_only() {
         (SECRET, connecting, ["b", "b"]),
     ];
     for (count, (secret, role, names)) in (1..).zip(claims) {
-        let connection = say(&endpoint, &b, |c| hello(secret, role, names, c)).await;
+        let (connection, _answer) = say(&endpoint, &b, |c| hello(secret, role, names, c)).await;
         assert_closed(&connection, REFUSED).await;
         assert_eq!(b.figures().refused, count, "{secret} {role:?} {names:?}");
     }
@@ -162,8 +163,9 @@ async fn a_proof_carried_from_one_session_to_another_is_refused() {
     let from_a = endpoint.accept().await.unwrap().await.unwrap();
     let (_send, mut receive) = from_a.accept_bi().await.unwrap();
     let said = read_hello(&mut receive).await;
-    let to_b = say(&endpoint, &b, |_| said).await;
+    let (to_b, _answer) = say(&endpoint, &b, |_| said).await;
     assert_closed(&to_b, REFUSED).await;
+    assert_eq!(b.figures().refused, 1);
     assert_nothing_came(&b);
 }
 
