@@ -11,8 +11,9 @@ use std::time::Instant;
 /// over it is adapted by the estimators of the clients at its end: a second controller in between
 /// would only add delay. The window is there to stop a node from talking to one that is gone.
 ///
-/// 300 Mbit/s over 200 ms are 7.5 MB. The pacer, which quinn derives from the window, lets a window
-/// and a quarter through in a round trip: 670 Mbit/s at 250 ms, and more on every shorter way.
+/// 300 Mbit/s over 200 ms are 7.5 MB; the window is 540 Mbit/s at 250 ms, and more on every shorter
+/// way. quinn's pacer lets a quarter more than the window through in a round trip, in bursts of up to
+/// 256 packets.
 pub(crate) const WINDOW: u64 = 16 * 1024 * 1024;
 
 /// Neither grows nor shrinks.
