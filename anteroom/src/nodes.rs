@@ -20,13 +20,16 @@ pub(crate) fn share_turn_secret(config: &mut sfu::Config, cluster: &ClusterKey) 
 /// The nodes of one process. They end after their shards, so that the shards have the last word to
 /// the clients.
 pub(crate) struct LocalNodes {
+    /// With it they share rooms with other nodes.
+    cluster: Option<ClusterKey>,
     running: JoinSet<()>,
     shutdown: CancellationToken,
 }
 
 impl LocalNodes {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(cluster: Option<ClusterKey>) -> Self {
         Self {
+            cluster,
             running: JoinSet::new(),
             shutdown: CancellationToken::new(),
         }
@@ -39,8 +42,9 @@ impl LocalNodes {
         config: sfu::Config,
         shard: mpsc::Sender<ShardEnd>,
     ) {
+        let (cluster, shutdown) = (self.cluster.clone(), self.shutdown.clone());
         self.running
-            .spawn(keep_running(node, config, shard, self.shutdown.clone()));
+            .spawn(keep_running(node, config, cluster, shard, shutdown));
     }
 
     /// Ends them; call it when the shards have ended.
@@ -53,6 +57,7 @@ impl LocalNodes {
 async fn keep_running(
     first: sfu::Node,
     config: sfu::Config,
+    cluster: Option<ClusterKey>,
     shard: mpsc::Sender<ShardEnd>,
     shutdown: CancellationToken,
 ) {
@@ -69,7 +74,7 @@ async fn keep_running(
         if shard.send(shard_end).await.is_err() {
             return;
         }
-        if let Err(error) = node.run(node_end, shutdown.clone()).await {
+        if let Err(error) = node.run(node_end, cluster.clone(), shutdown.clone()).await {
             tracing::error!(node = config.id, "node ended, starting it again: {error}");
         }
         if !pause(&shard, &shutdown).await {

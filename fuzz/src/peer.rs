@@ -57,6 +57,7 @@ fn written_again(core: &mut Core, key: &RoomKey, now: Instant) {
     };
     let exported = NodeEvent::Exported {
         room: room.sid.clone(),
+        worker: 0,
         media: Vec::new(),
         data: Vec::new(),
     };
@@ -78,7 +79,7 @@ fn shard() -> (Core, Instant) {
         ..CoreConfig::default()
     };
     let mut core = Core::new(config, now);
-    core.handle_node_attached(NodeId::new("n1"), now);
+    core.handle_node_attached(NodeId::new("n1"), 1, None, now);
     let mut bo = join(BO, "bo", PeerMode::Single);
     bo.room = elsewhere();
     bo.claims.video.room = "elsewhere".to_owned();

@@ -115,7 +115,7 @@ fn meeting() -> (Core, Instant) {
         ..CoreConfig::default()
     };
     let mut core = Core::new(config, now);
-    core.handle_node_attached(NodeId::new("n1"), now);
+    core.handle_node_attached(NodeId::new("n1"), 1, None, now);
     core.handle_join(join(ADA, "ada", PeerMode::Dual), now);
     core.handle_join(join(BO, "bo", PeerMode::Single), now);
     drain(&mut core);

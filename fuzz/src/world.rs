@@ -117,7 +117,7 @@ impl World {
         let mut events = Vec::new();
         while let Some(event) = self.engine.poll_event() {
             match event {
-                NodeEvent::AskOwned { nonce } => self.command(NodeCommand::Owned {
+                NodeEvent::AskOwned { nonce, .. } => self.command(NodeCommand::Owned {
                     nonce,
                     for_ms: OWNED_MS,
                 }),

@@ -25,6 +25,9 @@ pub(crate) struct RoomOfShard {
     pub(crate) room: String,
     #[serde(default)]
     pub(crate) node: Option<String>,
+    /// The workers that its participants are on.
+    #[serde(default)]
+    pub(crate) members: Vec<String>,
     #[serde(default)]
     pub(crate) epoch: u64,
     #[serde(default)]

@@ -71,6 +71,28 @@ string_id!(
     /// An SFU process inside a shard's pool.
     NodeId
 );
+/// A worker of a node: what a participant's media lives on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Member {
+    /// The node.
+    pub node: NodeId,
+    /// Its worker, by its place.
+    pub worker: u16,
+}
+
+impl Member {
+    /// This worker of this node.
+    pub fn new(node: NodeId, worker: u16) -> Self {
+        Self { node, worker }
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.node, self.worker)
+    }
+}
+
 string_id!(
     /// The participant's name in the token (`sub`): unique in a room, chosen by the application.
     Identity

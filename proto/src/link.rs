@@ -3,7 +3,7 @@
 //! In one process the ends meet directly ([`pair`]); between processes [`crate::rpc`] bridges them.
 //! Programs only ever see these ends.
 
-use crate::media::{NodeCommand, NodeEvent};
+use crate::media::{NodeEvent, ToWorker};
 use tokio::sync::mpsc;
 
 /// Messages that may wait on a link, each way. Neither side drops a message, which would leave the
@@ -17,7 +17,7 @@ pub const LINK_QUEUE_MESSAGES: usize = 4096;
 #[derive(Debug)]
 pub struct ShardEnd {
     /// To the node.
-    pub commands: mpsc::Sender<NodeCommand>,
+    pub commands: mpsc::Sender<ToWorker>,
     /// From the node. Closed when the node or the connection is gone.
     pub events: mpsc::Receiver<NodeEvent>,
 }
@@ -26,7 +26,7 @@ pub struct ShardEnd {
 #[derive(Debug)]
 pub struct NodeEnd {
     /// From the shard. Closed when the shard or the connection is gone.
-    pub commands: mpsc::Receiver<NodeCommand>,
+    pub commands: mpsc::Receiver<ToWorker>,
     /// To the shard.
     pub events: mpsc::Sender<NodeEvent>,
 }

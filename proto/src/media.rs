@@ -6,14 +6,15 @@
 //! Everything is low rate: media never passes through these messages, and data packets only once,
 //! when a room moves to another node ([`CarriedData`]).
 
-use crate::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
+use crate::id::{Identity, Member, NodeId, ParticipantSid, RoomSid, TrackSid};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// Version of this vocabulary; a node with another one is refused at [`NodeEvent::Hello`].
-pub const MEDIA_PROTOCOL: u32 = 3;
+pub const MEDIA_PROTOCOL: u32 = 4;
 
 /// How many peer connections a participant uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -264,7 +265,36 @@ fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D:
     STANDARD.decode(text).map_err(serde::de::Error::custom)
 }
 
-/// A message from the shard to a node.
+/// A track of another member of the room, for participants here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedTrack {
+    /// The room, which has participants here.
+    pub room: RoomSid,
+    /// Where its publisher is.
+    pub from: Member,
+    /// The track. Muted as well if its publisher may not publish.
+    pub track: PublishedTrack,
+}
+
+/// Where other nodes reach a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePeer {
+    /// Which.
+    pub node: NodeId,
+    /// For the transport between nodes.
+    pub address: SocketAddr,
+}
+
+/// A message from the shard to a node, with the worker that it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToWorker {
+    /// The worker's place. One that does not exist is passed over.
+    pub worker: u16,
+    /// The message.
+    pub command: NodeCommand,
+}
+
+/// A message from the shard to a worker of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeCommand {
     /// Hold transports for a new participant. In `Dual` mode with `subscribe` the node answers with
@@ -313,7 +343,19 @@ pub enum NodeCommand {
     },
     /// The participant announced a track; its media section may be negotiated already or later.
     Publish(PublishedTrack),
-    /// The track is gone.
+    /// Have a track of another member at hand, for subscriptions that follow. Undone by
+    /// [`NodeCommand::Unpublish`].
+    Import(ImportedTrack),
+    /// The other members of a room that has participants here: data packets go to all of them.
+    SetMembers {
+        /// Which.
+        room: RoomSid,
+        /// Without this one.
+        members: Vec<Member>,
+    },
+    /// The other nodes of the shard, all of them, whoever of their workers is meant. To the first worker.
+    SetPeers(Vec<NodePeer>),
+    /// The track, one of a participant here or an imported one, is gone.
     Unpublish {
         /// Which.
         track: TrackSid,
@@ -491,6 +533,10 @@ pub enum NodeEvent {
         /// Its TURN server, if it runs one.
         #[serde(default)]
         turn: Option<TurnOffer>,
+        /// How many workers it has.
+        workers: u16,
+        /// Where other nodes reach it; `None`: it shares no room with others.
+        relay: Option<SocketAddr>,
     },
     /// Figures, once a second.
     Report(NodeReport),
@@ -601,6 +647,8 @@ pub enum NodeEvent {
     /// How long does the shard own its rooms? Asked right after [`NodeEvent::Hello`] and then twice a
     /// second. Answered at once by [`NodeCommand::Owned`].
     AskOwned {
+        /// The worker that asks, and is to be answered.
+        worker: u16,
         /// Comes back in the answer.
         nonce: u64,
     },
@@ -608,6 +656,8 @@ pub enum NodeEvent {
     Exported {
         /// Which.
         room: RoomSid,
+        /// The worker that answers.
+        worker: u16,
         /// Its [`PeerMode::Single`] participants. One that is missing cannot be moved: it must join
         /// again.
         media: Vec<CarriedMedia>,

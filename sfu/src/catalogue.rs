@@ -53,6 +53,22 @@ pub const METRICS: &[Metric] = &[
         &[NODE],
         "ICE-TCP connections open now.",
     ),
+    Metric::gauge(
+        "anteroom_node_relay_peers",
+        &[NODE],
+        "Other nodes of the shard that can be reached: as many as there are, if all is well.",
+    ),
+    Metric::counter(
+        "anteroom_node_relayed_packets_total",
+        &[NODE, DIRECTION],
+        "RTP packets between workers and nodes that share a room.",
+    ),
+    Metric::counter(
+        "anteroom_node_relay_dropped_total",
+        &[NODE],
+        "Messages between workers and nodes that nobody took: the receiver was too slow, or could not be \
+         reached.",
+    ),
     Metric::counter(
         "anteroom_node_packets_in_total",
         &[NODE],

@@ -13,6 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 const ID_CHARS_MAX: usize = 64;
 /// First port for media if nothing is configured.
 pub(crate) const DEFAULT_PORT: u16 = 7882;
+/// First port for other nodes if nothing is configured.
+const DEFAULT_RELAY_PORT: u16 = 7860;
 
 /// A media node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +52,13 @@ pub struct Config {
     /// The shard to attach to, `http://host:port` of its internal listener. Left out where the
     /// shard runs in the same process.
     pub shard: Option<String>,
+    /// UDP port for other nodes of the shard, with which it shares rooms. If it is taken, the next free one
+    /// up to 100 higher is used. 0 means any free port. Only nodes that need it should reach it; what comes
+    /// there is encrypted and signed with the cluster secret.
+    pub relay_port: u16,
+    /// Where other nodes reach `relay_port`. Left out: the first address of `bind` that is no loopback, or
+    /// of the machine.
+    pub relay_address: Option<IpAddr>,
     /// A TURN server. Left out: none. `turn: {}` starts one with its defaults.
     pub turn: Option<turn_server::Config>,
 }
@@ -66,6 +75,8 @@ impl Default for Config {
             estimate_bandwidth: true,
             advertise: Vec::new(),
             shard: None,
+            relay_port: DEFAULT_RELAY_PORT,
+            relay_address: None,
             turn: None,
         }
     }

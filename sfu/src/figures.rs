@@ -19,6 +19,10 @@ pub(crate) struct Figures {
     pub(crate) tcp_dropped: u64,
     /// Media connections open now.
     pub(crate) tcp_connections: usize,
+    /// Messages between members that nobody took.
+    pub(crate) relay_dropped: u64,
+    /// The transport between nodes.
+    pub(crate) relay: relay::Figures,
     /// How the thread itself did since the last snapshot.
     pub(crate) pulse: Pulse,
 }
@@ -106,6 +110,7 @@ impl Gauges {
                 "anteroom_node_subscriptions",
                 f64::from(census.subscriptions),
             ),
+            ("anteroom_node_relay_peers", now.relay.connections as f64),
             ("anteroom_node_cpu_load", f64::from(cpu_load)),
             ("anteroom_node_tcp_connections", f64::from(connections)),
             ("anteroom_node_rtt_seconds", census.rtt.as_secs_f64()),
@@ -153,6 +158,7 @@ impl Gauges {
         count("anteroom_node_fenced_packets_total", |f| {
             f.report.fenced_packets
         });
+        count("anteroom_node_relay_dropped_total", |f| f.relay_dropped);
         count("anteroom_node_udp_dropped_total", |f| f.udp_dropped);
         count("anteroom_node_tcp_dropped_total", |f| f.tcp_dropped);
 
@@ -160,6 +166,9 @@ impl Gauges {
             let more = of(&now.census).saturating_sub(of(&self.last.census));
             counter!(name, &self.labels(label, value)).increment(more);
         };
+        let name = "anteroom_node_relayed_packets_total";
+        count_as(name, "direction", "in", |c| c.relayed_in);
+        count_as(name, "direction", "out", |c| c.relayed_out);
         let name = "anteroom_node_nacks_total";
         count_as(name, "direction", "in", |c| c.nacks_in);
         count_as(name, "direction", "out", |c| c.nacks_out);

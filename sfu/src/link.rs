@@ -3,15 +3,16 @@
 
 use crate::cpu::{self, CpuMeter};
 use crate::engine::{Engine, EngineConfig, Prepared, TransportFactory};
+use crate::exchange::{Exchange, Mailbox, Postman};
 use crate::figures::{Figures, Gauges};
 use crate::media_thread::{COMMANDS_MAX, End, MediaThread, Start, panic_text};
 use crate::node::NodeError;
 use crate::ports::Sockets;
-use crate::routing::{Routing, WorkerId};
 use proto::link::{LINK_QUEUE_MESSAGES, NodeEnd};
-use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent, TurnOffer};
+use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent, NodePeer, ToWorker, TurnOffer};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -56,11 +57,20 @@ struct Lane {
     prepared: mpsc::Sender<Prepared>,
 }
 
+/// What the node says of itself at first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offer {
+    pub(crate) turn: Option<TurnOffer>,
+    /// Where other nodes reach it.
+    pub(crate) relay: Option<SocketAddr>,
+}
+
 /// Serves one link until it ends.
 pub(crate) async fn run(
     workers: Vec<NewWorker>,
+    exchange: &Arc<Exchange>,
     link: NodeEnd,
-    turn: Option<TurnOffer>,
+    offer: Offer,
     gauges: &mut Gauges,
     shutdown: &CancellationToken,
 ) -> Result<LinkEnd, NodeError> {
@@ -71,21 +81,25 @@ pub(crate) async fn run(
     let hello = NodeEvent::Hello {
         node: first.config.node.clone(),
         protocol: MEDIA_PROTOCOL,
-        turn,
+        turn: offer.turn,
+        workers: u16::try_from(workers.len()).unwrap_or(u16::MAX),
+        relay: offer.relay,
     };
     if events.try_send(hello).is_err() {
         return Ok(LinkEnd::Closed);
     }
 
     let (mut threads, mut lanes, mut figures) = (Vec::new(), Vec::new(), Vec::new());
-    for worker in workers {
-        let (thread, lane, figures_rx) = start(worker, &events)?;
+    let mail = exchange.open(workers.len());
+    for (worker, mail) in workers.into_iter().zip(mail) {
+        let (thread, lane, figures_rx) = start(worker, mail, &events)?;
         threads.push(thread);
         lanes.push(lane);
         figures.push(figures_rx);
     }
-    let mut passing = Box::pin(pass_commands(commands, lanes, events.clone()));
-    let mut reporting = Box::pin(report(figures, events, gauges));
+    let peers = |peers| exchange.set_peers(peers);
+    let mut passing = Box::pin(pass_commands(commands, lanes, peers, events.clone()));
+    let mut reporting = Box::pin(report(figures, exchange, events, gauges));
     let outcome = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(LinkEnd::Shutdown),
@@ -102,6 +116,7 @@ pub(crate) async fn run(
 
 fn start(
     worker: NewWorker,
+    (mailbox, postman): (Mailbox, Postman),
     events: &mpsc::Sender<NodeEvent>,
 ) -> Result<(MediaThread, Lane, watch::Receiver<Figures>), NodeError> {
     let NewWorker { config, sockets } = worker;
@@ -112,6 +127,8 @@ fn start(
         engine: Engine::new(config, Instant::now()),
         sockets,
         commands,
+        mailbox,
+        postman,
         events: events.clone(),
         figures: figures_tx,
     })?;
@@ -149,21 +166,21 @@ fn link_end(end: End) -> LinkEnd {
 /// publication it is about, even of another participant. Only what the shard says of its ownership
 /// passes the others: it comes too late soon, and a burst of joins takes seconds to prepare.
 async fn pass_commands(
-    mut commands: mpsc::Receiver<NodeCommand>,
+    mut commands: mpsc::Receiver<ToWorker>,
     lanes: Vec<Lane>,
+    set_peers: impl Fn(Vec<NodePeer>),
     events: mpsc::Sender<NodeEvent>,
 ) -> LinkEnd {
-    let mut routing = Routing::new(u16::try_from(lanes.len()).unwrap_or(u16::MAX));
     let lanes: Arc<[Lane]> = lanes.into();
     let mut arrived = Vec::with_capacity(PREPARE_BATCH);
-    let mut waiting: VecDeque<(WorkerId, NodeCommand)> = VecDeque::new();
+    let mut waiting: VecDeque<ToWorker> = VecDeque::new();
     let mut preparing = None;
     loop {
         if preparing.is_none() && !waiting.is_empty() {
             let batch: Vec<_> = waiting.drain(..waiting.len().min(PREPARE_BATCH)).collect();
             let lanes = Arc::clone(&lanes);
             preparing = Some(tokio::task::spawn_blocking(move || {
-                let prepare = |(worker, command)| prepare(&lanes, worker, command);
+                let prepare = |message| prepare(&lanes, message);
                 batch.into_iter().map(prepare).collect::<Vec<_>>()
             }));
         }
@@ -174,12 +191,17 @@ async fn pass_commands(
                 if count == 0 {
                     return LinkEnd::Closed;
                 }
-                let routed = arrived.drain(..).map(|command| (routing.route(&command), command));
-                let (urgent, others): (Vec<_>, Vec<_>) = routed
-                    .partition(|(_, command)| matches!(command, NodeCommand::Owned { .. }));
-                waiting.extend(others);
-                let urgent = urgent.into_iter();
-                let urgent = urgent.map(|(worker, command)| prepare(&lanes, worker, command));
+                let (urgent, others): (Vec<ToWorker>, Vec<_>) = arrived
+                    .drain(..)
+                    .partition(|message| matches!(message.command, NodeCommand::Owned { .. }));
+                for message in others {
+                    match message.command {
+                        // Of the node, not of a worker.
+                        NodeCommand::SetPeers(peers) => set_peers(peers),
+                        _ => waiting.push_back(message),
+                    }
+                }
+                let urgent = urgent.into_iter().map(|message| prepare(&lanes, message));
                 if !pass(urgent.collect(), &lanes, &events).await {
                     return LinkEnd::Closed;
                 }
@@ -224,12 +246,12 @@ async fn pass(outcomes: Vec<Outcome>, lanes: &[Lane], events: &mpsc::Sender<Node
     true
 }
 
-fn lane(lanes: &[Lane], worker: WorkerId) -> Option<&Lane> {
-    lanes.get(usize::from(worker.0))
+fn lane(lanes: &[Lane], worker: u16) -> Option<&Lane> {
+    lanes.get(usize::from(worker))
 }
 
 enum Outcome {
-    Prepared(WorkerId, Prepared),
+    Prepared(u16, Prepared),
     /// It hit a fault in the parser; the shard is told.
     Refused(NodeEvent),
     /// It hit a fault, and there is nothing to tell.
@@ -238,7 +260,8 @@ enum Outcome {
 
 /// Prepares one command. SDP comes from strangers and its parser is large: a panic there costs the
 /// one offer, not the node.
-fn prepare(lanes: &[Lane], worker: WorkerId, command: NodeCommand) -> Outcome {
+fn prepare(lanes: &[Lane], message: ToWorker) -> Outcome {
+    let ToWorker { worker, command } = message;
     let Some(lane) = lane(lanes, worker) else {
         return Outcome::Lost;
     };
@@ -281,6 +304,7 @@ fn refusal_of(command: &NodeCommand) -> Option<NodeEvent> {
 /// Passes the media threads' figures on as they come, each second, and watches their pulse.
 async fn report(
     mut figures: Vec<watch::Receiver<Figures>>,
+    exchange: &Exchange,
     events: mpsc::Sender<NodeEvent>,
     gauges: &mut Gauges,
 ) -> Result<LinkEnd, NodeError> {
@@ -292,6 +316,8 @@ async fn report(
             now.add(&worker.borrow_and_update());
         }
         let cpu_load = cpu.measure();
+        now.relay_dropped = exchange.dropped();
+        now.relay = exchange.relay_figures();
         gauges.publish(&now, cpu_load);
         let mut report = now.report;
         report.cpu_load = cpu_load;
@@ -338,6 +364,10 @@ mod tests {
         assert!(ended.await.is_err(), "says nothing");
     }
 
+    fn to_worker(command: NodeCommand) -> ToWorker {
+        ToWorker { worker: 0, command }
+    }
+
     #[tokio::test]
     async fn what_the_shard_says_of_its_ownership_passes_a_burst_of_other_commands() {
         let config = EngineConfig {
@@ -356,18 +386,18 @@ mod tests {
                 target: Target::Publisher,
                 candidate: String::new(),
             };
-            commands_tx.try_send(slow).unwrap();
+            commands_tx.try_send(to_worker(slow)).unwrap();
         }
         let owned = NodeCommand::Owned {
             nonce: 1,
             for_ms: 1,
         };
-        commands_tx.try_send(owned).unwrap();
+        commands_tx.try_send(to_worker(owned)).unwrap();
         let lane = Lane {
             factory: TransportFactory::new(&config),
             prepared: prepared_tx,
         };
-        let passing = tokio::spawn(pass_commands(commands, vec![lane], events));
+        let passing = tokio::spawn(pass_commands(commands, vec![lane], drop, events));
         let mut order = Vec::new();
         while order.len() < 501 {
             order.push(prepared.recv().await.unwrap().is_owned());

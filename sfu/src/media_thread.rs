@@ -5,6 +5,7 @@
 //! Owns the engine and the sockets. Decides nothing about media.
 
 use crate::engine::{Datagram, Engine, Prepared, Transmit, Transport};
+use crate::exchange::{Mail, Mailbox, Postman};
 use crate::figures::Figures;
 use crate::node::NodeError;
 use crate::ports::Sockets;
@@ -32,6 +33,10 @@ const COMMAND_BUDGET: usize = 16;
 const BATCH_BUDGET: usize = 4;
 /// Frames per pass.
 const FRAME_BUDGET: usize = 64;
+/// Messages of other members per pass.
+const MAIL_BUDGET: usize = 256;
+/// Such messages between two rounds of sending: those of a frame that waits are held anyway.
+const MAIL_PER_FLUSH: usize = 32;
 /// Frames between two rounds of sending.
 const FRAMES_PER_FLUSH: usize = 16;
 /// How often figures are handed out.
@@ -56,6 +61,8 @@ pub(crate) struct Start {
     pub(crate) engine: Engine,
     pub(crate) sockets: Sockets,
     pub(crate) commands: mpsc::Receiver<Prepared>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) postman: Postman,
     pub(crate) events: mpsc::Sender<NodeEvent>,
     pub(crate) figures: watch::Sender<Figures>,
 }
@@ -137,6 +144,8 @@ struct MediaLoop {
     tcp: Vec<TcpPort>,
     ways: Ways,
     commands: mpsc::Receiver<Prepared>,
+    mailbox: Mailbox,
+    postman: Postman,
     events: mpsc::Sender<NodeEvent>,
     figures: watch::Sender<Figures>,
     figures_at: Instant,
@@ -161,6 +170,8 @@ impl MediaLoop {
                 udp_dropped: 0,
             },
             commands: start.commands,
+            mailbox: start.mailbox,
+            postman: start.postman,
             events: start.events,
             figures: start.figures,
             figures_at: now,
@@ -194,6 +205,7 @@ impl MediaLoop {
         let mut more = self.take_commands(cx)?;
         more |= self.take_datagrams(cx)?;
         more |= self.take_connections(cx)?;
+        more |= self.take_mail(cx)?;
 
         let now = Instant::now();
         let due = self.engine.poll_timeout().filter(|(at, _)| *at <= now);
@@ -304,10 +316,36 @@ impl MediaLoop {
         Ok(true)
     }
 
+    /// What other members of rooms say: first what is not to be lost.
+    fn take_mail(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        for count in 1..=MAIL_BUDGET {
+            let letter = self.mailbox.letters.poll_recv(cx);
+            let mail = match letter {
+                Poll::Ready(Some(mail)) => mail,
+                Poll::Ready(None) | Poll::Pending => match self.mailbox.packets.poll_recv(cx) {
+                    Poll::Ready(Some(mail)) => mail,
+                    Poll::Ready(None) | Poll::Pending => {
+                        self.flush()?;
+                        return Ok(false);
+                    }
+                },
+            };
+            let Mail { from, message } = mail;
+            self.engine.handle_relay(&from, message, Instant::now());
+            if count % MAIL_PER_FLUSH == 0 {
+                self.flush()?;
+            }
+        }
+        Ok(true)
+    }
+
     /// Carries out what the engine wants.
     fn flush(&mut self) -> Result<(), End> {
         while let Some(transmit) = self.engine.poll_transmit() {
             self.ways.send(transmit);
+        }
+        while let Some((to, message)) = self.engine.poll_relay() {
+            self.postman.post(to, self.engine.member(to), message);
         }
         while let Some(event) = self.engine.poll_event() {
             self.events.try_send(event).map_err(|error| match error {
@@ -329,6 +367,8 @@ impl MediaLoop {
             udp_dropped: self.ways.udp_dropped,
             tcp_dropped: tcp.dropped,
             tcp_connections: self.ways.connections.len(),
+            // Of the node as a whole.
+            ..Figures::default()
         });
     }
 

@@ -3,8 +3,9 @@
 use crate::addresses;
 use crate::config::Config;
 use crate::engine::{EngineConfig, LocalCandidate, Transport};
+use crate::exchange::Exchange;
 use crate::figures::Gauges;
-use crate::link::{self, LinkEnd, NewWorker};
+use crate::link::{self, LinkEnd, NewWorker, Offer};
 use crate::ports::{self, Sockets};
 use crate::turn::{self, TurnService};
 use proto::context::ClusterKey;
@@ -12,10 +13,12 @@ use proto::id::NodeId;
 use proto::link::NodeEnd;
 use proto::media::TurnOffer;
 use proto::rpc::{RpcError, connect_node};
+use relay::{Relay, RelayError};
 use std::error::Error as _;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::num::NonZero;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -78,6 +81,19 @@ pub enum NodeError {
     /// The shard's address is unusable.
     #[error("cannot attach to the shard: check node.shard")]
     Shard(#[source] RpcError),
+    /// There is no transport between nodes.
+    #[error(
+        "the transport between nodes cannot work: check node.relay_port and node.relay_address"
+    )]
+    Relay(#[from] RelayError),
+    /// All ports tried for other nodes are taken.
+    #[error("ports {first} to {last} for other nodes are all taken: set node.relay_port")]
+    NoFreeRelayPort {
+        /// First one tried.
+        first: u16,
+        /// Last one tried.
+        last: u16,
+    },
     /// The section `node.turn` is unusable.
     #[error(transparent)]
     TurnConfig(#[from] turn_server::ConfigError),
@@ -120,6 +136,8 @@ pub enum NodeError {
 pub struct Node {
     config: Config,
     workers: Vec<Ports>,
+    /// For other nodes: the first usable address.
+    base: IpAddr,
     turn: Option<TurnServer>,
 }
 
@@ -147,9 +165,12 @@ impl Node {
         let workers = open(&config, &bases)?;
         let told = workers.iter().flat_map(|worker| worker.candidates.clone());
         let turn = turn::bind(&config, &bases, &told.collect::<Vec<_>>())?;
+        let base = bases.iter().find(|ip| !ip.is_loopback());
+        let base = *base.or(bases.first()).ok_or(NodeError::NoAddress)?;
         let node = Self {
             config,
             workers,
+            base,
             turn,
         };
         tracing::info!(
@@ -195,7 +216,8 @@ impl Node {
         NodeId::new(self.config.id.clone())
     }
 
-    /// Serves one link until it closes or `shutdown` is cancelled.
+    /// Serves one link until it closes or `shutdown` is cancelled. With a cluster's key it shares rooms
+    /// with other nodes of the shard.
     ///
     /// # Errors
     /// [`NodeError::LinkStalled`] if the shard stops taking events, the others if the media thread
@@ -203,14 +225,17 @@ impl Node {
     pub async fn run(
         mut self,
         link: NodeEnd,
+        cluster: Option<ClusterKey>,
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         let turn = TurnService::start(&self.config.id, self.turn.take())?;
         let mut gauges = Gauges::new(&self.config.id);
-        let offer = turn.offer();
+        let relay = cluster.map(|key| self.bind_relay(key)).transpose()?;
+        let among = self.among(turn.offer(), relay.as_ref());
         let end = tokio::select! {
-            end = self.serve(link, offer, &mut gauges, &shutdown) => end?,
+            end = self.serve(link, &among, &mut gauges, &shutdown) => end?,
             error = turn.run() => return Err(error),
+            error = run_relay(relay, &among.exchange) => return Err(error),
         };
         match end {
             LinkEnd::Shutdown | LinkEnd::Closed => Ok(()),
@@ -231,17 +256,62 @@ impl Node {
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         let turn = TurnService::start(&self.config.id, self.turn.take())?;
-        let offer = turn.offer();
+        let relay = Some(self.bind_relay(cluster.clone())?);
+        let among = self.among(turn.offer(), relay.as_ref());
         tokio::select! {
-            ended = self.attach(cluster, offer, shutdown) => ended,
+            ended = self.attach(cluster, &among, shutdown) => ended,
             error = turn.run() => Err(error),
+            error = run_relay(relay, &among.exchange) => Err(error),
+        }
+    }
+
+    /// Takes the port for other nodes.
+    fn bind_relay(&self, key: ClusterKey) -> Result<Relay, NodeError> {
+        let first = self.config.relay_port;
+        let told = self.config.relay_address;
+        // An address that is not this machine's leads to any of them.
+        let ip = match told {
+            Some(IpAddr::V4(_)) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            None => self.base,
+        };
+        let last = first.saturating_add(ports::PORT_TRIES);
+        let last = if first == 0 { 0 } else { last };
+        for port in first..=last {
+            let config = relay::Config {
+                node: self.id(),
+                bind: SocketAddr::new(ip, port),
+                key: key.clone(),
+            };
+            match Relay::bind(config) {
+                Err(RelayError::Bind(_, error)) if error.kind() == io::ErrorKind::AddrInUse => {}
+                bound => return Ok(bound?),
+            }
+        }
+        Err(NodeError::NoFreeRelayPort { first, last })
+    }
+
+    fn among(&self, turn: Option<TurnOffer>, relay: Option<&Relay>) -> Among {
+        let address = relay.map(|relay| {
+            let ip = self.config.relay_address.unwrap_or(self.base);
+            SocketAddr::new(ip, relay.address().port())
+        });
+        if let Some(address) = address {
+            tracing::info!(node = self.config.id, %address, "other nodes can share rooms");
+        }
+        Among {
+            exchange: Exchange::new(self.id(), relay.map(Relay::handle)),
+            offer: Offer {
+                turn,
+                relay: address,
+            },
         }
     }
 
     async fn attach(
         &self,
         cluster: ClusterKey,
-        offer: Option<TurnOffer>,
+        among: &Among,
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         let shard = self.config.shard.as_deref().ok_or(NodeError::NoShard)?;
@@ -258,10 +328,7 @@ impl Node {
                 Ok(link) => {
                     tracing::info!(node = self.config.id, shard, "attached to the shard");
                     let since = Instant::now();
-                    match self
-                        .serve(link, offer.clone(), &mut gauges, &shutdown)
-                        .await?
-                    {
+                    match self.serve(link, among, &mut gauges, &shutdown).await? {
                         LinkEnd::Shutdown => return Ok(()),
                         end @ (LinkEnd::Closed | LinkEnd::Stalled) => {
                             tracing::warn!(shard, ?end, "lost the shard: all participants dropped");
@@ -289,7 +356,7 @@ impl Node {
     async fn serve(
         &self,
         link: NodeEnd,
-        offer: Option<TurnOffer>,
+        among: &Among,
         gauges: &mut Gauges,
         shutdown: &CancellationToken,
     ) -> Result<LinkEnd, NodeError> {
@@ -299,7 +366,8 @@ impl Node {
             .collect();
         let workers = workers.map_err(NodeError::MediaThreadStart)?;
         gauges.set_attached(true);
-        let end = link::run(workers, link, offer, gauges, shutdown).await;
+        let Among { exchange, offer } = among;
+        let end = link::run(workers, exchange, link, offer.clone(), gauges, shutdown).await;
         gauges.set_attached(false);
         end
     }
@@ -315,6 +383,26 @@ impl Node {
             },
             sockets: ports.sockets.try_clone()?,
         })
+    }
+}
+
+/// What lasts longer than a link.
+struct Among {
+    exchange: Arc<Exchange>,
+    offer: Offer,
+}
+
+/// Runs the transport between nodes; without one it never ends.
+async fn run_relay(relay: Option<Relay>, exchange: &Arc<Exchange>) -> NodeError {
+    let Some(relay) = relay else {
+        return std::future::pending().await;
+    };
+    let exchange = Arc::clone(exchange);
+    let deliver = move |incoming| exchange.deliver(incoming);
+    // Ends with the node.
+    match relay.run(deliver, CancellationToken::new()).await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => error.into(),
     }
 }
 

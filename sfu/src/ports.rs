@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 /// How far to look for a free port. More nodes than this on one machine are a mistake.
-const PORT_TRIES: u16 = 100;
+pub(crate) const PORT_TRIES: u16 = 100;
 /// How often to ask the system for "any port" until one is free everywhere.
 const ANY_PORT_TRIES: u32 = 20;
 /// Kernel buffers of a UDP socket, in bytes: 25 ms at 1 Gbit/s. A wish: the system may cap it.

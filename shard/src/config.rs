@@ -3,7 +3,7 @@
 //! Owns: names, defaults and units of a shard's settings. Must not: bind, read files or apply
 //! anything.
 
-use crate::core::{Limits, SelectorConfig};
+use crate::core::{Limits, SelectorConfig, SpreadConfig};
 use affinity::ShardId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ pub struct Config {
     pub limits: Limits,
     /// Which of the nodes a new room goes to.
     pub node_selector: SelectorConfig,
+    /// When a room takes another worker, or another node.
+    pub spread: SpreadConfig,
     /// Pictures that everybody in a room gets at once: of those who spoke last, besides shared screens.
     /// The others are paused. 0: all. A token's `roomConfig` may say otherwise (`lastN`).
     pub last_n: u16,
@@ -108,6 +110,7 @@ impl Default for Config {
             web: WebConfig::default(),
             limits: Limits::default(),
             node_selector: SelectorConfig::default(),
+            spread: SpreadConfig::default(),
             last_n: 0,
             loudest_n: 0,
             empty_timeout_s: 20,

@@ -24,10 +24,11 @@ use livekit_protocol::{DisconnectReason, LeaveRequest, leave_request};
 use livekit_protocol::{signal_request, signal_response};
 use moves::Moves;
 use outbox::{LinkLost, Outbox};
-use proto::id::NodeId;
-use proto::media::{NodeCommand, NodeEvent, TurnOffer};
+use proto::id::{Member, NodeId};
+use proto::media::{NodeCommand, NodeEvent, ToWorker, TurnOffer};
 use proto::token::{ApiKeys, Claims};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
@@ -71,6 +72,17 @@ pub(crate) struct Arrival {
     pub(crate) pin: Pin,
 }
 
+/// What a node says of itself when it attaches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeOffer {
+    /// How many workers it has.
+    pub(crate) workers: u16,
+    /// Where other nodes reach it.
+    pub(crate) relay: Option<SocketAddr>,
+    /// Its TURN server.
+    pub(crate) turn: Option<TurnOffer>,
+}
+
 /// Everything that can happen to the core.
 pub(crate) enum Input {
     Arrived(Box<Arrival>),
@@ -84,8 +96,8 @@ pub(crate) enum Input {
     NodeAttached {
         node: NodeId,
         link: LinkId,
-        commands: mpsc::Sender<NodeCommand>,
-        turn: Option<TurnOffer>,
+        commands: mpsc::Sender<ToWorker>,
+        offer: NodeOffer,
     },
     NodeEvent {
         node: NodeId,
@@ -269,11 +281,10 @@ impl Driver {
                 node,
                 link,
                 commands,
-                turn,
+                offer,
             } => {
                 let outbox = Outbox::new(commands);
-                self.handle_node_attached(node.clone(), NodeLink { link, outbox }, now);
-                self.core.handle_turn_offer(node, turn.unwrap_or_default());
+                self.handle_node_attached(node, NodeLink { link, outbox }, offer, now);
             }
             Input::NodeEvent { node, link, event } => {
                 if self.is_current(&node, link) {
@@ -380,7 +391,13 @@ impl Driver {
         }
     }
 
-    fn handle_node_attached(&mut self, node: NodeId, link: NodeLink, now: Instant) {
+    fn handle_node_attached(
+        &mut self,
+        node: NodeId,
+        link: NodeLink,
+        offer: NodeOffer,
+        now: Instant,
+    ) {
         if self.nodes.contains_key(&node) {
             tracing::warn!(%node, "node attached again: its earlier link is given up");
             self.lose_node(&node, now);
@@ -389,14 +406,18 @@ impl Driver {
         tracing::info!(%node, "node attached");
         self.nodes.insert(node.clone(), link);
         self.condition.set_nodes(self.nodes.len());
-        self.core.handle_node_attached(node, now);
+        let turn = offer.turn.unwrap_or_default();
+        self.core.handle_turn_offer(node.clone(), turn);
+        self.core
+            .handle_node_attached(node, offer.workers, offer.relay, now);
         self.attached.notify_waiters();
     }
 
     fn handle_node_event(&mut self, node: &NodeId, event: NodeEvent, now: Instant) {
-        if let NodeEvent::AskOwned { nonce } = event {
+        if let NodeEvent::AskOwned { worker, nonce } = event {
             let for_ms = self.owner.remaining_ms(now);
-            self.command(node, NodeCommand::Owned { nonce, for_ms }, now);
+            let member = Member::new(node.clone(), worker);
+            self.command(&member, NodeCommand::Owned { nonce, for_ms }, now);
         } else {
             self.core.handle_node_event(node, event, now);
         }
@@ -431,7 +452,7 @@ impl Driver {
                 Output::OfferRefused { session, reason } => {
                     self.tell(session, Outbound::Refused(reason), now);
                 }
-                Output::Node { node, command } => self.command(&node, command, now),
+                Output::Node { member, command } => self.command(&member, command, now),
                 Output::RoomClosed { room } => self.owner.stopped(&room),
                 Output::MintRefreshToken { session, claims } => {
                     self.refresh_token(session, claims, now);
@@ -476,10 +497,10 @@ impl Driver {
         self.core.handle_session_closed(session, now);
     }
 
-    fn command(&mut self, node: &NodeId, command: NodeCommand, now: Instant) {
-        if let Some(link) = self.nodes.get_mut(node) {
-            let pushed = link.outbox.push(command, now);
-            self.lose_if(node, pushed, now);
+    fn command(&mut self, to: &Member, command: NodeCommand, now: Instant) {
+        if let Some(link) = self.nodes.get_mut(&to.node) {
+            let pushed = link.outbox.push(to.worker, command, now);
+            self.lose_if(&to.node, pushed, now);
         }
     }
 

@@ -3,10 +3,10 @@
 //! Owns: the greeting (a node says its name and the version of the media messages it speaks) and
 //! moving events to the driver. Must not: know what the events mean.
 
-use crate::driver::{Input, LinkId};
+use crate::driver::{Input, LinkId, NodeOffer};
 use proto::id::NodeId;
 use proto::link::ShardEnd;
-use proto::media::{MEDIA_PROTOCOL, NodeEvent, TurnOffer};
+use proto::media::{MEDIA_PROTOCOL, NodeEvent};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -45,14 +45,14 @@ async fn serve(end: ShardEnd, link: LinkId, inputs: mpsc::Sender<Input>) {
         commands,
         mut events,
     } = end;
-    let Some((node, turn)) = greet(&mut events).await else {
+    let Some((node, offer)) = greet(&mut events).await else {
         return;
     };
     let attached = Input::NodeAttached {
         node: node.clone(),
         link,
         commands,
-        turn,
+        offer,
     };
     if inputs.send(attached).await.is_err() {
         return;
@@ -71,13 +71,22 @@ async fn serve(end: ShardEnd, link: LinkId, inputs: mpsc::Sender<Input>) {
     let _ = inputs.send(Input::NodeGone { node, link }).await;
 }
 
-async fn greet(events: &mut mpsc::Receiver<NodeEvent>) -> Option<(NodeId, Option<TurnOffer>)> {
+async fn greet(events: &mut mpsc::Receiver<NodeEvent>) -> Option<(NodeId, NodeOffer)> {
     match tokio::time::timeout(HELLO_TIMEOUT, events.recv()).await {
         Ok(Some(NodeEvent::Hello {
             node,
             protocol,
             turn,
-        })) if protocol == MEDIA_PROTOCOL => Some((node, turn)),
+            workers,
+            relay,
+        })) if protocol == MEDIA_PROTOCOL => {
+            let offer = NodeOffer {
+                workers,
+                relay,
+                turn,
+            };
+            Some((node, offer))
+        }
         Ok(Some(NodeEvent::Hello { node, protocol, .. })) => {
             tracing::warn!(
                 %node,
@@ -118,6 +127,8 @@ mod tests {
             node: NodeId::new("n1"),
             protocol: MEDIA_PROTOCOL,
             turn: None,
+            workers: 1,
+            relay: None,
         };
         let (input, _end) = attach(hello).await;
         assert!(matches!(input, Some(Input::NodeAttached { node, .. }) if node.as_str() == "n1"));
@@ -129,6 +140,8 @@ mod tests {
             node: NodeId::new("n1"),
             protocol: MEDIA_PROTOCOL + 1,
             turn: None,
+            workers: 1,
+            relay: None,
         };
         assert!(attach(other).await.0.is_none());
         assert!(

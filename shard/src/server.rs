@@ -275,6 +275,7 @@ fn core_config(config: &Config, cluster: &ClusterKey) -> CoreConfig {
         turn: secret.map(|secret| TurnIssuing { secret, lifetime }),
         limits: config.limits,
         node_selector: config.node_selector,
+        spread: config.spread,
         selection: Selection {
             voices: config.loudest_n,
             pictures: config.last_n,

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         let shutdown = stop.now.clone();
         process::ignore_hangup("shard")?;
         let shard = bind(&file, section.clone()).await?;
-        let mut nodes = LocalNodes::new();
+        let mut nodes = LocalNodes::new(Some(file.cluster_key()?));
         for number in 1..=section.nodes {
             let config = node_config(&file, &section.id, number)?;
             let node = sfu::Node::bind(config.clone())?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who may know whom inside the workspace.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("affinity", &[]),
     // It sees sizes and times, no media.
     ("bandwidth", &[]),
@@ -19,6 +19,8 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("downlink", &[]),
     // Payloads mean the same whoever sends them on.
     ("payload", &[]),
+    // Between nodes: it carries bytes and knows who is who.
+    ("relay", &["proto"]),
     // Who may be relayed says the credential: no rooms, no media.
     ("turn-server", &["proto"]),
     (
@@ -28,7 +30,9 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "bandwidth",
             "downlink",
             "observe",
+            "payload",
             "proto",
+            "relay",
             "turn-server",
         ],
     ),
@@ -61,6 +65,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "downlink",
             "gateway",
             "proto",
+            "relay",
             "sfu",
             "shard",
             "turn-server",

@@ -16,6 +16,8 @@ struct RoomView {
     shard: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<String>,
     epoch: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     participants: Option<u64>,
@@ -60,6 +62,7 @@ fn merge(views: &mut BTreeMap<String, RoomView>, shard: &str, rooms: Vec<RoomOfS
             room: room.room.clone(),
             shard: shard.to_owned(),
             node: room.node,
+            members: room.members,
             epoch: room.epoch,
             participants: room.participants,
             live: room.live,

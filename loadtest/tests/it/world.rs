@@ -94,7 +94,7 @@ impl World {
         let world = Self {
             address,
             cluster,
-            node: tokio::spawn(node.run(node_end, nodes.clone())),
+            node: tokio::spawn(node.run(node_end, None, nodes.clone())),
             shard: tokio::spawn(shard.run(stop.clone())),
             stop,
             nodes,

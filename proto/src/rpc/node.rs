@@ -4,7 +4,7 @@ use super::codec::JsonCodec;
 use super::{CALL_TIMEOUT, MESSAGE_BYTES_MAX, RpcError, authenticate, call_error, channel, signed};
 use crate::context::ClusterKey;
 use crate::link::{LINK_QUEUE_MESSAGES, NodeEnd, ShardEnd, pair};
-use crate::media::{NodeCommand, NodeEvent};
+use crate::media::{NodeEvent, ToWorker};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -46,7 +46,7 @@ async fn attach(address: &str, peer: &str, cluster: &ClusterKey) -> Result<NodeE
 
     let (event_tx, event_rx) = mpsc::channel::<NodeEvent>(LINK_QUEUE_MESSAGES);
     let request = signed(ReceiverStream::new(event_rx), cluster, peer);
-    let codec = JsonCodec::<NodeEvent, NodeCommand>::new();
+    let codec = JsonCodec::<NodeEvent, ToWorker>::new();
     let response = grpc
         .streaming(request, PathAndQuery::from_static(METHOD), codec)
         .await
@@ -90,7 +90,7 @@ impl NodeLinkService {
     async fn attach(
         self,
         request: Request<Streaming<NodeEvent>>,
-    ) -> Result<Response<BoxStream<'static, Result<NodeCommand, Status>>>, Status> {
+    ) -> Result<Response<BoxStream<'static, Result<ToWorker, Status>>>, Status> {
         authenticate(request.metadata(), &self.cluster)?;
         let (shard_end, node_end) = pair();
         let NodeEnd { commands, events } = node_end;
@@ -122,7 +122,7 @@ impl tower::Service<http::Request<Body>> for NodeLinkService {
             if request.uri().path() != METHOD {
                 return Ok(Status::unimplemented("no such method").into_http());
             }
-            let mut grpc = tonic::server::Grpc::new(JsonCodec::<NodeCommand, NodeEvent>::new())
+            let mut grpc = tonic::server::Grpc::new(JsonCodec::<ToWorker, NodeEvent>::new())
                 .max_decoding_message_size(MESSAGE_BYTES_MAX);
             let answer = tower::service_fn(move |request| service.clone().attach(request));
             Ok(grpc.streaming(answer, request).await)

@@ -4,7 +4,7 @@
 use proto::context::ClusterKey;
 use proto::id::{NodeId, ParticipantSid, RoomSid};
 use proto::link::ShardEnd;
-use proto::media::{CarriedData, MEDIA_PROTOCOL, NodeCommand, NodeEvent};
+use proto::media::{CarriedData, MEDIA_PROTOCOL, NodeCommand, NodeEvent, ToWorker};
 use proto::rpc::{DirectoryClient, DirectoryService, NodeLinkService, RpcError, connect_node};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -97,13 +97,16 @@ async fn a_node_link_carries_messages_both_ways_and_ends_on_both_sides() {
         node: NodeId::new("n1"),
         protocol: MEDIA_PROTOCOL,
         turn: None,
+        workers: 1,
+        relay: None,
     };
     node.events.send(hello.clone()).await.expect("sent");
     assert_eq!(shard.events.recv().await, Some(hello));
 
-    let remove = NodeCommand::RemoveParticipant {
+    let command = NodeCommand::RemoveParticipant {
         participant: ParticipantSid::new("PA_1"),
     };
+    let remove = ToWorker { worker: 2, command };
     shard.commands.send(remove.clone()).await.expect("sent");
     assert_eq!(node.commands.recv().await, Some(remove));
 

@@ -1,6 +1,7 @@
 //! A publisher's packet as the node keeps it until all subscribers have theirs.
 
 use super::keyframe::starts_keyframe;
+use super::relay_message::RelayedPacket;
 use super::subscription::{Route, Subscription};
 use super::transport::Transport;
 use super::vp8;
@@ -29,12 +30,12 @@ pub(super) struct Arrived {
     /// Where a VP8 payload has its numbers.
     pub(super) vp8: Option<vp8::Fields>,
     pub(super) at: Instant,
-    payload: Arc<[u8]>,
-    marker: bool,
+    pub(super) payload: Arc<[u8]>,
+    pub(super) marker: bool,
     /// As RFC 6464 has it.
-    audio_level: Option<u8>,
+    pub(super) audio_level: Option<u8>,
     /// As 3GPP TS 26.114 section 7.4.5 has it.
-    orientation: Option<u8>,
+    pub(super) orientation: Option<u8>,
 }
 
 /// The ids that a subscriber has for header extensions.
@@ -72,6 +73,27 @@ impl Arrived {
             marker: header.marker,
             audio_level,
             orientation: values.video_orientation.map(|it| it as u8),
+        }
+    }
+
+    /// A packet that another member had first.
+    pub(super) fn relayed(packet: &RelayedPacket, kind: Kind, now: Instant) -> Self {
+        let codec = packet.params.spec().codec;
+        Self {
+            ssrc: packet.ssrc,
+            sequence: packet.sequence,
+            timestamp: packet.timestamp,
+            params: packet.params,
+            keyframe: kind == Kind::Video && starts_keyframe(codec, &packet.payload),
+            alone: false,
+            vp8: (codec == Codec::Vp8)
+                .then(|| vp8::Fields::parse(&packet.payload))
+                .flatten(),
+            at: now,
+            payload: Arc::clone(&packet.payload),
+            marker: packet.marker,
+            audio_level: packet.audio_level,
+            orientation: packet.orientation,
         }
     }
 

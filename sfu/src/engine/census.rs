@@ -40,6 +40,10 @@ pub struct Census {
     pub keyframes_in: u64,
     /// Key frames that publishers were asked for.
     pub keyframes_out: u64,
+    /// Packets of tracks that came from other members of their rooms.
+    pub relayed_in: u64,
+    /// Packets of tracks that went to other members, counted for each.
+    pub relayed_out: u64,
     /// Mean share of packets lost from publishers.
     pub loss_in: f32,
     /// Mean share of packets lost to receivers.
@@ -70,6 +74,8 @@ impl Census {
         self.nacks_out += other.nacks_out;
         self.keyframes_in += other.keyframes_in;
         self.keyframes_out += other.keyframes_out;
+        self.relayed_in += other.relayed_in;
+        self.relayed_out += other.relayed_out;
     }
 }
 
@@ -94,6 +100,8 @@ impl Engine {
             nacks_out: counters.nacks_out,
             keyframes_in: counters.keyframes_in,
             keyframes_out: counters.keyframes_out,
+            relayed_in: counters.relayed_in,
+            relayed_out: self.relays.packets_out(),
             lost_silent: counters.lost_silent,
             lost_closed: counters.lost_closed,
             lost_fault: counters.lost_fault,

@@ -72,6 +72,10 @@ impl Engine {
             NodeCommand::Candidate { .. } => {}
             NodeCommand::PrepareResume { participant } => self.prepare_resume(&participant, now),
             NodeCommand::Publish(track) => self.publish(track, now),
+            NodeCommand::Import(imported) => self.import(imported, now),
+            NodeCommand::SetMembers { room, members } => self.set_members(&room, &members),
+            // The node's own affair.
+            NodeCommand::SetPeers(_) => {}
             NodeCommand::Unpublish { track } => self.unpublish(&track, now),
             NodeCommand::SetMuted { track, muted } => self.set_muted(&track, muted, now),
             NodeCommand::Subscribe {
@@ -177,6 +181,7 @@ impl Engine {
         let key = self.participants.insert(Participant {
             sid: sid.clone(),
             identity: command.identity,
+            guest: false,
             hidden: command.hidden,
             room: room_key,
             mode: command.mode,
@@ -219,6 +224,7 @@ impl Engine {
             speakers: Speakers::new(now),
             selected: Selected::new(selection),
             recent: Recent::default(),
+            others: Vec::new(),
         });
         self.rooms_by_sid.insert(sid.clone(), key);
         key

@@ -3,6 +3,7 @@
 use super::channels::{Label, Message, Written, write};
 use super::data_packet::{Destinations, MAX_DATA_PACKET, Relayed, Stamp, read, stamp};
 use super::recent::{KEPT_FOR, Packet};
+use super::relay_message::{RelayedData, Word};
 use super::room::Participant;
 use super::{Engine, ParticipantKey, RoomKey, TransportKey};
 use proto::id::{ParticipantSid, RoomSid};
@@ -31,7 +32,10 @@ impl Engine {
             .map(|transport| transport.owner)
             .and_then(|sender| self.admit(sender, label, data, now));
         match relayed {
-            Some((origin, relayed)) => self.spread(origin, label, relayed, now),
+            Some((origin, relayed)) => {
+                self.relay_data(&origin, label, &relayed);
+                self.spread(origin, label, relayed, now);
+            }
             None => self.outbox.counters.strays += 1,
         }
     }
@@ -135,6 +139,62 @@ impl Engine {
         };
         self.spread(origin, Label::Reliable, relayed, now);
         Some(())
+    }
+
+    /// A packet of a participant of another member.
+    pub(super) fn take_relayed(&mut self, data: RelayedData, now: Instant) {
+        let taken = self.take_relayed_one(data, now);
+        self.outbox.counters.strays += u64::from(taken.is_none());
+    }
+
+    /// `None` if the packet makes no sense.
+    fn take_relayed_one(&mut self, data: RelayedData, now: Instant) -> Option<()> {
+        let room = self.rooms_by_sid.get(&data.room).copied()?;
+        let relayed = match data.label {
+            Label::DataTrack => Relayed {
+                bytes: data.bytes.to_vec(),
+                sequence: 0,
+                destinations: Destinations::default(),
+            },
+            Label::Reliable | Label::Lossy => read(data.bytes.to_vec()).ok()?,
+        };
+        if data.repeatable {
+            let carried = CarriedData {
+                from: data.from,
+                sequence: relayed.sequence,
+                age_ms: 0,
+                packet: relayed.bytes,
+            };
+            return self.deliver_one(room, carried, now);
+        }
+        let origin = Origin {
+            room,
+            from: data.from,
+            repeatable: false,
+            at: now,
+        };
+        self.spread(origin, data.label, relayed, now);
+        Some(())
+    }
+
+    /// Hands a packet to the other members of the room.
+    fn relay_data(&mut self, origin: &Origin, label: Label, relayed: &Relayed) {
+        let Some(room) = self.rooms.get(origin.room) else {
+            return;
+        };
+        if room.others.is_empty() {
+            return;
+        }
+        let data = RelayedData {
+            room: room.sid.clone(),
+            from: origin.from.clone(),
+            label,
+            repeatable: origin.repeatable,
+            bytes: relayed.bytes.as_slice().into(),
+        };
+        for other in &room.others {
+            self.relays.say(*other, Word::Data(data.clone()));
+        }
     }
 
     fn spread(&mut self, origin: Origin, label: Label, relayed: Relayed, now: Instant) {
@@ -279,7 +339,8 @@ impl Participant {
                 .get(from)
                 .is_none_or(|last| sequence > *last)
         };
-        self.sid != *from
+        !self.guest
+            && self.sid != *from
             && destinations.include(self.identity.as_str(), self.sid.as_str())
             && (sequence == 0 || heard())
     }

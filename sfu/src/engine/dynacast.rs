@@ -54,7 +54,7 @@ impl Engine {
             let open = subscription.permitted && subscription.settings.enabled;
             open.then(|| layers::wanted(&subscription.settings, &track.layers))
         });
-        let wanted = wanted.max();
+        let wanted = wanted.max().max(track.exports.best());
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };

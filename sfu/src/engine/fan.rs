@@ -218,6 +218,7 @@ impl Engine {
             // Muted since, or owned by somebody else: what came before is not heard either.
             if track.is_open() && !fenced {
                 self.fan.subscribers.extend_from_slice(&track.subscriptions);
+                self.relays.copy(track, &self.fan.packets, self.now);
             }
         }
         true

@@ -15,7 +15,8 @@ impl Engine {
         self.note_ownership(now);
         self.timers.set(Timer::Ownership, Some(now + ASK_EVERY));
         let nonce = self.ownership.ask(now);
-        let event = NodeEvent::AskOwned { nonce };
+        let worker = self.worker;
+        let event = NodeEvent::AskOwned { worker, nonce };
         self.outbox.events.push_back(event);
     }
 

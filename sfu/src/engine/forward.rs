@@ -3,7 +3,7 @@
 use super::arrived::Arrived;
 use super::layers::quality_of_rid;
 use super::outgoing::PACKET_OVERHEAD;
-use super::room::Source;
+use super::room::{Origin, Source};
 use super::transport::Inbound;
 use super::{Engine, ParticipantKey, SubscriptionKey, TrackKey, TransportKey};
 use proto::media::Kind;
@@ -11,7 +11,7 @@ use std::time::Instant;
 use str0m::Rtc;
 use str0m::format::PayloadParams;
 use str0m::media::{KeyframeRequestKind, Pt};
-use str0m::rtp::{ExtensionValues, RtpPacket, Ssrc};
+use str0m::rtp::{RtpPacket, Ssrc};
 
 impl Engine {
     /// A packet of a publisher.
@@ -44,14 +44,22 @@ impl Engine {
         let Some(track) = self.tracks.get(key).filter(|track| track.is_open()) else {
             return;
         };
+        let arrived = Arrived::new(packet, params, track.kind, now);
+        self.pass_on(key, arrived, now);
+    }
+
+    /// A packet of a track, whose source is known.
+    pub(super) fn pass_on(&mut self, key: TrackKey, mut arrived: Arrived, now: Instant) {
+        let Some(track) = self.tracks.get(key).filter(|track| track.is_open()) else {
+            return;
+        };
         let (kind, owner) = (track.kind, track.owner);
-        if kind == Kind::Audio && !self.hear(owner, &packet.header.ext_vals, now) {
+        if kind == Kind::Audio && !self.hear(owner, arrived.audio_level, now) {
             return;
         }
-        let mut arrived = Arrived::new(packet, params, kind, now);
         self.note_keyframe(key, &mut arrived);
         // A packet of speech is a frame of its own.
-        let complete = kind == Kind::Audio || packet.header.marker;
+        let complete = kind == Kind::Audio || arrived.marker;
         self.hold(key, arrived, complete, now);
     }
 
@@ -89,12 +97,11 @@ impl Engine {
     }
 
     /// Listens to a voice; false: the room does not hear it.
-    fn hear(&mut self, owner: ParticipantKey, extensions: &ExtensionValues, now: Instant) -> bool {
-        let Some(level) = extensions.audio_level else {
+    fn hear(&mut self, owner: ParticipantKey, level: Option<u8>, now: Instant) -> bool {
+        // The first bit says whether it is speech (RFC 6464 section 3).
+        let Some(dbov) = level.map(|level| level & 0x7f) else {
             return true;
         };
-        // str0m gives 0 down to -127.
-        let dbov = level.unsigned_abs().min(127);
         let room = self.participants.get(owner).map(|owner| owner.room);
         if let Some(room) = room.and_then(|room| self.rooms.get_mut(room)) {
             room.speakers.observe(owner, dbov);
@@ -208,7 +215,10 @@ impl Engine {
             return;
         }
         tracing::debug!(track = %track.sid, ssrc = %*ssrc, "key frame asked for");
-        if let Some(transport) = transport {
+        if let Origin::Elsewhere(import) = &track.origin {
+            self.relays
+                .ask_keyframe(import.peer, track.sid.clone(), ssrc);
+        } else if let Some(transport) = transport {
             self.outbox.counters.keyframes_out += 1;
             self.change(transport, now, |rtc| {
                 if let Some(stream) = rtc.direct_api().stream_rx(&ssrc) {

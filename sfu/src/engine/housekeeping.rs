@@ -60,8 +60,10 @@ impl Engine {
             let speakers: Vec<Speaker> = changes
                 .into_iter()
                 .filter_map(|change| {
-                    Some(Speaker {
-                        participant: self.participants.get(change.participant)?.sid.clone(),
+                    let participant = self.participants.get(change.participant)?;
+                    // Its own member tells of it.
+                    (!participant.guest).then(|| Speaker {
+                        participant: participant.sid.clone(),
                         level: change.level,
                         active: change.active,
                     })
@@ -83,6 +85,9 @@ impl Engine {
             self.layers_chosen_at = now;
         }
         for key in self.tracks.keys() {
+            if choose {
+                self.keep_copies(key, now);
+            }
             let Some(track) = self.tracks.get_mut(key) else {
                 continue;
             };

@@ -19,14 +19,17 @@ mod data_packet;
 mod demux;
 mod dynacast;
 mod events;
+mod exports;
 mod factory;
 mod fan;
 mod fence;
 mod fixed;
 mod forward;
 pub(crate) mod fuzzing;
+mod gaps;
 mod guard;
 mod housekeeping;
+mod importing;
 mod io;
 mod keyframe;
 mod last_n;
@@ -39,9 +42,12 @@ mod offering;
 mod outbox;
 mod outgoing;
 mod ownership;
+mod peers;
 mod rating;
 mod rebase;
 mod recent;
+mod relay_message;
+mod relaying;
 mod reminder;
 mod resume;
 mod room;
@@ -66,16 +72,19 @@ pub use census::Census;
 pub use config::{EngineConfig, LocalCandidate, Transport};
 pub use factory::{Prepared, TransportFactory};
 pub use io::{Datagram, Transmit};
+pub use peers::PeerId;
+pub use relay_message::{BadRelayMessage, RelayMessage};
 
-use crate::routing::WorkerId;
 use allocate::Demand;
 use arena::{Arena, Key};
 use demux::{Addresses, Demux};
 use fan::Fan;
 use outbox::Outbox;
 use ownership::Ownership;
+use peers::Peers;
 use proto::id::{ParticipantSid, RoomSid, TrackSid};
 use proto::media::{NodeEvent, NodeReport};
+use relaying::Relays;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -102,6 +111,10 @@ pub struct Engine {
     timers: Timers,
     outbox: Outbox,
     fan: Fan,
+    /// Its place among the node's workers.
+    worker: u16,
+    peers: Peers,
+    relays: Relays,
     /// What a client's line takes is estimated.
     estimates: bool,
     /// Where a line is shared.
@@ -135,10 +148,13 @@ impl Engine {
             timers,
             outbox: Outbox::default(),
             fan: Fan::default(),
+            worker: config.worker,
+            peers: Peers::default(),
+            relays: Relays::default(),
             estimates: config.estimates,
             demands: Vec::new(),
             share_turn: 0,
-            ownership: Ownership::behind(WorkerId(config.worker).first_nonce()),
+            ownership: Ownership::default(),
             layers_chosen_at: now,
             now,
         }
@@ -196,8 +212,8 @@ impl Engine {
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let counters = self.outbox.counters;
         NodeReport {
-            participants: count(self.participants.len()),
-            tracks: count(self.tracks.len()),
+            participants: count(self.participants.iter().filter(|(_, it)| !it.guest).count()),
+            tracks: count(self.tracks.iter().filter(|(_, it)| it.is_own()).count()),
             rooms: count(self.rooms.len()),
             packets_in: counters.packets_in,
             packets_out: counters.packets_out,

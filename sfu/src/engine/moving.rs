@@ -40,7 +40,7 @@ impl Engine {
         let mut media = Vec::new();
         let mut sections = 0;
         for key in participants {
-            let single = |found: &Participant| found.mode == PeerMode::Single;
+            let single = |found: &Participant| found.mode == PeerMode::Single && !found.guest;
             if !self.participants.get(key).is_some_and(single) {
                 continue;
             }
@@ -54,10 +54,12 @@ impl Engine {
         let data = room
             .and_then(|room| self.rooms.get_mut(room))
             .map_or_else(Vec::new, |room| room.recent.export(now));
-        let room = sid;
-        self.outbox
-            .events
-            .push_back(NodeEvent::Exported { room, media, data });
+        self.outbox.events.push_back(NodeEvent::Exported {
+            room: sid,
+            worker: self.worker,
+            media,
+            data,
+        });
     }
 
     /// A participant leaves for another node.

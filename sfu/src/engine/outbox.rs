@@ -15,6 +15,7 @@ pub(super) struct Counters {
     pub(super) bytes_out: u64,
     pub(super) strays: u64,
     pub(super) fenced: u64,
+    pub(super) relayed_in: u64,
     pub(super) nacks_in: u64,
     pub(super) nacks_out: u64,
     pub(super) keyframes_in: u64,

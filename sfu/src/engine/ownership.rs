@@ -27,14 +27,6 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    /// The first question has the number behind this one.
-    pub(super) fn behind(nonce: u64) -> Self {
-        Self {
-            last_nonce: nonce,
-            ..Self::default()
-        }
-    }
-
     /// The number of a new question.
     pub(super) fn ask(&mut self, now: Instant) -> u64 {
         if self.asked.len() >= MAX_ASKED {

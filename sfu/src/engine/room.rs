@@ -4,7 +4,10 @@ use super::arrived::Arrived;
 use super::asking::KeyframeAsks;
 use super::channels::Channels;
 use super::dynacast::Told;
+use super::exports::Exports;
+use super::importing::Import;
 use super::meter::Meter;
+use super::peers::PeerId;
 use super::recent::Recent;
 use super::reminder::Reminder;
 use super::selection::Selected;
@@ -45,12 +48,16 @@ pub(super) struct Room {
     pub(super) speakers: Speakers,
     pub(super) selected: Selected,
     pub(super) recent: Recent,
+    /// The other members that have participants of it.
+    pub(super) others: Vec<PeerId>,
 }
 
 /// A participant.
 pub(super) struct Participant {
     pub(super) sid: ParticipantSid,
     pub(super) identity: Identity,
+    /// Its media is at another member: only its tracks are here, as far as somebody takes them.
+    pub(super) guest: bool,
     /// Others do not know of it: its data packets name no sender.
     pub(super) hidden: bool,
     pub(super) room: RoomKey,
@@ -154,6 +161,17 @@ pub(super) struct Track {
     pub(super) held: Vec<Arrived>,
     /// Which layers its owner was told to be wanted.
     pub(super) told: Told,
+    pub(super) origin: Origin,
+    /// Copies for other members.
+    pub(super) exports: Exports,
+}
+
+/// Where a track comes from.
+pub(super) enum Origin {
+    /// A participant here.
+    Here,
+    /// Another member.
+    Elsewhere(Import),
 }
 
 /// One stream of a track: the only one, or a simulcast layer.
@@ -186,6 +204,11 @@ impl Source {
 }
 
 impl Track {
+    /// Its publisher is here.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.origin, Origin::Here)
+    }
+
     /// True if its packets may be forwarded.
     pub(super) fn is_open(&self) -> bool {
         self.permitted && !self.muted
@@ -280,6 +303,8 @@ mod tests {
             subscriptions: Vec::new(),
             held: Vec::new(),
             told: Told::default(),
+            origin: Origin::Here,
+            exports: Exports::default(),
         };
         track.add_source(Source::new(1.into(), Quality::Low, params, start));
         track.add_source(Source::new(2.into(), Quality::High, params, start));

@@ -30,6 +30,10 @@ impl Selected {
         }
     }
 
+    pub(super) fn selection(&self) -> Selection {
+        self.selection
+    }
+
     /// The shard wants it otherwise from now on.
     pub(super) fn change(&mut self, selection: Selection, people: &[ParticipantKey]) {
         if self.selection != selection {

@@ -1,8 +1,9 @@
 //! Published tracks: announced, muted, gone.
 
 use super::dynacast::Told;
+use super::exports::Exports;
 use super::reminder::Reminder;
-use super::room::{MAX_TRACKS, Track};
+use super::room::{MAX_TRACKS, Origin, Track};
 use super::transport::Role;
 use super::{Engine, ParticipantKey, TrackKey};
 use proto::id::TrackSid;
@@ -46,6 +47,8 @@ impl Engine {
             subscriptions: Vec::new(),
             held: Vec::new(),
             told: Told::default(),
+            origin: Origin::Here,
+            exports: Exports::default(),
         });
         participant.tracks.push(key);
         self.tracks_by_sid.insert(published.track, key);
@@ -85,6 +88,7 @@ impl Engine {
         }
         self.hush(track.owner);
         self.pictures_changed(track.owner);
+        self.forget_import(&track, now);
     }
 
     /// Others may be seen in the room now.

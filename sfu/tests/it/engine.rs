@@ -8,6 +8,7 @@ mod hostile;
 mod moving;
 mod ownership;
 mod peer;
+mod relaying;
 mod resuming;
 mod sections;
 mod selection;

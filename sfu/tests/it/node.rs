@@ -236,7 +236,11 @@ async fn hello_tells_of_the_turn_server() {
         ..loopback()
     };
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(Node::bind(config).unwrap().run(node_end, shutdown.clone()));
+    let running = tokio::spawn(
+        Node::bind(config)
+            .unwrap()
+            .run(node_end, None, shutdown.clone()),
+    );
     let Some(NodeEvent::Hello {
         turn: Some(offer), ..
     }) = shard.events.recv().await
@@ -253,12 +257,18 @@ async fn hello_tells_of_the_turn_server() {
 #[tokio::test]
 async fn hello_comes_first_and_a_closed_link_ends_the_node() {
     let (mut shard, node_end) = pair();
-    let node = Node::bind(loopback()).unwrap();
-    let running = tokio::spawn(node.run(node_end, CancellationToken::new()));
+    let config = Config {
+        workers: 3,
+        ..loopback()
+    };
+    let node = Node::bind(config).unwrap();
+    let running = tokio::spawn(node.run(node_end, None, CancellationToken::new()));
     let hello = NodeEvent::Hello {
         node: NodeId::new("n1"),
         protocol: MEDIA_PROTOCOL,
         turn: None,
+        workers: 3,
+        relay: None,
     };
     assert_eq!(shard.events.recv().await, Some(hello));
     let (mut reported, mut asked) = (false, false);
@@ -281,7 +291,7 @@ async fn a_shard_that_takes_no_events_has_stalled() {
         events: event_tx,
     };
     let node = Node::bind(loopback()).unwrap();
-    let ended = timeout(PATIENCE, node.run(link, CancellationToken::new()))
+    let ended = timeout(PATIENCE, node.run(link, None, CancellationToken::new()))
         .await
         .unwrap();
     assert!(matches!(ended, Err(NodeError::LinkStalled)), "{ended:?}");

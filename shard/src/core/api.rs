@@ -6,12 +6,13 @@ use super::limits::Limits;
 use super::moving::MoveFailure;
 use super::options::RoomOptions;
 use super::selector::SelectorConfig;
+use super::spread::SpreadConfig;
 use super::state::{LateSignal, RoomState};
 use affinity::RoomKey;
 use affinity::directory::Epoch;
 use livekit_protocol as lk;
 use lk::leave_request::Action;
-use proto::id::{NodeId, ParticipantSid, RoomSid};
+use proto::id::{Member, NodeId, ParticipantSid, RoomSid};
 use proto::media::{CarriedData, CarriedMedia, NodeCommand, PeerMode, Selection};
 use proto::token::Claims;
 use proto::turn::TurnSecret;
@@ -72,6 +73,8 @@ pub struct CoreConfig {
     pub ice_servers: Vec<lk::IceServer>,
     /// Which node a new room goes to.
     pub node_selector: SelectorConfig,
+    /// When a room takes another worker.
+    pub spread: SpreadConfig,
     /// What everybody in a room gets, if the room has no wish of its own.
     pub selection: Selection,
     /// Makes credentials for the nodes' TURN servers. `None`: clients are not told of these.
@@ -102,6 +105,7 @@ impl Default for CoreConfig {
                 .to_vec(),
             ice_servers: Vec::new(),
             node_selector: SelectorConfig::default(),
+            spread: SpreadConfig::default(),
             selection: Selection::default(),
             turn: None,
             limits: Limits::default(),
@@ -196,8 +200,8 @@ pub enum Output {
     },
     /// Send to a node.
     Node {
-        /// Which.
-        node: NodeId,
+        /// Which, and which of its workers.
+        member: Member,
         /// What.
         command: NodeCommand,
     },
@@ -357,8 +361,10 @@ pub struct RoomStatus {
     pub room: RoomKey,
     /// Its present life.
     pub sid: RoomSid,
-    /// Where its media is.
+    /// Where its media is, or began to be if it is at several nodes.
     pub node: NodeId,
+    /// All workers that its participants are on.
+    pub members: Vec<Member>,
     /// The claim under which it runs.
     pub epoch: Epoch,
     /// Everybody, hidden ones too.

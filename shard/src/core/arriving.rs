@@ -22,7 +22,7 @@ use affinity::directory::Epoch;
 use livekit_protocol as lk;
 use lk::DisconnectReason;
 use lk::participant_info::State;
-use proto::id::{Identity, NodeId, ParticipantSid, TrackSid};
+use proto::id::{Identity, Member, ParticipantSid, TrackSid};
 use proto::media::{CarriedData, CarriedMedia, NodeCommand, PeerMode};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -99,10 +99,14 @@ impl Core {
         now: Instant,
     ) -> Result<(), ImportRefusal> {
         self.may_import(&state)?;
-        let node = self.choose_node().ok_or(ImportRefusal::NoNode)?;
+        let home = self.choose_home().ok_or(ImportRefusal::NoNode)?;
         // It may have been here a moment ago.
         self.end_tail(&state.sid, now);
-        let room = Room::arrive(state, epoch, node, &mut self.turn(now));
+        let places = self.place_all(
+            &home,
+            state.participants.iter().map(|p| p.subscriptions.len()),
+        );
+        let room = Room::arrive(state, epoch, home, places, &mut self.turn(now));
         self.rooms.insert(room.key.clone(), room);
         Ok(())
     }
@@ -187,8 +191,14 @@ impl Core {
 }
 
 impl Room {
-    /// The room as it was, on a node that knows nothing of it yet.
-    fn arrive(mut state: RoomState, epoch: Epoch, node: NodeId, turn: &mut Turn<'_>) -> Self {
+    /// The room as it was, on nodes that know nothing of it yet. `places`: of its participants, in order.
+    fn arrive(
+        mut state: RoomState,
+        epoch: Epoch,
+        home: Member,
+        places: Vec<Member>,
+        turn: &mut Turn<'_>,
+    ) -> Self {
         let participants = std::mem::take(&mut state.participants);
         let mut room = Self {
             created_ms: state.created_ms,
@@ -196,13 +206,14 @@ impl Room {
             sif_trailer: state.sif_trailer,
             departed: Departed::import(&state.departed, turn.now),
             visited: true,
-            ..Self::bare(state.room, state.sid, epoch, node)
+            ..Self::bare(state.room, state.sid, epoch, home)
         };
         turn.index.rooms.insert(room.sid.clone(), room.key.clone());
         let sids: Vec<ParticipantSid> = participants.iter().map(|p| p.sid.clone()).collect();
-        for participant in participants {
-            room.adopt(participant, turn);
+        for (participant, member) in participants.into_iter().zip(places) {
+            room.adopt(participant, member, turn);
         }
+        room.tell_members(turn);
         room.publish_all(turn);
         for who in &sids {
             room.subscribe_as_before(who, turn);
@@ -210,8 +221,7 @@ impl Room {
         room.refill_later(turn);
         // Also what those said who could not move.
         if !state.data.is_empty() {
-            let (sid, data) = (room.sid.clone(), state.data);
-            turn.node(&room.node, NodeCommand::Deliver { room: sid, data });
+            room.deliver(&state.data, turn);
         }
         room.take_speakers(state.speakers, turn);
         room.await_others(turn);
@@ -219,9 +229,10 @@ impl Room {
         room
     }
 
-    fn adopt(&mut self, state: ParticipantState, turn: &mut Turn<'_>) {
+    fn adopt(&mut self, state: ParticipantState, member: Member, turn: &mut Turn<'_>) {
         let media = state.media.clone();
-        let mut participant = Participant::arrive(state);
+        self.members.enter(&member);
+        let mut participant = Participant::arrive(state, member);
         let sid = participant.sid.clone();
         let resume_by = turn.now + turn.config.resume_window;
         let refresh_at = turn.now + turn.config.token_refresh;
@@ -234,7 +245,7 @@ impl Room {
             participant: self.to_node(&participant, turn.config),
             media,
         };
-        turn.node(&self.node, command);
+        turn.node(&participant.member, command);
 
         let index = &mut turn.index.participants;
         index.insert(sid.clone(), self.key.clone());
@@ -250,7 +261,7 @@ impl Room {
         for participant in self.participants.values() {
             for track in participant.tracks.values() {
                 let command = NodeCommand::Publish(track.to_node(&participant.sid));
-                turn.node(&self.node, command);
+                turn.node(&participant.member, command);
             }
         }
     }
@@ -269,13 +280,28 @@ impl Room {
         told.retain(|track, _| owners.contains_key(track));
         let foreign = |track: &TrackSid| owners.get(track).is_some_and(|owner| owner != who);
         participant.subscriptions.retain(foreign);
-        for track in &participant.subscriptions {
+        let member = participant.member.clone();
+        let subscriptions = participant.subscriptions.iter();
+        let subscriptions = subscriptions.map(|track| (track.clone(), participant.settings(track)));
+        for (track, settings) in subscriptions.collect::<Vec<_>>() {
+            self.attach(&member, &track, turn);
             let command = NodeCommand::Subscribe {
                 participant: who.clone(),
-                track: track.clone(),
-                settings: participant.settings(track),
+                track,
+                settings,
             };
-            turn.node(&self.node, command);
+            turn.node(&member, command);
+        }
+    }
+
+    /// Hands on what was sent at the old shard: each member to those who are there.
+    fn deliver(&self, data: &[CarriedData], turn: &mut Turn<'_>) {
+        for member in self.members.all() {
+            let command = NodeCommand::Deliver {
+                room: self.sid.clone(),
+                data: data.to_vec(),
+            };
+            turn.node(member, command);
         }
     }
 
@@ -352,7 +378,7 @@ impl Room {
             Some(Arrival::Pulling) => {}
             Some(Arrival::Resuming) | None => {
                 let participant = who.clone();
-                turn.node(&self.node, NodeCommand::PrepareResume { participant });
+                self.command(who, NodeCommand::PrepareResume { participant }, turn);
             }
         }
     }
@@ -382,12 +408,11 @@ impl Room {
                 participant: self.to_node(participant, turn.config),
                 media,
             };
-            turn.node(&self.node, command);
+            self.command(who, command, turn);
         }
         // The node knows what it has already.
         if let Some(data) = data.filter(|data| !data.is_empty()) {
-            let room = self.sid.clone();
-            turn.node(&self.node, NodeCommand::Deliver { room, data });
+            self.deliver(&data, turn);
         }
         if waits {
             self.prepare_resume(who, turn);
@@ -398,7 +423,7 @@ impl Room {
 
 impl Participant {
     /// One that has lost its connection.
-    fn arrive(state: ParticipantState) -> Self {
+    fn arrive(state: ParticipantState, member: Member) -> Self {
         let keep = |track: TrackState| {
             let kept = Track {
                 cid: track.cid,
@@ -420,6 +445,7 @@ impl Participant {
             version: state.version,
             joined_ms: state.joined_ms,
             mode: PeerMode::Single,
+            member,
             signalling: Signalling::Socket,
             protocol: state.protocol,
             client_protocol: state.client_protocol,

@@ -6,8 +6,8 @@ use super::api::SessionId;
 use super::limits::{KEPT_BYTES_MAX, KEPT_SIGNALS_MAX};
 use super::turn::{Due, Subject};
 use livekit_protocol::signal_request;
-use proto::id::ParticipantSid;
-use proto::media::{NodeEvent, Speaker, TransportLoss};
+use proto::id::{Member, NodeId, ParticipantSid};
+use proto::media::{CarriedData, CarriedMedia, NodeEvent, Speaker, TransportLoss};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
@@ -21,8 +21,8 @@ pub(super) enum Kept {
     },
     /// The end of a connection.
     Closed(SessionId),
-    /// From the node.
-    Event(NodeEvent),
+    /// From a node.
+    Event { node: NodeId, event: NodeEvent },
 }
 
 /// How far a move has come, and what has to wait for its end.
@@ -47,8 +47,10 @@ pub(super) struct Frozen {
     pub(super) carried: Option<BTreeSet<ParticipantSid>>,
     /// The directory may have given the room away: there is no way back before it has said no.
     pub(super) is_sealed: bool,
-    /// The node was lost after that.
-    pub(super) is_node_lost: bool,
+    /// Nodes that were lost after that.
+    pub(super) lost_nodes: BTreeSet<NodeId>,
+    /// What the members have answered, the latest of each.
+    pub(super) exports: BTreeMap<Member, (Vec<CarriedMedia>, Vec<CarriedData>)>,
 }
 
 impl Frozen {
@@ -64,7 +66,8 @@ impl Frozen {
             pulls: BTreeSet::new(),
             carried: None,
             is_sealed: false,
-            is_node_lost: false,
+            lost_nodes: BTreeSet::new(),
+            exports: BTreeMap::new(),
         }
     }
 
@@ -85,12 +88,15 @@ impl Frozen {
                 self.signals += 1;
                 self.bytes = bytes;
             }
-            Kept::Event(NodeEvent::Speakers { speakers, .. }) => {
+            Kept::Event {
+                event: NodeEvent::Speakers { speakers, .. },
+                ..
+            } => {
                 let latest = speakers.into_iter().map(|s| (s.participant.clone(), s));
                 self.speakers.extend(latest);
                 return Ok(());
             }
-            Kept::Closed(_) | Kept::Event(_) => {}
+            Kept::Closed(_) | Kept::Event { .. } => {}
         }
         self.kept.push_back(kept);
         Ok(())
@@ -102,15 +108,34 @@ impl Frozen {
     }
 
     /// Whose transports were closed by their clients meanwhile.
-    pub(super) fn hung_up(&self) -> Vec<ParticipantSid> {
+    pub(super) fn hung_up(&self) -> Vec<(NodeId, ParticipantSid)> {
         let closed = self.kept.iter().filter_map(|kept| match kept {
-            Kept::Event(NodeEvent::Disconnected {
-                participant,
-                reason: TransportLoss::PeerClosed,
-            }) => Some(participant.clone()),
+            Kept::Event {
+                node,
+                event:
+                    NodeEvent::Disconnected {
+                        participant,
+                        reason: TransportLoss::PeerClosed,
+                    },
+            } => Some((node.clone(), participant.clone())),
             _ => None,
         });
         closed.collect()
+    }
+
+    /// What all members have answered, as if it were one: each says what it has of its own participants,
+    /// and all of them have heard the same data packets.
+    pub(super) fn take_exports(&mut self) -> (Vec<CarriedMedia>, Vec<CarriedData>) {
+        let (mut media, mut data) = (Vec::new(), Vec::new());
+        for (of_member, heard) in std::mem::take(&mut self.exports).into_values() {
+            media.extend(of_member);
+            data.extend(heard);
+        }
+        let mut seen = BTreeSet::new();
+        data.retain(|packet: &CarriedData| seen.insert((packet.from.clone(), packet.sequence)));
+        // Of one sender all have the same order; the oldest first.
+        data.sort_by_key(|packet| std::cmp::Reverse(packet.age_ms));
+        (media, data)
     }
 
     /// What became of speakers.

@@ -13,7 +13,7 @@ use super::updates::Reach;
 use livekit_protocol as lk;
 use lk::signal_response::Message;
 use lk::{DisconnectReason, participant_info::State};
-use proto::id::{Identity, ParticipantSid};
+use proto::id::{Identity, Member, ParticipantSid};
 use proto::media::{NewParticipant, NodeCommand, PeerMode};
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl Room {
     }
 
     /// Lets a participant in.
-    pub(super) fn admit(&mut self, mut join: Join, turn: &mut Turn<'_>) {
+    pub(super) fn admit(&mut self, mut join: Join, member: Member, turn: &mut Turn<'_>) {
         let identity = Identity::new(join.claims.identity());
         if let Some(old) = self.identities.get(&identity).cloned() {
             let reason = DisconnectReason::DuplicateIdentity;
@@ -52,9 +52,10 @@ impl Room {
         let offer = join.offer.take();
         let add_tracks = std::mem::take(&mut join.add_tracks);
 
-        let sid = self.seat(&join, identity, turn);
+        let sid = self.seat(&join, identity, member, turn);
         self.welcome(&sid, turn);
         self.introduce(&sid, turn);
+        self.tell_members(turn);
         // Before the offer, so that the first answer carries the first tracks.
         self.reconcile_all(&sid, turn);
         for request in add_tracks {
@@ -67,8 +68,15 @@ impl Room {
         self.presence_changed(turn);
     }
 
-    fn seat(&mut self, join: &Join, identity: Identity, turn: &mut Turn<'_>) -> ParticipantSid {
-        let mut participant = Participant::new(join, turn);
+    fn seat(
+        &mut self,
+        join: &Join,
+        identity: Identity,
+        member: Member,
+        turn: &mut Turn<'_>,
+    ) -> ParticipantSid {
+        self.members.enter(&member);
+        let mut participant = Participant::new(join, member, turn);
         let sid = participant.sid.clone();
         let join_by = turn.now + turn.config.join_timeout;
         let refresh_at = turn.now + turn.config.token_refresh;
@@ -104,12 +112,12 @@ impl Room {
             participant: Some(participant.to_wire()),
             other_participants: self.others(sid),
             server_version: config.server_version.clone(),
-            ice_servers: turn.ice_servers(&self.node, sid),
+            ice_servers: turn.ice_servers(&participant.member.node, sid),
             subscriber_primary: dual && participant.permission.subscribe,
             client_configuration: Some(lk::ClientConfiguration::default()),
             ping_timeout: whole_seconds(config.ping_timeout),
             ping_interval: whole_seconds(config.ping_interval),
-            server_info: Some(self.server_info(turn)),
+            server_info: Some(server_info(participant, turn)),
             sif_trailer: self.sif_trailer.clone(),
             enabled_publish_codecs: codecs(&config.publish_codecs),
             // The client offers when it publishes.
@@ -117,16 +125,6 @@ impl Room {
             ..Default::default()
         };
         turn.signal(participant, Message::Join(response));
-    }
-
-    pub(super) fn server_info(&self, turn: &Turn<'_>) -> lk::ServerInfo {
-        lk::ServerInfo {
-            edition: lk::server_info::Edition::Standard.into(),
-            version: turn.config.server_version.clone(),
-            protocol: SERVER_PROTOCOL,
-            node_id: self.node.as_str().to_owned(),
-            ..Default::default()
-        }
     }
 
     /// A participant as its node must know it.
@@ -149,7 +147,7 @@ impl Room {
             return;
         };
         let command = NodeCommand::AddParticipant(self.to_node(participant, turn.config));
-        turn.node(&self.node, command);
+        turn.node(&participant.member, command);
         if participant.is_visible() {
             self.broadcast_info(&participant.to_wire(), turn);
         }
@@ -179,6 +177,17 @@ impl Room {
         self.confirm_now(who, turn);
         // Its client sends here from now on, and may have sent there until now.
         self.ask_for_rest(who, arrival, turn);
+    }
+}
+
+/// What a participant is told of this server.
+pub(super) fn server_info(participant: &Participant, turn: &Turn<'_>) -> lk::ServerInfo {
+    lk::ServerInfo {
+        edition: lk::server_info::Edition::Standard.into(),
+        version: turn.config.server_version.clone(),
+        protocol: SERVER_PROTOCOL,
+        node_id: participant.member.node.as_str().to_owned(),
+        ..Default::default()
     }
 }
 

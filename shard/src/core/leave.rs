@@ -4,6 +4,7 @@
 //! decide when.
 
 use super::api::SessionId;
+use super::members::Members;
 use super::participant::Participant;
 use super::room::{Room, is_due};
 use super::turn::{Due, Subject, Turn};
@@ -11,8 +12,9 @@ use livekit_protocol as lk;
 use lk::DisconnectReason;
 use lk::leave_request::Action;
 use lk::signal_response::Message;
-use proto::id::ParticipantSid;
+use proto::id::{NodeId, ParticipantSid};
 use proto::media::{NodeCommand, TransportLoss};
+use std::collections::BTreeSet;
 
 /// What the leaving client hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +53,19 @@ impl Room {
             self.identities.remove(&gone.identity);
         }
         for track in gone.tracks.keys() {
-            self.forget_track(track);
+            self.forget_track(track, turn);
         }
+        for track in &gone.subscriptions {
+            self.detach(&gone.member, track, turn);
+        }
+        self.members.leave(&gone.member);
         self.speakers.remove(who);
         // What it has said at the old shard still counts.
         self.ask_for_rest(who, gone.arrival, turn);
         dismiss(&gone, reason, farewell, turn);
         let participant = who.clone();
-        turn.node(&self.node, NodeCommand::RemoveParticipant { participant });
+        turn.node(&gone.member, NodeCommand::RemoveParticipant { participant });
+        self.tell_members(turn);
         if gone.is_visible() {
             let info = gone.gone(reason);
             self.broadcast_info(&info, turn);
@@ -71,25 +78,28 @@ impl Room {
 
     /// Ends the room in good order.
     pub(super) fn close(&mut self, reason: DisconnectReason, turn: &mut Turn<'_>) {
-        self.dismiss_all(reason, Farewell::Disconnect, true, turn);
+        self.dismiss_all(reason, Farewell::Disconnect, &BTreeSet::new(), turn);
     }
 
     /// Ends the room for everybody at once. Participants hear nothing of each other's end.
-    /// `node_lives`: the node shall drop their transports.
+    /// `lost`: nodes that are gone. The others shall drop their transports.
     pub(super) fn dismiss_all(
         &mut self,
         reason: DisconnectReason,
         farewell: Farewell,
-        node_lives: bool,
+        lost: &BTreeSet<NodeId>,
         turn: &mut Turn<'_>,
     ) {
+        lost.iter().for_each(|node| self.forget_member_node(node));
+        self.end_all_imports(turn);
         for (sid, participant) in std::mem::take(&mut self.participants) {
             dismiss(&participant, reason, farewell, turn);
-            if node_lives {
+            if !lost.contains(&participant.member.node) {
                 let command = NodeCommand::RemoveParticipant { participant: sid };
-                turn.node(&self.node, command);
+                turn.node(&participant.member, command);
             }
         }
+        self.members = Members::default();
         turn.index.rooms.remove(&self.sid);
         self.identities.clear();
         self.owners.clear();

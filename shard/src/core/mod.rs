@@ -19,12 +19,14 @@ mod join;
 mod layers;
 mod leave;
 pub mod limits;
+mod members;
 mod moving;
 mod node_events;
 mod offers;
 mod options;
 mod participant;
 mod permission;
+mod placing;
 mod pool;
 mod profile;
 mod ratings;
@@ -34,6 +36,7 @@ mod room;
 mod sdp;
 mod selector;
 mod speakers;
+mod spread;
 mod state;
 mod subscriptions;
 mod tail;
@@ -54,6 +57,7 @@ pub use moving::{FREEZE_MAX, MoveFailure, MoveRefusal};
 pub use options::RoomOptions;
 pub use permission::opens_room;
 pub use selector::{Algorithm, SelectorConfig, SelectorKind, SortBy};
+pub use spread::SpreadConfig;
 pub use state::{LateSignal, ROOM_STATE_VERSION, RoomState, RoomStateError};
 pub use tail::{TAIL_LINGER, TAIL_MAX};
 
@@ -66,12 +70,13 @@ use livekit_protocol::DisconnectReason;
 use livekit_protocol::signal_request;
 use node_events::About;
 use pool::Pool;
-use proto::id::{Identity, NodeId, RoomSid};
+use proto::id::{Identity, Member, NodeId, RoomSid};
 use proto::media::{NodeEvent, TransportLoss, TurnOffer};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use room::Room;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tail::Tail;
 use turn::{Clock, Due, Index, Subject, Timers, Turn};
@@ -205,9 +210,16 @@ impl Core {
         }
     }
 
-    /// A node can take participants.
-    pub fn handle_node_attached(&mut self, node: NodeId, _now: Instant) {
-        self.nodes.attach(node);
+    /// A node can take participants, on so many workers. `relay`: where other nodes reach it.
+    pub fn handle_node_attached(
+        &mut self,
+        node: NodeId,
+        workers: u16,
+        relay: Option<SocketAddr>,
+        now: Instant,
+    ) {
+        self.nodes.attach(node, workers, relay);
+        self.tell_peers(now);
     }
 
     /// What an attached node offers of TURN, for those who join or resume from now on.
@@ -245,45 +257,62 @@ impl Core {
         let Some(key) = room.cloned() else {
             return;
         };
-        if self.rooms.get(&key).is_none_or(|room| room.node != *node) {
+        let room = self.rooms.get(&key);
+        if !room.is_some_and(|room| node_events::is_from(room, node, &event)) {
             return;
         }
-        if let NodeEvent::Exported { media, data, .. } = event {
-            self.handle_exported(&key, media, data, now);
+        if let NodeEvent::Exported {
+            worker,
+            media,
+            data,
+            ..
+        } = event
+        {
+            let from = Member::new(node.clone(), worker);
+            self.handle_exported(&key, from, (media, data), now);
         } else if self.stands_still(&key) {
-            self.keep(&key, Kept::Event(event), now);
+            let node = node.clone();
+            self.keep(&key, Kept::Event { node, event }, now);
         } else if let Some((room, mut turn)) = self.open(&key, now) {
             room.handle_node_event(event, &mut turn);
         }
     }
 
-    /// A node and all its transports are gone: its rooms start again elsewhere.
+    /// A node and all its transports are gone: whoever was there joins again, and finds the room where
+    /// the others are, or elsewhere.
     pub fn handle_node_lost(&mut self, node: &NodeId, now: Instant) {
         self.nodes.remove(node);
         self.turn_servers.forget(node);
         self.lose_tails(node, now);
-        let on_node = self.rooms.values().filter(|room| room.node == *node);
+        let on_node = self.rooms.values().filter(|room| room.is_on(node));
         let rooms: Vec<RoomKey> = on_node.map(|room| room.key.clone()).collect();
         for key in rooms {
-            let frozen = self.rooms.get_mut(&key).and_then(|r| r.frozen.as_mut());
-            match frozen.filter(|frozen| frozen.is_sealed) {
+            let Some(room) = self.rooms.get_mut(&key) else {
+                continue;
+            };
+            let ends = room.members.all().all(|member| member.node == *node);
+            if let Some(frozen) = room.frozen.as_mut().filter(|frozen| frozen.is_sealed) {
                 // Whether it is still ours turns out soon.
-                Some(frozen) => frozen.is_node_lost = true,
-                None => {
-                    self.drop_move(&key, MoveFailure::NodeLost);
-                    self.leave_node(&key, now);
-                }
+                frozen.lost_nodes.insert(node.clone());
+                continue;
             }
+            if ends {
+                self.drop_move(&key, MoveFailure::NodeLost);
+            } else {
+                self.cancel_move_for(&key, MoveFailure::NodeLost, now);
+            }
+            self.lose_members(&key, &BTreeSet::from([node.clone()]), now);
         }
+        self.tell_peers(now);
     }
 
     /// The room is not owned any more: everybody joins again, wherever it is then. No
     /// [`Output::RoomClosed`] follows, as there is nothing to release.
     pub fn handle_room_lost(&mut self, room: &RoomKey, now: Instant) {
-        let node_lives = self.drop_move(room, MoveFailure::RoomLost);
+        let lost = self.drop_move(room, MoveFailure::RoomLost);
         if let Some((room, mut turn)) = self.open(room, now) {
             let reason = DisconnectReason::StateMismatch;
-            room.dismiss_all(reason, Farewell::Reconnect, node_lives, &mut turn);
+            room.dismiss_all(reason, Farewell::Reconnect, &lost, &mut turn);
         }
         self.rooms.remove(room);
     }
@@ -294,10 +323,10 @@ impl Core {
         self.end_all_tails(now);
         let rooms: Vec<RoomKey> = self.rooms.keys().cloned().collect();
         for key in rooms {
-            let node_lives = self.drop_move(&key, MoveFailure::ShuttingDown);
+            let lost = self.drop_move(&key, MoveFailure::ShuttingDown);
             if let Some((room, mut turn)) = self.open(&key, now) {
                 let reason = DisconnectReason::ServerShutdown;
-                room.dismiss_all(reason, Farewell::Reconnect, node_lives, &mut turn);
+                room.dismiss_all(reason, Farewell::Reconnect, &lost, &mut turn);
             }
             self.drop_if_ended(&key);
         }
@@ -378,9 +407,10 @@ impl Core {
             None if keeps_room => self.open_room(&join, now)?,
             None => return Err(JoinRefusal::NotLive),
         }
+        let member = self.place(&key).ok_or(JoinRefusal::NoNode)?;
         if let Some((room, mut turn)) = self.open(&key, now) {
             room.epoch = room.epoch.max(join.epoch);
-            room.admit(join, &mut turn);
+            room.admit(join, member, &mut turn);
         }
         Ok(())
     }
@@ -398,11 +428,11 @@ impl Core {
         if self.check_join(room).is_err() || self.rooms.contains_key(room) {
             return false;
         }
-        let Some(node) = self.choose_node() else {
+        let Some(home) = self.choose_home() else {
             return false;
         };
         let turn = &mut self.turn(now);
-        let mut opened = Room::new(room.clone(), epoch, node, options.bounded(), turn);
+        let mut opened = Room::new(room.clone(), epoch, home, options.bounded(), turn);
         opened.visited = true;
         opened.presence_changed(turn);
         self.rooms.insert(room.clone(), opened);
@@ -410,13 +440,13 @@ impl Core {
     }
 
     fn open_room(&mut self, join: &Join, now: Instant) -> Result<(), JoinRefusal> {
-        let node = self.choose_node().ok_or(JoinRefusal::NoNode)?;
+        let home = self.choose_home().ok_or(JoinRefusal::NoNode)?;
         let room = join.room.clone();
         let stored = join.stored_options.clone().map(RoomOptions::bounded);
         let is_stored = stored.is_some();
         let options = stored.unwrap_or_else(|| RoomOptions::from_claims(&join.claims));
         let turn = &mut self.turn(now);
-        let opened = Room::new(room.clone(), join.epoch, node, options.clone(), turn);
+        let opened = Room::new(room.clone(), join.epoch, home, options.clone(), turn);
         self.rooms.insert(room.clone(), opened);
         if !is_stored && !options.is_default() {
             self.outputs
@@ -433,11 +463,6 @@ impl Core {
         if !resumed {
             refuse_resume(join.session, &mut self.turn(now));
         }
-    }
-
-    fn choose_node(&mut self) -> Option<NodeId> {
-        let candidates = self.nodes.candidates(self.rooms.values());
-        selector::select(&self.config.node_selector, candidates, &mut self.rng)
     }
 
     fn handle_due(&mut self, due: Due, subject: &Subject, now: Instant) {
@@ -467,15 +492,6 @@ impl Core {
             }
         }
         self.drop_if_ended(&key);
-    }
-
-    /// A room whose node is gone starts again elsewhere.
-    fn leave_node(&mut self, key: &RoomKey, now: Instant) {
-        if let Some((room, mut turn)) = self.open(key, now) {
-            let reason = DisconnectReason::MediaFailure;
-            room.dismiss_all(reason, Farewell::Reconnect, false, &mut turn);
-        }
-        self.drop_if_ended(key);
     }
 
     fn drop_if_ended(&mut self, key: &RoomKey) {

@@ -19,7 +19,7 @@ use super::tail::Tail;
 use super::turn::{Due, Subject, Turn};
 use affinity::RoomKey;
 use livekit_protocol::DisconnectReason;
-use proto::id::{NodeId, ParticipantSid};
+use proto::id::{Member, NodeId, ParticipantSid};
 use proto::media::{CarriedData, CarriedMedia, NodeCommand, NodeEvent};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -80,10 +80,19 @@ impl Core {
             return Err(MoveRefusal::Arriving);
         }
         room.frozen = Some(Box::new(Frozen::until(now + FREEZE_MAX)));
-        room.exports_due += 1;
         let sid = room.sid.clone();
         turn.arm(now + FREEZE_MAX, Due::Thaw, Subject::Room(sid.clone()));
-        turn.node(&room.node, NodeCommand::Export { room: sid });
+        let nobody = [room.home.clone()];
+        let members: Vec<Member> = room.members.all().cloned().collect();
+        let members = if members.is_empty() {
+            &nobody
+        } else {
+            &members[..]
+        };
+        for member in members {
+            room.exports_due += 1;
+            turn.node(member, NodeCommand::Export { room: sid.clone() });
+        }
         Ok(())
     }
 
@@ -104,8 +113,7 @@ impl Core {
         let Some(mut frozen) = self.thaw(key) else {
             return;
         };
-        if frozen.is_node_lost {
-            self.leave_node(key, now);
+        if self.lose_members(key, &frozen.lost_nodes, now) {
             return;
         }
         for session in std::mem::take(&mut frozen.overflowed) {
@@ -148,21 +156,23 @@ impl Core {
         for participant in room.participants.values_mut() {
             send_off(participant, &frozen.overflowed, &carried, &mut turn);
         }
-        if !frozen.is_node_lost {
-            // Nobody can tell it to join again: it notices when its transport is closed.
-            let gone = room.participants.extract_if(.., |_, p| p.is_resource());
-            for (participant, _) in gone {
-                turn.node(&room.node, NodeCommand::RemoveParticipant { participant });
-            }
+        let lost = &frozen.lost_nodes;
+        lost.iter().for_each(|node| room.forget_member_node(node));
+        room.participants
+            .retain(|_, participant| !lost.contains(&participant.member.node));
+        // Nobody can tell it to join again: it notices when its transport is closed.
+        let gone = room.participants.extract_if(.., |_, p| p.is_resource());
+        for (participant, gone) in gone {
+            turn.node(&gone.member, NodeCommand::RemoveParticipant { participant });
         }
-        if !frozen.is_node_lost {
+        if !room.participants.is_empty() {
             self.begin_tail(Tail::new(&room, carried, now), now);
         }
         for participant in &frozen.pulls {
             self.pull(key, participant, now);
         }
-        for participant in &hung_up {
-            self.handle_tail_hung_up(&room.node, participant);
+        for (node, participant) in &hung_up {
+            self.handle_tail_hung_up(node, participant);
         }
         true
     }
@@ -179,7 +189,6 @@ impl Core {
         let Some(room) = self.rooms.get_mut(key) else {
             return;
         };
-        let node = room.node.clone();
         let Some(frozen) = &mut room.frozen else {
             return;
         };
@@ -188,7 +197,7 @@ impl Core {
         };
         if !frozen.is_sealed {
             self.abort_move(key, MoveFailure::Overflow, now);
-            self.handle_kept(kept, &node, now);
+            self.handle_kept(kept, now);
         } else if let Kept::Signal { session, .. } = kept {
             // Its client resumes, and says then what it has.
             frozen.overflowed.insert(session);
@@ -217,8 +226,8 @@ impl Core {
     pub(super) fn handle_exported(
         &mut self,
         key: &RoomKey,
-        media: Vec<CarriedMedia>,
-        data: Vec<CarriedData>,
+        from: Member,
+        answer: (Vec<CarriedMedia>, Vec<CarriedData>),
         now: Instant,
     ) {
         let Some((room, turn)) = self.open(key, now) else {
@@ -230,7 +239,10 @@ impl Core {
         let Some(mut frozen) = room.frozen.take() else {
             return;
         };
+        // Of an answer to an earlier question and one to this, the latter comes later.
+        frozen.exports.insert(from, answer);
         if is_newest && frozen.carried.is_none() {
+            let (media, data) = frozen.take_exports();
             let state = room.to_state(media, data, &turn);
             let carried = state.participants.iter().map(|p| p.sid.clone());
             frozen.carried = Some(carried.collect());
@@ -249,15 +261,22 @@ impl Core {
         }
     }
 
-    /// A move, if there is one, ends with its room: what was kept is of no use any more. False: the
-    /// room's node was lost meanwhile.
-    pub(super) fn drop_move(&mut self, key: &RoomKey, why: MoveFailure) -> bool {
+    /// A move, if there is one, ends with its room: what was kept is of no use any more. Returns the
+    /// nodes that were lost meanwhile.
+    pub(super) fn drop_move(&mut self, key: &RoomKey, why: MoveFailure) -> BTreeSet<NodeId> {
         let Some(frozen) = self.thaw(key) else {
-            return true;
+            return BTreeSet::new();
         };
         let room = key.clone();
         self.outputs.push_back(Output::MoveFailed { room, why });
-        !frozen.is_node_lost
+        frozen.lost_nodes
+    }
+
+    /// Gives up a move that has not been sealed, if there is one.
+    pub(super) fn cancel_move_for(&mut self, key: &RoomKey, why: MoveFailure, now: Instant) {
+        if self.stands_still(key) {
+            self.abort_move(key, why, now);
+        }
     }
 
     fn abort_move(&mut self, key: &RoomKey, why: MoveFailure, now: Instant) {
@@ -284,9 +303,9 @@ impl Core {
         let Some(room) = self.rooms.get(key) else {
             return;
         };
-        let (node, sid) = (room.node.clone(), room.sid.clone());
+        let (node, sid) = (room.home.node.clone(), room.sid.clone());
         for kept in frozen.take_kept() {
-            self.handle_kept(kept, &node, now);
+            self.handle_kept(kept, now);
         }
         let speakers = frozen.take_speakers();
         let event = NodeEvent::Speakers {
@@ -296,11 +315,11 @@ impl Core {
         self.handle_node_event(&node, event, now);
     }
 
-    fn handle_kept(&mut self, kept: Kept, node: &NodeId, now: Instant) {
+    fn handle_kept(&mut self, kept: Kept, now: Instant) {
         match kept {
             Kept::Signal { session, message } => self.handle_signal(session, *message, now),
             Kept::Closed(session) => self.handle_session_closed(session, now),
-            Kept::Event(event) => self.handle_node_event(node, event, now),
+            Kept::Event { node, event } => self.handle_node_event(&node, event, now),
         }
     }
 
@@ -320,18 +339,22 @@ impl Core {
                     let who = moves.then(|| who.clone())?;
                     LateSignal::request(who, *message)
                 }
-                Kept::Event(NodeEvent::TrackBound {
-                    participant,
-                    track,
-                    mid,
-                    mime,
-                }) => carried.contains(&participant).then_some(LateSignal::Bound {
+                Kept::Event {
+                    event:
+                        NodeEvent::TrackBound {
+                            participant,
+                            track,
+                            mid,
+                            mime,
+                        },
+                    ..
+                } => carried.contains(&participant).then_some(LateSignal::Bound {
                     participant,
                     track,
                     mid,
                     mime,
                 }),
-                Kept::Closed(_) | Kept::Event(_) => None,
+                Kept::Closed(_) | Kept::Event { .. } => None,
             });
         late.collect()
     }

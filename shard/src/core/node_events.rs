@@ -9,7 +9,7 @@ use super::turn::Turn;
 use livekit_protocol as lk;
 use lk::DisconnectReason;
 use lk::signal_response::Message;
-use proto::id::{ParticipantSid, RoomSid, TrackSid};
+use proto::id::{NodeId, ParticipantSid, RoomSid, TrackSid};
 use proto::media::NodeEvent;
 use std::collections::BTreeMap;
 
@@ -40,8 +40,17 @@ pub(super) fn about(event: &NodeEvent) -> About<'_> {
     }
 }
 
+/// Whether the node has what it speaks of: what crossed a removal on its way is ignored.
+pub(super) fn is_from(room: &Room, node: &NodeId, event: &NodeEvent) -> bool {
+    match about(event) {
+        About::Participant(who) => room.member_of(who).node == *node,
+        About::Room(_) => room.is_on(node),
+        About::Node => false,
+    }
+}
+
 impl Room {
-    /// One message from the room's node.
+    /// One message from a node of the room's.
     pub(super) fn handle_node_event(&mut self, event: NodeEvent, turn: &mut Turn<'_>) {
         // It may refuse to take somebody up. Anything else that it says of one whose transport is not
         // here yet is about an earlier stay of the room.

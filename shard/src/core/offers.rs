@@ -98,7 +98,7 @@ impl Room {
             sdp: description.sdp,
             resume,
         };
-        turn.node(&self.node, command);
+        self.command(who, command, turn);
     }
 
     /// The node's answer. If the client has offered again since, it is of no use to the client.
@@ -154,6 +154,6 @@ impl Room {
             offer_id: description.id,
             sdp: description.sdp,
         };
-        turn.node(&self.node, command);
+        self.command(who, command, turn);
     }
 }

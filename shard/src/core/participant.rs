@@ -14,7 +14,7 @@ use super::tracks::Track;
 use super::turn::Turn;
 use livekit_protocol as lk;
 use lk::participant_info::State;
-use proto::id::{Identity, ParticipantSid, TrackSid};
+use proto::id::{Identity, Member, ParticipantSid, TrackSid};
 use proto::media::{PeerMode, Rating, TrackSettings};
 use proto::token::Claims;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,8 @@ pub(super) struct Participant {
     pub(super) version: u32,
     pub(super) joined_ms: i64,
     pub(super) mode: PeerMode,
+    /// Where its media is.
+    pub(super) member: Member,
     pub(super) signalling: Signalling,
     /// Signalling protocol of the client.
     pub(super) protocol: i32,
@@ -90,7 +92,7 @@ pub(super) struct Participant {
 }
 
 impl Participant {
-    pub(super) fn new(join: &Join, turn: &mut Turn<'_>) -> Self {
+    pub(super) fn new(join: &Join, member: Member, turn: &mut Turn<'_>) -> Self {
         let permission = Permission::from_grant(&join.claims.video);
         let mut profile = Profile {
             name: join.claims.name.clone(),
@@ -112,6 +114,7 @@ impl Participant {
             version: 1,
             joined_ms: turn.unix_ms,
             mode: join.mode,
+            member,
             signalling: join.signalling,
             protocol: join.client.protocol,
             client_protocol: join.client.client_protocol,

@@ -4,9 +4,10 @@
 
 use super::room::Room;
 use super::selector::Candidate;
-use proto::id::NodeId;
-use proto::media::NodeReport;
+use proto::id::{Member, NodeId};
+use proto::media::{NodePeer, NodeReport};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// The attached nodes; as many as the operator runs.
@@ -18,6 +19,9 @@ pub(super) struct Pool {
 /// How a node does.
 #[derive(Debug, Default)]
 struct Vitals {
+    workers: u16,
+    /// Where other nodes reach it.
+    relay: Option<SocketAddr>,
     cpu_load: f32,
     sys_load: f32,
     bytes_per_sec: u64,
@@ -30,8 +34,32 @@ impl Pool {
         self.nodes.is_empty()
     }
 
-    pub(super) fn attach(&mut self, node: NodeId) {
-        self.nodes.insert(node, Vitals::default());
+    pub(super) fn attach(&mut self, node: NodeId, workers: u16, relay: Option<SocketAddr>) {
+        let vitals = Vitals {
+            workers: workers.max(1),
+            relay,
+            ..Vitals::default()
+        };
+        self.nodes.insert(node, vitals);
+    }
+
+    /// The nodes that can share a room with others, and where they are reached.
+    pub(super) fn peers(&self) -> impl Iterator<Item = NodePeer> {
+        self.nodes.iter().filter_map(|(node, vitals)| {
+            let (node, address) = (node.clone(), vitals.relay?);
+            Some(NodePeer { node, address })
+        })
+    }
+
+    pub(super) fn can_relay(&self, node: &NodeId) -> bool {
+        let vitals = self.nodes.get(node);
+        vitals.is_some_and(|vitals| vitals.relay.is_some())
+    }
+
+    /// Its workers; none if it is not attached.
+    pub(super) fn workers(&self, node: &NodeId) -> impl Iterator<Item = Member> {
+        let workers = self.nodes.get(node).map_or(0, |vitals| vitals.workers);
+        (0..workers).map(|worker| Member::new(node.clone(), worker))
     }
 
     pub(super) fn remove(&mut self, node: &NodeId) {
@@ -70,11 +98,21 @@ impl Pool {
         let mut candidates: BTreeMap<NodeId, Candidate> =
             self.nodes.iter().map(candidate).collect();
         for room in rooms {
-            if let Some(candidate) = candidates.get_mut(&room.node) {
+            if room.participants.is_empty()
+                && let Some(candidate) = candidates.get_mut(&room.home.node)
+            {
+                // It is about to be used.
                 candidate.rooms += 1;
-                // An empty room counts as well: it is about to be used.
-                candidate.clients += room.participants.len().max(1);
-                candidate.tracks += room.owners.len();
+                candidate.clients += 1;
+            }
+            for (member, load) in room.members.loads() {
+                if let Some(candidate) = candidates.get_mut(&member.node) {
+                    candidate.rooms += 1;
+                    candidate.clients += load.participants;
+                    // As if each had the same number.
+                    let tracks = room.owners.len() * load.participants;
+                    candidate.tracks += tracks / room.participants.len().max(1);
+                }
             }
         }
         candidates.into_values().collect()
@@ -91,7 +129,7 @@ mod tests {
         let start = Instant::now();
         let node = NodeId::new("n1");
         let mut pool = Pool::default();
-        pool.attach(node.clone());
+        pool.attach(node.clone(), 1, None);
         let mut say = |bytes_in, bytes_out, seconds: u64| {
             let report = NodeReport {
                 bytes_in,

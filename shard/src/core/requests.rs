@@ -110,7 +110,7 @@ impl Room {
             target,
             candidate: candidate.to_owned(),
         };
-        turn.node(&self.node, command);
+        self.command(who, command, turn);
     }
 
     /// What a client wants to try on itself. Others of LiveKit's scenarios are not offered.

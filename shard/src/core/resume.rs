@@ -5,6 +5,7 @@
 //! WebSocket and for a lost network.
 
 use super::api::{Join, Resume};
+use super::join::server_info;
 use super::leave::Farewell;
 use super::limits::OPEN_CHANNELS_MAX;
 use super::room::Room;
@@ -96,9 +97,9 @@ impl Room {
         };
         participant.negotiation.resumed();
         let response = lk::ReconnectResponse {
-            ice_servers: turn.ice_servers(&self.node, who),
+            ice_servers: turn.ice_servers(&participant.member.node, who),
             client_configuration: Some(lk::ClientConfiguration::default()),
-            server_info: Some(self.server_info(turn)),
+            server_info: Some(server_info(participant, turn)),
             last_message_seq,
         };
         self.tell(who, Message::Reconnect(response), turn);

@@ -6,6 +6,7 @@
 use super::api::{RoomStatus, SessionId};
 use super::departed::Departed;
 use super::frozen::Frozen;
+use super::members::Members;
 use super::options::RoomOptions;
 use super::participant::Participant;
 use super::turn::{Due, Subject, Turn};
@@ -13,7 +14,7 @@ use affinity::RoomKey;
 use affinity::directory::Epoch;
 use livekit_protocol as lk;
 use lk::signal_response::Message;
-use proto::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
+use proto::id::{Identity, Member, ParticipantSid, RoomSid, TrackSid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,10 @@ pub(super) struct Room {
     pub(super) key: RoomKey,
     pub(super) sid: RoomSid,
     pub(super) epoch: Epoch,
-    /// Where all its media is.
-    pub(super) node: NodeId,
+    /// Where it has begun, or the first of the members if that is gone.
+    pub(super) home: Member,
+    /// Where its participants are.
+    pub(super) members: Members,
     pub(super) created_ms: i64,
     pub(super) options: RoomOptions,
     /// Bytes that mark frames which the server itself made, so that end-to-end encrypting clients
@@ -60,7 +63,7 @@ impl Room {
     pub(super) fn new(
         key: RoomKey,
         epoch: Epoch,
-        node: NodeId,
+        home: Member,
         options: RoomOptions,
         turn: &mut Turn<'_>,
     ) -> Self {
@@ -70,17 +73,18 @@ impl Room {
             created_ms: turn.unix_ms,
             sif_trailer: turn.random().to_be_bytes().to_vec(),
             options,
-            ..Self::bare(key, sid, epoch, node)
+            ..Self::bare(key, sid, epoch, home)
         }
     }
 
     /// One of which only the names are known.
-    pub(super) fn bare(key: RoomKey, sid: RoomSid, epoch: Epoch, node: NodeId) -> Self {
+    pub(super) fn bare(key: RoomKey, sid: RoomSid, epoch: Epoch, home: Member) -> Self {
         Self {
             key,
             sid,
             epoch,
-            node,
+            home,
+            members: Members::default(),
             created_ms: 0,
             options: RoomOptions::default(),
             sif_trailer: Vec::new(),
@@ -107,7 +111,8 @@ impl Room {
         RoomStatus {
             room: self.key.clone(),
             sid: self.sid.clone(),
-            node: self.node.clone(),
+            node: self.home.node.clone(),
+            members: self.members.all().cloned().collect(),
             epoch: self.epoch,
             participants: self.participants.len(),
             tracks: tracks.filter(|track| track.is_bound()).count(),

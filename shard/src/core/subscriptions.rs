@@ -56,12 +56,14 @@ impl Room {
             }
             (true, false) => {
                 participant.subscriptions.insert(track.clone());
+                let member = participant.member.clone();
                 let command = NodeCommand::Subscribe {
                     participant: participant_sid,
                     track: track_sid,
                     settings: participant.settings(track),
                 };
-                turn.node(&self.node, command);
+                self.attach(&member, track, turn);
+                turn.node(&member, command);
                 self.tell_first_subscriber(track, turn);
             }
             (false, true) => {
@@ -71,8 +73,9 @@ impl Room {
                     participant: participant_sid,
                     track: track_sid,
                 };
-                let is_starved = participant.is_starved;
-                turn.node(&self.node, command);
+                let (is_starved, member) = (participant.is_starved, participant.member.clone());
+                turn.node(&member, command);
+                self.detach(&member, track, turn);
                 if is_starved {
                     self.refill_later(turn);
                 }
@@ -272,7 +275,7 @@ impl Room {
                 track: track.clone(),
                 settings,
             };
-            turn.node(&self.node, command);
+            self.command(who, command, turn);
         }
     }
 

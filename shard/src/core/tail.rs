@@ -11,7 +11,7 @@ use super::api::Output;
 use super::room::{Room, is_due};
 use super::turn::{Due, Subject};
 use affinity::RoomKey;
-use proto::id::{NodeId, ParticipantSid, RoomSid};
+use proto::id::{Member, NodeId, ParticipantSid, RoomSid, TrackSid};
 use proto::media::{CarriedData, CarriedMedia, NodeCommand};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -36,9 +36,10 @@ enum Asked {
 pub(super) struct Tail {
     room: RoomKey,
     sid: RoomSid,
-    node: NodeId,
-    /// All that the node holds of it.
-    pub(super) participants: BTreeSet<ParticipantSid>,
+    /// All that its members hold of it.
+    pub(super) participants: BTreeMap<ParticipantSid, Member>,
+    /// What they have of each other.
+    imports: Vec<(Member, TrackSid)>,
     /// Those who move.
     asked: BTreeMap<ParticipantSid, Asked>,
     /// Those whom it has asked for, and of whom the node has not said the last.
@@ -51,12 +52,22 @@ impl Tail {
         Self {
             room: room.key.clone(),
             sid: room.sid.clone(),
-            node: room.node.clone(),
-            participants: room.participants.keys().cloned().collect(),
+            participants: room
+                .participants
+                .iter()
+                .map(|(sid, participant)| (sid.clone(), participant.member.clone()))
+                .collect(),
+            imports: room.members.imports().cloned().collect(),
             asked: carried.into_iter().map(|sid| (sid, Asked::No)).collect(),
             detaching: BTreeSet::new(),
             ends_at: now + TAIL_MAX,
         }
+    }
+
+    /// A worker of this node has somebody's media.
+    fn holds(&self, node: &NodeId, who: &ParticipantSid) -> bool {
+        let member = self.participants.get(who);
+        member.is_some_and(|member| member.node == *node)
     }
 
     fn is_pulled(&self) -> bool {
@@ -103,15 +114,18 @@ impl Core {
             }
         }
         let mut tails = self.tails.values_mut();
-        let tail = tails.find(|tail| tail.room == *room && tail.participants.contains(participant));
+        let tail =
+            tails.find(|tail| tail.room == *room && tail.participants.contains_key(participant));
         let Some(tail) = tail else {
             self.say_pulled(room, participant, None, Vec::new());
             return;
         };
-        if tail.ask(participant) {
-            let (node, participant) = (tail.node.clone(), participant.clone());
+        if let Some(member) = tail.participants.get(participant).cloned()
+            && tail.ask(participant)
+        {
+            let participant = participant.clone();
             let command = NodeCommand::Detach { participant };
-            self.turn(now).node(&node, command);
+            self.turn(now).node(&member, command);
         } else if !tail.detaching.contains(participant) {
             self.say_pulled(room, participant, None, Vec::new());
         }
@@ -134,7 +148,8 @@ impl Core {
         data: Vec<CarriedData>,
         now: Instant,
     ) {
-        let mut tails = self.tails.values_mut().filter(|tail| tail.node == *node);
+        let tails = self.tails.values_mut();
+        let mut tails = tails.filter(|tail| tail.holds(node, participant));
         let Some(tail) = tails.find(|tail| tail.detaching.contains(participant)) else {
             return;
         };
@@ -160,8 +175,11 @@ impl Core {
             self.say_pulled(&tail.room, participant, None, Vec::new());
         }
         let mut turn = self.turn(now);
-        for participant in tail.participants {
-            turn.node(&tail.node, NodeCommand::RemoveParticipant { participant });
+        for (member, track) in tail.imports {
+            turn.node(&member, NodeCommand::Unpublish { track });
+        }
+        for (participant, member) in tail.participants {
+            turn.node(&member, NodeCommand::RemoveParticipant { participant });
         }
     }
 
@@ -172,22 +190,31 @@ impl Core {
         }
     }
 
-    /// A node is gone, and with it its tails.
+    /// A node is gone, and with it what it held of tails.
     pub(super) fn lose_tails(&mut self, node: &NodeId, now: Instant) {
-        let lost = self.tails.values_mut().filter(|tail| tail.node == *node);
-        let mut sids = Vec::new();
-        for tail in lost {
-            tail.participants.clear();
-            sids.push(tail.sid.clone());
+        let (mut ended, mut unanswered) = (Vec::new(), Vec::new());
+        for tail in self.tails.values_mut() {
+            tail.participants.retain(|_, member| member.node != *node);
+            tail.imports.retain(|(member, _)| member.node != *node);
+            let here = &tail.participants;
+            let lost = tail.detaching.extract_if(.., |who| !here.contains_key(who));
+            unanswered.extend(lost.map(|who| (tail.room.clone(), who)));
+            if tail.participants.is_empty() {
+                ended.push(tail.sid.clone());
+            }
         }
-        for sid in &sids {
+        for (room, who) in &unanswered {
+            self.say_pulled(room, who, None, Vec::new());
+        }
+        for sid in &ended {
             self.end_tail(sid, now);
         }
     }
 
     /// A client has closed its transport without having been at the new shard: it will not come.
     pub(super) fn handle_tail_hung_up(&mut self, node: &NodeId, participant: &ParticipantSid) {
-        let mut tails = self.tails.values_mut().filter(|tail| tail.node == *node);
+        let tails = self.tails.values_mut();
+        let mut tails = tails.filter(|tail| tail.holds(node, participant));
         let asked = |tail: &Tail| tail.asked.get(participant).copied();
         if let Some(tail) = tails.find(|tail| asked(tail) == Some(Asked::No))
             && !tail.detaching.contains(participant)

@@ -160,7 +160,7 @@ impl Room {
         participant.tracks.insert(sid.clone(), track);
         self.owners.insert(sid, who.clone());
         self.confirm(who, turn);
-        turn.node(&self.node, command);
+        self.command(who, command, turn);
     }
 
     /// The node has found the track's media section: the room may know of it.
@@ -218,8 +218,11 @@ impl Room {
         track.info.muted = muted;
         track_info::touch(&mut track.info, turn.unix_ms);
         let bound = track.is_bound();
-        let command = NodeCommand::SetMuted { track: sid, muted };
-        turn.node(&self.node, command);
+        let command = NodeCommand::SetMuted {
+            track: sid.clone(),
+            muted,
+        };
+        self.command_track(who, &sid, &command, turn);
         if bound {
             self.announce(who, Reach::Others, turn);
         }
@@ -275,9 +278,9 @@ impl Room {
         let Some(track) = owner.and_then(|owner| owner.tracks.remove(sid)) else {
             return;
         };
-        self.forget_track(sid);
+        self.forget_track(sid, turn);
         let command = NodeCommand::Unpublish { track: sid.clone() };
-        turn.node(&self.node, command);
+        self.command(who, command, turn);
         self.refill_later(turn);
         if track.is_bound() {
             self.announce(who, Reach::Others, turn);
@@ -310,7 +313,8 @@ impl Room {
     }
 
     /// Drops a track from everything but its owner.
-    pub(super) fn forget_track(&mut self, sid: &TrackSid) {
+    pub(super) fn forget_track(&mut self, sid: &TrackSid, turn: &mut Turn<'_>) {
+        self.end_imports(sid, turn);
         self.owners.remove(sid);
         for participant in self.participants.values_mut() {
             participant.subscriptions.remove(sid);

@@ -9,7 +9,7 @@ use super::participant::Participant;
 use affinity::RoomKey;
 use livekit_protocol::IceServer;
 use livekit_protocol::signal_response::Message;
-use proto::id::{NodeId, ParticipantSid, RoomSid};
+use proto::id::{Member, NodeId, ParticipantSid, RoomSid};
 use proto::media::NodeCommand;
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -197,10 +197,10 @@ impl Turn<'_> {
         self.outputs.push_back(Output::Close { session, reason });
     }
 
-    /// Commands a node.
-    pub(super) fn node(&mut self, node: &NodeId, command: NodeCommand) {
+    /// Commands a worker of a node.
+    pub(super) fn node(&mut self, member: &Member, command: NodeCommand) {
         self.outputs.push_back(Output::Node {
-            node: node.clone(),
+            member: member.clone(),
             command,
         });
     }

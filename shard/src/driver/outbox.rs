@@ -4,7 +4,7 @@
 //! of a subscription's settings only the newest count.
 
 use proto::id::{ParticipantSid, TrackSid};
-use proto::media::{NodeCommand, TrackSettings};
+use proto::media::{NodeCommand, ToWorker, TrackSettings};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -35,12 +35,12 @@ type Subscription = (ParticipantSid, TrackSid);
 
 struct Waiting {
     since: Instant,
-    command: NodeCommand,
+    message: ToWorker,
 }
 
 /// What one node has not taken yet.
 pub(super) struct Outbox {
-    link: mpsc::Sender<NodeCommand>,
+    link: mpsc::Sender<ToWorker>,
     /// Oldest first.
     waiting: VecDeque<Waiting>,
     /// The number of the oldest: commands are numbered as they come.
@@ -50,7 +50,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(link: mpsc::Sender<NodeCommand>) -> Self {
+    pub(super) fn new(link: mpsc::Sender<ToWorker>) -> Self {
         Self {
             link,
             waiting: VecDeque::new(),
@@ -60,26 +60,32 @@ impl Outbox {
     }
 
     /// Sends a command after all that wait.
-    pub(super) fn push(&mut self, command: NodeCommand, now: Instant) -> Result<(), LinkLost> {
+    pub(super) fn push(
+        &mut self,
+        worker: u16,
+        command: NodeCommand,
+        now: Instant,
+    ) -> Result<(), LinkLost> {
         if self.merge(&command) {
             return Ok(());
         }
-        let command = if self.waiting.is_empty() {
-            match self.link.try_send(command) {
+        let message = ToWorker { worker, command };
+        let message = if self.waiting.is_empty() {
+            match self.link.try_send(message) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Full(command)) => command,
+                Err(TrySendError::Full(message)) => message,
                 Err(TrySendError::Closed(_)) => return Err(LinkLost::Closed),
             }
         } else {
-            command
+            message
         };
         if self.waiting.len() >= COMMANDS_MAX {
             return Err(LinkLost::TooMany);
         }
-        self.note(&command);
+        self.note(&message.command);
         self.waiting.push_back(Waiting {
             since: now,
-            command,
+            message,
         });
         Ok(())
     }
@@ -90,9 +96,9 @@ impl Outbox {
             match self.link.try_reserve() {
                 Ok(permit) => {
                     if let Some(oldest) = self.waiting.pop_front() {
-                        forget(&mut self.settings, &oldest.command, self.first);
+                        forget(&mut self.settings, &oldest.message.command, self.first);
                         self.first += 1;
-                        permit.send(oldest.command);
+                        permit.send(oldest.message);
                     }
                 }
                 Err(TrySendError::Full(())) => break,
@@ -135,7 +141,8 @@ impl Outbox {
         let number = self.settings.get(&key).copied();
         let index = number.and_then(|number| usize::try_from(number - self.first).ok());
         let waiting = index.and_then(|index| self.waiting.get_mut(index));
-        let Some(settings) = waiting.and_then(|waiting| settings_in(&mut waiting.command)) else {
+        let Some(settings) = waiting.and_then(|waiting| settings_in(&mut waiting.message.command))
+        else {
             return false;
         };
         *settings = *newest;
@@ -194,7 +201,7 @@ mod tests {
     use super::*;
 
     /// A link that takes two commands before somebody reads.
-    fn outbox() -> (Outbox, mpsc::Receiver<NodeCommand>, Instant) {
+    fn outbox() -> (Outbox, mpsc::Receiver<ToWorker>, Instant) {
         let (link, node) = mpsc::channel(2);
         (Outbox::new(link), node, Instant::now())
     }
@@ -237,14 +244,14 @@ mod tests {
         }
     }
 
-    fn drain(outbox: &mut Outbox, node: &mut mpsc::Receiver<NodeCommand>) -> Vec<NodeCommand> {
+    fn drain(outbox: &mut Outbox, node: &mut mpsc::Receiver<ToWorker>) -> Vec<NodeCommand> {
         let mut commands = Vec::new();
         loop {
             outbox.flush(Instant::now()).unwrap();
-            let Ok(command) = node.try_recv() else {
+            let Ok(message) = node.try_recv() else {
                 return commands;
             };
-            commands.push(command);
+            commands.push(message.command);
         }
     }
 
@@ -252,7 +259,7 @@ mod tests {
     fn a_burst_that_the_link_cannot_hold_waits_and_keeps_its_order() {
         let (mut outbox, mut node, now) = outbox();
         for name in 0..8_000 {
-            outbox.push(subscribe(name), now).unwrap();
+            outbox.push(0, subscribe(name), now).unwrap();
         }
         let expected: Vec<_> = (0..8_000).map(subscribe).collect();
         assert_eq!(drain(&mut outbox, &mut node), expected);
@@ -264,10 +271,10 @@ mod tests {
     fn a_command_after_a_burst_does_not_overtake_it() {
         let (mut outbox, mut node, now) = outbox();
         for name in 0..3 {
-            outbox.push(subscribe(name), now).unwrap();
+            outbox.push(0, subscribe(name), now).unwrap();
         }
         node.try_recv().unwrap();
-        outbox.push(unsubscribe(0), now).unwrap();
+        outbox.push(0, unsubscribe(0), now).unwrap();
         let expected = [subscribe(1), subscribe(2), unsubscribe(0)];
         assert_eq!(drain(&mut outbox, &mut node), expected);
     }
@@ -276,7 +283,7 @@ mod tests {
     fn a_link_is_lost_only_when_the_oldest_command_has_waited_for_too_long() {
         let (mut outbox, mut node, start) = outbox();
         for name in 0..4 {
-            outbox.push(subscribe(name), start).unwrap();
+            outbox.push(0, subscribe(name), start).unwrap();
         }
         let due = outbox.overdue_at().unwrap();
         assert_eq!(due, start + COMMAND_AGE_MAX);
@@ -286,7 +293,7 @@ mod tests {
         node.try_recv().unwrap();
         assert_eq!(outbox.flush(due), Ok(()));
         assert_eq!(outbox.overdue_at(), None);
-        outbox.push(subscribe(4), due).unwrap();
+        outbox.push(0, subscribe(4), due).unwrap();
         let due = outbox.overdue_at().unwrap();
         assert_eq!(outbox.flush(due), Err(LinkLost::TooOld));
     }
@@ -295,16 +302,16 @@ mod tests {
     fn there_is_an_end_to_what_may_wait() {
         let (mut outbox, _node, now) = outbox();
         for _ in 0..COMMANDS_MAX + 2 {
-            outbox.push(unsubscribe(0), now).unwrap();
+            outbox.push(0, unsubscribe(0), now).unwrap();
         }
-        assert_eq!(outbox.push(unsubscribe(0), now), Err(LinkLost::TooMany));
+        assert_eq!(outbox.push(0, unsubscribe(0), now), Err(LinkLost::TooMany));
     }
 
     #[test]
     fn a_closed_link_is_lost_at_once() {
         let (mut outbox, node, now) = outbox();
         for name in 0..3 {
-            outbox.push(subscribe(name), now).unwrap();
+            outbox.push(0, subscribe(name), now).unwrap();
         }
         drop(node);
         assert_eq!(outbox.flush(now), Err(LinkLost::Closed));
@@ -314,11 +321,11 @@ mod tests {
     fn of_settings_that_wait_only_the_newest_are_sent() {
         let (mut outbox, mut node, now) = outbox();
         for name in 0..3 {
-            outbox.push(subscribe(name), now).unwrap();
+            outbox.push(0, subscribe(name), now).unwrap();
         }
         for width in 1..100 {
-            outbox.push(settings(0, width), now).unwrap();
-            outbox.push(settings(2, width), now).unwrap();
+            outbox.push(0, settings(0, width), now).unwrap();
+            outbox.push(0, settings(2, width), now).unwrap();
         }
         let with_settings = NodeCommand::Subscribe {
             participant: ann(),
@@ -328,7 +335,7 @@ mod tests {
         let expected = [subscribe(0), subscribe(1), with_settings, settings(0, 99)];
         assert_eq!(drain(&mut outbox, &mut node), expected);
         // Once they are gone, settings are commands of their own again.
-        outbox.push(settings(0, 7), now).unwrap();
+        outbox.push(0, settings(0, 7), now).unwrap();
         assert_eq!(drain(&mut outbox, &mut node), [settings(0, 7)]);
     }
 
@@ -342,7 +349,7 @@ mod tests {
             unsubscribe(0),
             settings(0, 2),
         ] {
-            outbox.push(command, now).unwrap();
+            outbox.push(0, command, now).unwrap();
         }
         let commands = drain(&mut outbox, &mut node);
         let expected = [settings(0, 1), unsubscribe(0), settings(0, 2)];

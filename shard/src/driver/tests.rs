@@ -40,7 +40,7 @@ pub(super) struct Script {
     shutdown: CancellationToken,
     pub(super) outbound: mpsc::Receiver<Outbound>,
     /// The node's end of the link.
-    pub(super) commands: mpsc::Receiver<NodeCommand>,
+    pub(super) commands: mpsc::Receiver<ToWorker>,
     /// What the driver gets from its own tasks, and the sender that keeps that open.
     pub(super) inputs: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     pub(super) now: Instant,
@@ -89,7 +89,10 @@ pub(super) fn of_room(name: &str, room: usize) -> (Script, Pin) {
         node: NodeId::new(NODE),
         link: LINK,
         commands,
-        turn: None,
+        offer: NodeOffer {
+            workers: 1,
+            ..NodeOffer::default()
+        },
     };
     driver.handle_input(attached, now);
     let script = Script {

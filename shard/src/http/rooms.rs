@@ -16,6 +16,8 @@ pub(crate) struct RoomEntry {
     room: String,
     sid: String,
     node: String,
+    /// All workers that its participants are on, `node/worker`.
+    members: Vec<String>,
     epoch: u64,
     participants: usize,
     tracks: usize,
@@ -39,6 +41,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<RoomEnt
         room: room.room.as_str().to_owned(),
         sid: room.sid.as_str().to_owned(),
         node: room.node.as_str().to_owned(),
+        members: room.members.iter().map(ToString::to_string).collect(),
         epoch: room.epoch.0,
         participants: room.participants,
         tracks: room.tracks,

@@ -11,7 +11,7 @@ use prost::Message as _;
 use proto::context::{CONTEXT_HEADER, ClusterKey, RoomContext};
 use proto::id::{NodeId, ParticipantSid};
 use proto::link::{NodeEnd, ShardEnd, pair};
-use proto::media::{CarriedMedia, MEDIA_PROTOCOL, NodeCommand, NodeEvent, PeerMode};
+use proto::media::{CarriedMedia, MEDIA_PROTOCOL, NodeCommand, NodeEvent, PeerMode, ToWorker};
 use proto::token::{ApiKeys, Claims, VideoGrant};
 use shard::{Config, Deps, ReadyHandle, Shard, ShardError, Stop, WebConfig};
 use std::collections::{BTreeMap, BTreeSet};
@@ -277,10 +277,12 @@ pub(crate) async fn scripted_node(
         node: NodeId::new(name),
         protocol: MEDIA_PROTOCOL,
         turn: None,
+        workers: 1,
+        relay: None,
     };
     events.send(hello).await.unwrap();
     let mut here = BTreeSet::new();
-    while let Some(command) = commands.recv().await {
+    while let Some(ToWorker { command, .. }) = commands.recv().await {
         let said = answers(&command, &mut here);
         let _ = heard.send(command);
         for event in said {
@@ -350,6 +352,7 @@ fn answers(command: &NodeCommand, here: &mut BTreeSet<ParticipantSid>) -> Vec<No
         }],
         NodeCommand::Export { room } => vec![NodeEvent::Exported {
             room: room.clone(),
+            worker: 0,
             media: here.iter().map(carried).collect(),
             data: Vec::new(),
         }],

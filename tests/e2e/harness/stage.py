@@ -42,13 +42,14 @@ class Stage:
         weights: dict[str, int],
         *,
         standby: tuple[str, ...] = (),
-        nodes: bool = False,
+        nodes: int = 0,
         node: dict | None = None,
+        shard: dict | None = None,
     ) -> "Cluster":
         """A gateway and a process per shard. `standby` shards run but are not in the gateway's
-        file yet. With `nodes`, each shard's node is a process of its own; `node` is added to the
-        nodes' sections."""
-        cluster = Cluster(self, weights, standby, separate_nodes=nodes, node=node)
+        file yet. With `nodes`, each shard has so many nodes in processes of their own; `node` and
+        `shard` are added to those sections."""
+        cluster = Cluster(self, weights, standby, separate_nodes=nodes, node=node, shard=shard)
         cluster.gateway.start()
         for shard in cluster.shards.values():
             shard.start()
@@ -148,11 +149,13 @@ class Cluster:
         weights: dict[str, int],
         standby: tuple[str, ...],
         *,
-        separate_nodes: bool,
+        separate_nodes: int,
         node: dict | None = None,
+        shard: dict | None = None,
     ) -> None:
         self._folder = stage.folder
         self._node = node or {}
+        self._shard = shard or {}
         self.bind = f"127.0.0.1:{free_port()}"
         self.ws = f"ws://{self.bind}"
         self.http = f"http://{self.bind}"
@@ -200,32 +203,39 @@ class Cluster:
             },
         }
 
-    def _add_shard(self, stage: Stage, name: str, separate_node: bool) -> None:
+    def _add_shard(self, stage: Stage, name: str, separate_nodes: int) -> None:
         admin, internal = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         shard = {
             "id": name,
             "listen": self.listen[name],
             "internal": internal,
             "directory": f"http://{self._internal}",
-            "nodes": 0 if separate_node else 1,
+            "nodes": 0 if separate_nodes else 1,
             "web": {"enabled": True, "tokens": True},
+            **self._shard,
         }
         node = {
             "id": f"n-{name}",
             "udp_port": free_port(),
+            "relay_port": free_port(),
             "shard": f"http://{internal}",
             **self._node,
         }
         path = self._folder / f"{name}.yaml"
-        sections = {"shard": shard} if separate_node else {"shard": shard, "node": node}
+        sections = {"shard": shard} if separate_nodes else {"shard": shard, "node": node}
         path.write_text(yaml.safe_dump({**common(admin), **sections}, sort_keys=False))
         self.shards[name] = stage.program(name, ["shard", "--config", str(path)], admin=admin)
-        if separate_node:
+        for number in range(1, separate_nodes + 1):
+            # The only one is called as its shard is.
+            called = name if separate_nodes == 1 else f"{name}.{number}"
+            own = {**node, "id": f"n-{called}"}
+            if number > 1:
+                own |= {"udp_port": free_port(), "relay_port": free_port()}
             admin = f"127.0.0.1:{free_port()}"
-            path = self._folder / f"node-{name}.yaml"
-            path.write_text(yaml.safe_dump({**common(admin), "node": node}, sort_keys=False))
-            self.nodes[name] = stage.program(
-                f"node-{name}", ["node", "--config", str(path)], admin=admin
+            path = self._folder / f"node-{called}.yaml"
+            path.write_text(yaml.safe_dump({**common(admin), "node": own}, sort_keys=False))
+            self.nodes[called] = stage.program(
+                f"node-{called}", ["node", "--config", str(path)], admin=admin
             )
 
     async def placed(

@@ -36,7 +36,7 @@ impl Embedded {
     ) -> anyhow::Result<Self> {
         let mut embedded = Self {
             shards: Vec::new(),
-            nodes: LocalNodes::new(),
+            nodes: LocalNodes::new(None),
             addresses: Vec::new(),
             media_ports: Vec::new(),
         };

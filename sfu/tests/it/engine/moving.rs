@@ -67,6 +67,7 @@ impl Meeting {
                 room: of,
                 media,
                 data,
+                ..
             } if *of == room() => Some((media.clone(), data.clone())),
             _ => None,
         })
@@ -550,6 +551,7 @@ fn a_room_that_nobody_knows_is_exported_empty() {
     world.command(NodeCommand::Export { room: room() });
     let empty = NodeEvent::Exported {
         room: room(),
+        worker: 0xa7,
         media: Vec::new(),
         data: Vec::new(),
     };

@@ -16,7 +16,7 @@ fn got_in_a_second(world: &mut World) -> usize {
 
 fn last_nonce(world: &World) -> u64 {
     let asked = world.events.iter().rev().find_map(|event| match event {
-        NodeEvent::AskOwned { nonce } => Some(*nonce),
+        NodeEvent::AskOwned { nonce, .. } => Some(*nonce),
         _ => None,
     });
     asked.unwrap()

@@ -1,16 +1,23 @@
 //! Engines, their shards and clients in virtual time: datagrams arrive at once, nothing sleeps.
 
 use super::peer::{Got, Peer, Sent};
-use proto::id::{Identity, NodeId, ParticipantSid, RoomSid, TrackSid};
+use proto::id::{Identity, Member, NodeId, ParticipantSid, RoomSid, TrackSid};
 use proto::media::{
     Kind, LayerSize, MediaPermission, NewParticipant, NodeCommand, NodeEvent, PeerMode,
     PublishedTrack, Quality, Selection, Target, TrackSettings,
 };
-use sfu::engine::{Datagram, Engine, EngineConfig, LocalCandidate, Transport, TransportFactory};
+use sfu::engine::{
+    Datagram, Engine, EngineConfig, LocalCandidate, RelayMessage, Transport, TransportFactory,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use str0m::media::{MediaKind, Mid, Rid};
+
+/// Its name among the members of rooms.
+pub(crate) fn member_at(node: NodeIndex) -> Member {
+    Member::new(NodeId::new(format!("n{}", node + 1)), 0x00a7)
+}
 
 /// Where clients think the node is, and the socket behind it.
 pub(crate) const ADVERTISED: SocketAddr = SocketAddr::new(
@@ -188,6 +195,10 @@ pub(crate) struct World {
     pub(crate) lines: BTreeMap<&'static str, Line>,
     /// The network loses every n-th datagram of the node.
     pub(crate) lose_every: Option<u64>,
+    /// The network between nodes loses every n-th message that may be lost.
+    pub(crate) lose_relayed: Option<u64>,
+    /// Messages between nodes.
+    pub(crate) relayed: u64,
     /// What the nodes allocated for media, from its arrival to its departure.
     pub(crate) allocations: u64,
     sent: u64,
@@ -225,6 +236,8 @@ impl World {
             screens: false,
             lines: BTreeMap::new(),
             lose_every: None,
+            lose_relayed: None,
+            relayed: 0,
             allocations: 0,
             sent: 0,
             next_source_tick: now,
@@ -260,7 +273,17 @@ impl World {
         self.add_to(name, "RM_1", mode);
     }
 
+    /// Adds a participant at another node, and connects it.
+    pub(crate) fn join_at(&mut self, name: &'static str, node: NodeIndex) {
+        self.place(name, "RM_1", PeerMode::Single, node);
+        self.connect(name, PeerMode::Single);
+    }
+
     pub(crate) fn add_to(&mut self, name: &'static str, room: &str, mode: PeerMode) {
+        self.place(name, room, mode, 0);
+    }
+
+    fn place(&mut self, name: &'static str, room: &str, mode: PeerMode, node: NodeIndex) {
         let index = u16::try_from(self.clients.len()).unwrap();
         let address = |port| SocketAddr::from(([192, 0, 2, 10], port));
         let sid = ParticipantSid::new(format!("PA_{name}"));
@@ -268,7 +291,7 @@ impl World {
             name,
             Client {
                 sid: sid.clone(),
-                node: 0,
+                node,
                 publisher: Peer::new(address(1000 + index), self.now),
                 subscriber: (mode == PeerMode::Dual)
                     .then(|| Peer::new(address(2000 + index), self.now)),
@@ -284,7 +307,7 @@ impl World {
                 max_message: None,
             },
         );
-        self.command(NodeCommand::AddParticipant(NewParticipant {
+        let command = NodeCommand::AddParticipant(NewParticipant {
             selection: self.selection,
             // A name says enough here.
             hidden: name == "ghost",
@@ -294,7 +317,8 @@ impl World {
             identity: Identity::new(name),
             mode,
             permission: all(),
-        }));
+        });
+        self.command_at(node, command);
     }
 
     /// Adds a participant and connects it the way LiveKit's clients do.
@@ -405,11 +429,12 @@ impl World {
     }
 
     pub(crate) fn settings(&mut self, name: &str, track: &str, settings: TrackSettings) {
-        self.command(NodeCommand::SetTrackSettings {
+        let command = NodeCommand::SetTrackSettings {
             participant: self.clients[name].sid.clone(),
             track: TrackSid::new(track),
             settings,
-        });
+        };
+        self.command_of(name, command);
     }
 
     /// Lets virtual time pass.
@@ -461,6 +486,7 @@ impl World {
             let mut moved = false;
             for node in 0..self.nodes.len() {
                 moved |= self.drain_node(node);
+                moved |= self.drain_relay(node);
             }
             moved |= self.drain_clients();
             for node in 0..self.nodes.len() {
@@ -505,6 +531,31 @@ impl World {
             } else if let Some(peer) = self.peer_at(remote) {
                 peer.receive(from, &contents, now);
                 peer.stash(now);
+            }
+        }
+        moved
+    }
+
+    /// What the node says to others goes there as it would over a network.
+    fn drain_relay(&mut self, node: NodeIndex) -> bool {
+        let mut moved = false;
+        while let Some((to, message)) = self.nodes[node].engine.poll_relay() {
+            moved = true;
+            self.relayed += 1;
+            let lost = self
+                .lose_relayed
+                .is_some_and(|n| self.relayed.is_multiple_of(n));
+            if lost && message.is_lossy() {
+                continue;
+            }
+            let member = self.nodes[node].engine.member(to).unwrap().clone();
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            let message = RelayMessage::decode(&bytes).unwrap();
+            let from = member_at(node);
+            let mut nodes = (0..).zip(&mut self.nodes);
+            if let Some((_, other)) = nodes.find(|(index, _)| member_at(*index) == member) {
+                other.engine.handle_relay(&from, message, self.now);
             }
         }
         moved
@@ -631,7 +682,7 @@ impl World {
                 };
                 self.nodes[node].command(command, now);
             }
-            NodeEvent::AskOwned { nonce } => {
+            NodeEvent::AskOwned { nonce, .. } => {
                 if let Some(owned_for) = self.owned_for {
                     let command = NodeCommand::Owned {
                         nonce: *nonce,

@@ -6,7 +6,7 @@ use proto::id::{Identity, ParticipantSid, RoomSid, TrackSid};
 use proto::link::{ShardEnd, pair};
 use proto::media::{
     Kind, MediaPermission, NewParticipant, NodeCommand, NodeEvent, NodeReport, PeerMode,
-    PublishedTrack, TrackSettings,
+    PublishedTrack, ToWorker, TrackSettings,
 };
 use sfu::{Config, Node, NodeError};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ impl World {
         assert_eq!(node.tcp_ports(), ports);
         let (shard, node_end) = pair();
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(node.run(node_end, shutdown.clone()));
+        let running = tokio::spawn(node.run(node_end, None, shutdown.clone()));
         let mut world = Self::on(shard, ports[0]);
         world.ports = ports;
         world.node = Some((running, shutdown));
@@ -198,7 +198,7 @@ impl World {
     fn handle_event(&mut self, event: NodeEvent) {
         match event {
             NodeEvent::Report(report) => self.report = Some(report),
-            NodeEvent::AskOwned { nonce } => self.command(NodeCommand::Owned {
+            NodeEvent::AskOwned { nonce, .. } => self.command(NodeCommand::Owned {
                 nonce,
                 for_ms: 10_000,
             }),
@@ -239,7 +239,8 @@ impl World {
     }
 
     fn command(&self, command: NodeCommand) {
-        self.shard.commands.try_send(command).unwrap();
+        let message = ToWorker { worker: 0, command };
+        self.shard.commands.try_send(message).unwrap();
     }
 
     fn name_of(&self, participant: &ParticipantSid) -> &'static str {

@@ -383,7 +383,7 @@ fn a_room_is_not_taken_where_it_cannot_live() {
     let refusal = |core: &mut Core| core.import_room(state.clone(), Epoch(2), now).unwrap_err();
     let with_limits = |limits| {
         let mut core = Core::new(CoreConfig { limits, ..config() }, now);
-        core.handle_node_attached(NodeId::new("n1"), now);
+        core.handle_node_attached(NodeId::new("n1"), 1, None, now);
         core
     };
     let mut nowhere = Core::new(config(), now);
@@ -416,7 +416,7 @@ fn a_room_is_not_taken_where_it_cannot_live() {
         },
         now,
     );
-    taken.handle_node_attached(NodeId::new("n1"), now);
+    taken.handle_node_attached(NodeId::new("n1"), 1, None, now);
     taken.handle_join(request("ada"), now);
     assert_eq!(refusal(&mut taken), ImportRefusal::Here);
     core.handle_shutdown(now);

@@ -167,7 +167,7 @@ impl World {
         let now = Instant::now();
         let side = |seed| {
             let mut core = Core::new(CoreConfig { seed, ..config() }, now);
-            core.handle_node_attached(NodeId::new("n1"), now);
+            core.handle_node_attached(NodeId::new("n1"), 1, None, now);
             Side {
                 core,
                 node: FakeNode::default(),
@@ -200,7 +200,7 @@ impl World {
                 let side = &mut self.sides[side];
                 side.core.handle_node_lost(&node, now);
                 side.node.lose_everything();
-                side.core.handle_node_attached(node, now);
+                side.core.handle_node_attached(node, 1, None, now);
             }
             Step::RoomLost => owner.core.handle_room_lost(&key, now),
             Step::BeginMove => {

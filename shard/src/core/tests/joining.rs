@@ -272,7 +272,7 @@ fn a_full_shard_and_a_full_room_refuse_but_nobody_is_kept_from_replacing_itself(
     let mut script = Script::without_nodes(CoreConfig { limits, ..config() });
     script
         .core
-        .handle_node_attached(NodeId::new("n1"), script.now);
+        .handle_node_attached(NodeId::new("n1"), 1, None, script.now);
     script.join(request("ada"));
 
     script.attempt(request("bo"));
@@ -318,7 +318,9 @@ fn who_joins_and_who_resumes_is_told_of_the_nodes_turn_server_with_fresh_credent
     for mode in [PeerMode::Single, PeerMode::Dual] {
         let mut script = Script::without_nodes(turn_config());
         let node = NodeId::new("n1");
-        script.core.handle_node_attached(node.clone(), script.now);
+        script
+            .core
+            .handle_node_attached(node.clone(), 1, None, script.now);
         let urls = vec!["turn:a:3478?transport=udp".to_owned()];
         script.core.handle_turn_offer(node, TurnOffer { urls });
         let session = script.attempt(Join {
@@ -366,7 +368,7 @@ fn rooms_go_to_the_node_with_the_fewest_participants_and_stay_there() {
     let mut script = Script::new();
     script
         .core
-        .handle_node_attached(NodeId::new("n2"), script.now);
+        .handle_node_attached(NodeId::new("n2"), 1, None, script.now);
     for (identity, name) in [("ada", "a"), ("bo", "a"), ("cy", "b"), ("di", "c")] {
         let mut join = request(identity);
         join.room = room(name);

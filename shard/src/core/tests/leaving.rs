@@ -143,7 +143,7 @@ fn a_lost_node_sends_its_rooms_elsewhere_and_leaves_the_others() {
     script.join(request("ada"));
     script
         .core
-        .handle_node_attached(NodeId::new("n2"), script.now);
+        .handle_node_attached(NodeId::new("n2"), 1, None, script.now);
     let mut join = request("bo");
     join.room = room("retro");
     script.join(join);

@@ -19,6 +19,7 @@ mod publishing;
 mod rendering;
 mod resources;
 mod resuming;
+mod spreading;
 mod story;
 mod subscribing;
 mod talking;
@@ -84,7 +85,7 @@ impl Script {
         let mut script = Self::without_nodes(config());
         script
             .core
-            .handle_node_attached(NodeId::new("n1"), script.now);
+            .handle_node_attached(NodeId::new("n1"), 1, None, script.now);
         script
     }
 

@@ -3,7 +3,7 @@
 use crate::core::Core;
 use crate::core::room::Room;
 use livekit_protocol as lk;
-use proto::id::{ParticipantSid, RoomSid, TrackSid};
+use proto::id::{Member, ParticipantSid, RoomSid, TrackSid};
 use proto::media::{CarriedData, CarriedMedia, NodeCommand, NodeEvent, PeerMode};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,10 @@ pub(super) struct FakeNode {
     pub(super) participants: BTreeMap<ParticipantSid, Holds>,
     pub(super) tracks: BTreeMap<TrackSid, ParticipantSid>,
     pub(super) subscriptions: BTreeSet<(ParticipantSid, TrackSid)>,
+    /// Tracks of other members, and where they come from.
+    pub(super) imports: BTreeMap<TrackSid, Member>,
+    /// The room's other members, as far as it was told.
+    pub(super) others: BTreeSet<Member>,
     /// The last data packet taken from each.
     pub(super) sequences: BTreeMap<ParticipantSid, u32>,
     /// The same when the room was exported.
@@ -69,6 +73,7 @@ impl FakeNode {
         self.exported = self.sequences.clone();
         Some(NodeEvent::Exported {
             room: self.exports.remove(0),
+            worker: 0,
             media,
             data: Vec::new(),
         })
@@ -127,18 +132,31 @@ impl FakeNode {
                 let before = self.tracks.insert(track.track, track.participant);
                 assert_eq!(before, None, "published twice");
             }
+            NodeCommand::Import(import) => {
+                assert!(!self.participants.is_empty(), "nobody is here");
+                let track = import.track.track;
+                assert!(!self.has(&track), "it is here already");
+                self.imports.insert(track, import.from);
+            }
+            NodeCommand::SetMembers { members, .. } => {
+                assert!(!self.participants.is_empty(), "nobody is here");
+                self.others = members.into_iter().collect();
+            }
+            NodeCommand::SetPeers(_) => {}
             NodeCommand::Unpublish { track } => {
-                assert!(self.tracks.remove(&track).is_some(), "unknown track");
+                let own = self.tracks.remove(&track).is_some();
+                let foreign = self.imports.remove(&track).is_some();
+                assert!(own || foreign, "unknown track");
                 self.subscriptions.retain(|(_, other)| *other != track);
             }
             NodeCommand::SetMuted { track, .. } => {
-                assert!(self.tracks.contains_key(&track), "unknown track");
+                assert!(self.has(&track), "unknown track");
             }
             NodeCommand::Subscribe {
                 participant, track, ..
             } => {
                 self.knows(&participant);
-                assert!(self.tracks.contains_key(&track), "unknown track");
+                assert!(self.has(&track), "unknown track");
                 let fresh = self.subscriptions.insert((participant, track));
                 assert!(fresh, "subscribed twice");
             }
@@ -180,9 +198,14 @@ impl FakeNode {
     fn remove(&mut self, who: &ParticipantSid) {
         assert!(self.participants.remove(who).is_some(), "removed twice");
         self.tracks.retain(|_, owner| owner != who);
-        let tracks = &self.tracks;
+        let (tracks, imports) = (&self.tracks, &self.imports);
+        let has = |track: &TrackSid| tracks.contains_key(track) || imports.contains_key(track);
         self.subscriptions
-            .retain(|(other, track)| other != who && tracks.contains_key(track));
+            .retain(|(other, track)| other != who && has(track));
+        if self.participants.is_empty() {
+            assert_eq!(self.imports, BTreeMap::new(), "for nobody");
+            self.others.clear();
+        }
         self.sequences.remove(who);
         self.detached.remove(who);
         self.detaches.retain(|other| other != who);
@@ -195,6 +218,10 @@ impl FakeNode {
             let holds = Holds::Transport(PeerMode::Single);
             self.participants.insert(who.clone(), holds);
         }
+    }
+
+    fn has(&self, track: &TrackSid) -> bool {
+        self.tracks.contains_key(track) || self.imports.contains_key(track)
     }
 
     fn knows(&self, who: &ParticipantSid) {
@@ -233,13 +260,19 @@ pub(super) fn check(core: &Core, node: &FakeNode) {
     assert_eq!(core.index.participants.len(), participants.len());
     assert_eq!(core.index.rooms.len(), core.rooms.len());
 
-    let waits = |room: &Room| room.frozen.as_ref().is_some_and(|f| f.is_node_lost);
+    let waits = |room: &Room| {
+        let frozen = room.frozen.as_ref();
+        frozen.is_some_and(|frozen| !frozen.lost_nodes.is_empty())
+    };
     if core.rooms.values().any(waits) {
         // The room waits for its verdict without a node.
         return;
     }
     // The node also holds what is on its way out.
-    let leaving = core.tails.values().flat_map(|tail| &tail.participants);
+    let leaving = core
+        .tails
+        .values()
+        .flat_map(|tail| tail.participants.keys());
     let leaving: BTreeSet<&ParticipantSid> = leaving.collect();
     assert!(leaving.is_disjoint(&participants));
     let held: BTreeSet<&ParticipantSid> = node.participants.keys().collect();

@@ -302,7 +302,7 @@ fn a_participant_has_a_limited_number_of_tracks() {
     let mut script = Script::without_nodes(CoreConfig { limits, ..config() });
     script
         .core
-        .handle_node_attached(NodeId::new("n1"), script.now);
+        .handle_node_attached(NodeId::new("n1"), 1, None, script.now);
     let ada = script.join(request("ada"));
     script.ask(&ada, Ask::AddTrack(track("mic")));
     script.ask(&ada, Ask::AddTrack(track("cam")));

@@ -73,7 +73,13 @@ impl Names {
             Output::OfferRefused { session, reason } => {
                 format!("{} no offer: {reason}", self.sessions[session])
             }
-            Output::Node { node, command } => format!("{node} < {}", self.command(command)),
+            Output::Node { member, command } => {
+                let worker = match member.worker {
+                    0 => String::new(),
+                    worker => format!("/{worker}"),
+                };
+                format!("{}{worker} < {}", member.node, self.command(command))
+            }
             Output::RoomClosed { room } => format!("room {} closed", room.as_str()),
             Output::MintRefreshToken { session, .. } => {
                 format!("mint for {}", self.sessions[session])
@@ -269,6 +275,17 @@ impl Names {
                     who(&track.participant),
                     what(&track.track)
                 )
+            }
+            NodeCommand::Import(import) => {
+                format!("import {} from {}", what(&import.track.track), import.from)
+            }
+            NodeCommand::SetMembers { members, .. } => {
+                let members = members.iter().map(ToString::to_string);
+                format!("others [{}]", members.collect::<Vec<_>>().join(","))
+            }
+            NodeCommand::SetPeers(peers) => {
+                let peers = peers.iter().map(|peer| peer.node.to_string());
+                format!("peers [{}]", peers.collect::<Vec<_>>().join(","))
             }
             NodeCommand::Unpublish { track } => format!("unpublish {}", what(track)),
             NodeCommand::SetMuted { track, muted } => format!("muted {} {muted}", what(track)),

@@ -225,6 +225,7 @@ fn it_does_not_move_and_its_transport_is_closed() {
     });
     script.event(NodeEvent::Exported {
         room: script.core.rooms()[0].sid.clone(),
+        worker: 0,
         media: media.to_vec(),
         data: Vec::new(),
     });

@@ -61,7 +61,7 @@ impl Story {
                 ..CoreConfig::default()
             };
             let mut core = Core::new(config, now);
-            core.handle_node_attached(NodeId::new("n1"), now);
+            core.handle_node_attached(NodeId::new("n1"), 1, None, now);
             let node = FakeNode::default();
             Shard { core, node }
         };

@@ -40,7 +40,7 @@ impl Script {
     }
 
     fn commands(&mut self) -> Vec<NodeCommand> {
-        std::iter::from_fn(|| self.commands.try_recv().ok()).collect()
+        std::iter::from_fn(|| Some(self.commands.try_recv().ok()?.command)).collect()
     }
 
     fn said(&mut self) -> Vec<Outbound> {
@@ -80,6 +80,7 @@ impl Script {
             });
         let event = NodeEvent::Exported {
             room: export.expect("an export"),
+            worker: 0,
             media: Vec::new(),
             data: Vec::new(),
         };
