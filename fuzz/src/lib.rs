@@ -33,7 +33,7 @@ pub use edge::request_head;
 pub use established::established;
 pub use feedback::feedback;
 pub use join::join_parameters;
-pub use media::{data_packet, stream_frames, vp8_descriptors};
+pub use media::{data_packet, payloads, stream_frames};
 pub use names::room_key;
 pub use peer::peer_message;
 pub use routing::routing;
@@ -66,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     target("feedback", feedback),
     target("ice_fragment", ice_fragment),
     target("join_parameters", join_parameters),
+    target("payloads", payloads),
     target("peer_message", peer_message),
     target("request_head", request_head),
     target("resource_offer", resource_offer),
@@ -78,7 +79,6 @@ pub const TARGETS: &[Target] = &[
     target("signed_context", signed_context),
     target("stream_frames", stream_frames),
     target("turn_messages", turn_messages),
-    target("vp8_descriptors", vp8_descriptors),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {

@@ -162,6 +162,7 @@ stirred! {
     feedback
     ice_fragment
     join_parameters
+    payloads
     peer_message
     request_head
     resource_offer
@@ -174,5 +175,4 @@ stirred! {
     signed_context
     stream_frames
     turn_messages
-    vp8_descriptors
 }

@@ -1,16 +1,15 @@
 //! A publisher's packet as the node keeps it until all subscribers have theirs.
 
-use super::keyframe::starts_keyframe;
-use super::subscription::{Route, Subscription};
+use super::reading::Content;
+use super::subscription::{Passage, Route, Subscription};
 use super::transport::Transport;
-use super::vp8;
 use bandwidth::Why;
-use downlink::{Extensions, Packet, Payload, StreamConfig};
+use downlink::{Extensions, Packet, Patch, Payload, StreamConfig};
 use proto::media::Kind;
 use std::sync::Arc;
 use std::time::Instant;
 use str0m::Rtc;
-use str0m::format::{Codec, PayloadParams};
+use str0m::format::PayloadParams;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::{Extension, RtpPacket, Ssrc};
 
@@ -22,15 +21,13 @@ pub(super) struct Arrived {
     pub(super) sequence: u64,
     pub(super) timestamp: u32,
     pub(super) params: PayloadParams,
-    /// The first packet of a key frame.
-    pub(super) keyframe: bool,
+    /// What was read of the payload.
+    pub(super) content: Content,
     /// Its track has no other source.
     pub(super) alone: bool,
-    /// Where a VP8 payload has its numbers.
-    pub(super) vp8: Option<vp8::Fields>,
     pub(super) at: Instant,
-    payload: Arc<[u8]>,
-    marker: bool,
+    pub(super) payload: Arc<[u8]>,
+    pub(super) marker: bool,
     /// As RFC 6464 has it.
     audio_level: Option<u8>,
     /// As 3GPP TS 26.114 section 7.4.5 has it.
@@ -49,8 +46,7 @@ pub(super) struct ExtensionIds {
 
 impl Arrived {
     /// What the subscribers shall know of the packet; the rest belongs to the publisher's connection.
-    pub(super) fn new(packet: &RtpPacket, params: PayloadParams, kind: Kind, now: Instant) -> Self {
-        let codec = params.spec().codec;
+    pub(super) fn new(packet: &RtpPacket, params: PayloadParams, now: Instant) -> Self {
         let (header, values) = (&packet.header, &packet.header.ext_vals);
         let audio_level = values.audio_level.map(|level| {
             let voice = values.voice_activity.unwrap_or_default();
@@ -62,11 +58,8 @@ impl Arrived {
             sequence: *packet.seq_no,
             timestamp: header.timestamp,
             params,
-            keyframe: kind == Kind::Video && starts_keyframe(codec, &packet.payload),
+            content: Content::default(),
             alone: false,
-            vp8: (codec == Codec::Vp8)
-                .then(|| vp8::Fields::parse(&packet.payload))
-                .flatten(),
             at: now,
             payload: Arc::clone(&packet.payload),
             marker: header.marker,
@@ -98,17 +91,12 @@ impl Arrived {
             name(&mut extensions, route.ids, mid);
         }
         lane.number(&mut extensions);
-        let payload = Payload {
-            bytes: Arc::clone(&self.payload),
-            payload_type: *route.to,
-            repeat_type: route.repeat.map(|pt| *pt),
-            marker: self.marker,
-        };
+        let payload = self.payload(route, &passage);
         let packet = Packet {
             sequence: passage.numbers.sequence,
             timestamp: passage.numbers.timestamp,
             payload: &payload,
-            patch: passage.patch,
+            patch: passage.content.map(patch).unwrap_or_default(),
             extensions: &extensions,
         };
         let begin = into.len();
@@ -118,6 +106,20 @@ impl Arrived {
         }
         lane.sent(into.len() - begin, Why::Media, now);
         true
+    }
+
+    /// As the subscriber gets it. Receivers take a packet without payload for nothing but its number.
+    fn payload(&self, route: Route, passage: &Passage) -> Payload {
+        let (bytes, marker) = match &passage.content {
+            Some(content) => (Arc::clone(&self.payload), content.marker),
+            None => (Arc::default(), false),
+        };
+        Payload {
+            bytes,
+            payload_type: *route.to,
+            repeat_type: route.repeat.map(|pt| *pt),
+            marker,
+        }
     }
 
     fn extensions(&self, ids: ExtensionIds) -> Extensions {
@@ -134,6 +136,14 @@ impl Arrived {
         }
         extensions
     }
+}
+
+fn patch(content: payload::Passage) -> Patch {
+    let mut patch = Patch::default();
+    for (offset, value) in content.edits.iter() {
+        patch.set(offset, value);
+    }
+    patch
 }
 
 /// Names the section that a stream belongs to, until the receiver knows (RFC 8843 section 15).

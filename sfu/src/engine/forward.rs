@@ -48,8 +48,10 @@ impl Engine {
         if kind == Kind::Audio && !self.hear(owner, &packet.header.ext_vals, now) {
             return;
         }
-        let mut arrived = Arrived::new(packet, params, kind, now);
-        self.note_keyframe(key, &mut arrived);
+        let mut arrived = Arrived::new(packet, params, now);
+        if kind == Kind::Video {
+            self.read(key, &mut arrived, now);
+        }
         // A packet of speech is a frame of its own.
         let complete = kind == Kind::Audio || packet.header.marker;
         self.hold(key, arrived, complete, now);
@@ -102,16 +104,23 @@ impl Engine {
         self.is_heard(owner, dbov, now)
     }
 
-    fn note_keyframe(&mut self, key: TrackKey, arrived: &mut Arrived) {
+    /// Reads a picture's packet, once for all subscribers.
+    fn read(&mut self, key: TrackKey, arrived: &mut Arrived, now: Instant) {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
         arrived.alone = track.sources.len() == 1;
-        if arrived.keyframe
-            && let Some(source) = track.source_mut(arrived.ssrc)
-        {
+        let Some(source) = track.source_mut(arrived.ssrc) else {
+            return;
+        };
+        let grown = source.read(arrived, now);
+        if arrived.content.starts {
             source.asks.came();
             tracing::debug!(track = %track.sid, ssrc = %*arrived.ssrc, "key frame");
+        }
+        if grown {
+            // Before the first picture is sent on: not everybody wants all of it.
+            self.retarget(key, now);
         }
     }
 

@@ -9,6 +9,7 @@ mod moving;
 mod ownership;
 mod peer;
 mod resuming;
+mod scalable;
 mod sections;
 mod selection;
 mod share;
