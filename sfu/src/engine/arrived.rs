@@ -1,10 +1,11 @@
 //! A publisher's packet as the node keeps it until all subscribers have theirs.
 
+use super::dependency;
 use super::reading::Content;
 use super::subscription::{Passage, Route, Subscription};
 use super::transport::Transport;
 use bandwidth::Why;
-use downlink::{Extensions, Packet, Patch, Payload, StreamConfig};
+use downlink::{Extensions, Packet, Patch, Payload, SharedExtension, StreamConfig};
 use proto::media::Kind;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,9 @@ use str0m::Rtc;
 use str0m::format::PayloadParams;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::{Extension, RtpPacket, Ssrc};
+
+/// Where a dependency descriptor has its frame's number (section A.8.1).
+const NUMBER_AT: [usize; 2] = [1, 2];
 
 /// A packet of a publisher.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Arrived {
     audio_level: Option<u8>,
     /// As 3GPP TS 26.114 section 7.4.5 has it.
     orientation: Option<u8>,
+    /// Its dependency descriptor.
+    pub(super) descriptor: Option<Arc<[u8]>>,
 }
 
 /// The ids that a subscriber has for header extensions.
@@ -40,6 +46,7 @@ pub(super) struct ExtensionIds {
     mid: Option<u8>,
     audio_level: Option<u8>,
     orientation: Option<u8>,
+    descriptor: Option<u8>,
     /// Only if the client tells of packets' arrival by it.
     pub(super) transport_sequence: Option<u8>,
 }
@@ -65,6 +72,7 @@ impl Arrived {
             marker: header.marker,
             audio_level,
             orientation: values.video_orientation.map(|it| it as u8),
+            descriptor: dependency::of(values),
         }
     }
 
@@ -92,12 +100,14 @@ impl Arrived {
         }
         lane.number(&mut extensions);
         let payload = self.payload(route, &passage);
+        let descriptor = self.described(route.ids, &passage);
         let packet = Packet {
             sequence: passage.numbers.sequence,
             timestamp: passage.numbers.timestamp,
             payload: &payload,
             patch: passage.content.map(patch).unwrap_or_default(),
             extensions: &extensions,
+            shared: descriptor.as_ref(),
         };
         let begin = into.len();
         let stream = &mut lane.leaving.stream;
@@ -120,6 +130,34 @@ impl Arrived {
             repeat_type: route.repeat.map(|pt| *pt),
             marker,
         }
+    }
+
+    /// Its dependency descriptor as the subscriber shall see it. Other codecs' packets tell all by
+    /// themselves, and go without.
+    fn described(&self, ids: ExtensionIds, passage: &Passage) -> Option<SharedExtension> {
+        let content = passage.content.as_ref()?;
+        let (id, original) = (ids.descriptor?, self.descriptor.as_ref()?);
+        let payload::Packet::Av1(frame) = &self.content.packet else {
+            return None;
+        };
+        let mut described = SharedExtension {
+            id,
+            bytes: Arc::clone(original),
+            patch: Patch::default(),
+        };
+        let Some(change) = content.descriptor else {
+            return Some(described);
+        };
+        if change.active.is_some() {
+            // With the first frame after a change of layers, and a few others.
+            described.bytes = change.write(original, frame)?.as_bytes().into();
+        } else {
+            let [high, low] = change.number.to_be_bytes();
+            let [first, second] = NUMBER_AT;
+            described.patch.set(first, high);
+            described.patch.set(second, low);
+        }
+        Some(described)
     }
 
     fn extensions(&self, ids: ExtensionIds) -> Extensions {
@@ -215,6 +253,7 @@ fn ids_of(rtc: &Rtc, mid: Mid, params: PayloadParams) -> Option<ExtensionIds> {
         mid: extensions.id_of(Extension::RtpMid),
         audio_level: extensions.id_of(Extension::AudioLevel),
         orientation: extensions.id_of(Extension::VideoOrientation),
+        descriptor: extensions.id_of(dependency::extension()),
     })
 }
 

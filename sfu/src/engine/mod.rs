@@ -17,6 +17,7 @@ mod config;
 mod data;
 mod data_packet;
 mod demux;
+mod dependency;
 mod dynacast;
 mod events;
 mod factory;

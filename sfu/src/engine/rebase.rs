@@ -144,7 +144,11 @@ mod tests {
     /// What becomes of a packet that arrives, by its place in the stream.
     fn arrivals() -> impl Strategy<Value = Vec<(u64, bool)>> {
         // Delays put the packets out of order, and some never come.
-        let packet = (0_u64..40, prop::bool::weighted(0.1), prop::bool::weighted(0.4));
+        let packet = (
+            0_u64..40,
+            prop::bool::weighted(0.1),
+            prop::bool::weighted(0.4),
+        );
         prop::collection::vec(packet, 1..300).prop_map(|packets| {
             let mut came: Vec<(u64, u64, bool)> = Vec::new();
             for (place, (delay, lost, left_out)) in (0..).zip(packets) {
@@ -153,7 +157,9 @@ mod tests {
                 }
             }
             came.sort_unstable();
-            came.into_iter().map(|(_, place, left_out)| (place, left_out)).collect()
+            came.into_iter()
+                .map(|(_, place, left_out)| (place, left_out))
+                .collect()
         })
     }
 

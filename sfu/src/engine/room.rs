@@ -192,7 +192,9 @@ impl Source {
     /// Reads a packet of a picture. True: the source turned out to have more layers.
     pub(super) fn read(&mut self, arrived: &mut Arrived, now: Instant) -> bool {
         let codec = arrived.params.spec().codec;
-        arrived.content = self.reading.read(codec, &arrived.payload, None);
+        arrived.content = self
+            .reading
+            .read(codec, &arrived.payload, arrived.descriptor.as_deref());
         let bytes = arrived.payload.len() + PACKET_OVERHEAD;
         self.spatial.note(&arrived.content.packet, bytes, now)
     }

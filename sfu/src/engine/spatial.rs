@@ -187,6 +187,9 @@ mod tests {
         spatial.note(&packet(0, 3), 1_000, later);
         let rungs: Vec<Rung> = spatial.rungs(SILENT, later).collect();
         assert_eq!(rungs.len(), 1);
-        assert_eq!((rungs[0].quality, rungs[0].layers), (Quality::High, Layers::ALL));
+        assert_eq!(
+            (rungs[0].quality, rungs[0].layers),
+            (Quality::High, Layers::ALL)
+        );
     }
 }

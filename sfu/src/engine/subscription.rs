@@ -206,6 +206,12 @@ impl Subscription {
             .flatten()
     }
 
+    /// The source of which only a key frame brings what is wanted, as its packets say.
+    pub(super) fn stuck(&self) -> Option<Ssrc> {
+        let stuck = self.current == self.target && self.selector.needs_keyframe();
+        self.current.filter(|_| stuck)
+    }
+
     /// The source that a key frame request of the subscriber is for.
     pub(super) fn watched(&self) -> Option<Ssrc> {
         self.target.or(self.current)

@@ -2,6 +2,7 @@
 
 mod chat;
 mod data;
+mod dependency;
 mod fixed;
 mod forwarding;
 mod hostile;

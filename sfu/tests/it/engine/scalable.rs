@@ -1,5 +1,6 @@
 //! Streams that carry several resolutions: each subscriber gets those that it wants, as one stream.
 
+use super::dependency::Frame;
 use super::peer::Sent;
 use super::*;
 use payload::{Codec, Layers, Packet, Reader};
@@ -12,7 +13,10 @@ const PAYLOAD_BYTES: usize = 1_000;
 /// A camera whose stream has three spatial layers (`L3T1_KEY`): in key pictures they build on each
 /// other, afterwards each stands alone.
 pub(crate) struct Camera {
+    codec: Codec,
     picture: u16,
+    /// Of the lowest layer of the next picture, where frames are counted.
+    frame: u16,
     /// Bytes of a frame of each layer, the lowest first.
     pub(crate) bytes: [usize; 3],
     /// The encoder leaves out its highest layer, and says nothing of it.
@@ -20,17 +24,22 @@ pub(crate) struct Camera {
 }
 
 impl Camera {
-    pub(crate) fn vp9(bytes: [usize; 3]) -> Self {
+    fn new(codec: Codec, bytes: [usize; 3]) -> Self {
         Self {
-            // Near the wrap of 15 bits.
+            codec,
+            // Near the wraps of 15 and 16 bits.
             picture: 0x7ff0,
+            frame: 0xfff0,
             bytes,
             stop_highest: false,
         }
     }
 
     pub(crate) fn codec(&self) -> &'static str {
-        "VP9"
+        match self.codec {
+            Codec::Av1 => "AV1",
+            _ => "VP9",
+        }
     }
 
     /// The packets of a picture.
@@ -42,21 +51,50 @@ impl Camera {
             (0..packets).map(move |index| (layer, index))
         });
         let last = (highest, self.packets(highest) - 1);
-        let packet = |place| Sent {
+        let packet = |place: (u8, usize)| Sent {
+            codec: Some(match self.codec {
+                Codec::Av1 => str0m::format::Codec::Av1,
+                _ => str0m::format::Codec::Vp9,
+            }),
             timestamp,
             marker: place == last,
             level: None,
-            payload: self.packet(place.0, place.1, key),
+            payload: match self.codec {
+                Codec::Av1 => self.av1(place.0, key && place == (0, 0)),
+                _ => self.vp9(place.0, place.1, key),
+            },
+            descriptor: (self.codec == Codec::Av1).then(|| self.descriptor(place.0, place.1, key)),
         };
-        places.map(packet).collect()
+        let sent = places.map(packet).collect();
+        self.frame = self.frame.wrapping_add(3);
+        sent
     }
 
     fn packets(&self, layer: u8) -> usize {
         PACKETS_MIN.max(self.bytes[usize::from(layer)] / PAYLOAD_BYTES)
     }
 
+    /// An aggregation header (section 4.4); what follows nobody looks at.
+    fn av1(&self, layer: u8, starts: bool) -> Vec<u8> {
+        let bytes = self.bytes[usize::from(layer)] / self.packets(layer);
+        let mut payload = vec![0xa5; bytes.max(2)];
+        payload[0] = if starts { 0x08 } else { 0x00 };
+        payload
+    }
+
+    fn descriptor(&self, layer: u8, index: usize, key: bool) -> Vec<u8> {
+        let frame = Frame {
+            number: self.frame.wrapping_add(u16::from(layer)),
+            layer,
+            key,
+            starts: index == 0,
+            ends: index + 1 == self.packets(layer),
+        };
+        frame.descriptor()
+    }
+
     /// RFC 9628 section 4.2.
-    fn packet(&self, layer: u8, index: usize, key: bool) -> Vec<u8> {
+    fn vp9(&self, layer: u8, index: usize, key: bool) -> Vec<u8> {
         let has_structure = key && layer == 0 && index == 0;
         let mut first = 0x80 | 0x20;
         for (set, flag) in [
@@ -85,7 +123,11 @@ impl Camera {
 /// What a packet was read as.
 struct Seen {
     sequence: u64,
-    picture: u16,
+    timestamp: u32,
+    /// VP9's.
+    picture: Option<u16>,
+    /// The decode targets that AV1's structure came with.
+    active: Option<u32>,
     layers: Layers,
     key: bool,
     begins: bool,
@@ -94,21 +136,59 @@ struct Seen {
 }
 
 fn seen(got: &[Got]) -> Vec<Seen> {
-    let mut reader = Reader::new(Codec::Vp9);
+    let described = got.iter().any(|got| got.descriptor.is_some());
+    let codec = if described { Codec::Av1 } else { Codec::Vp9 };
+    let mut reader = Reader::new(codec);
     let with_content = got.iter().filter(|got| !got.payload.is_empty());
-    let read = |got: &Got| match reader.read(&got.payload, None) {
-        Packet::Vp9(it) => Seen {
-            sequence: got.sequence,
-            picture: it.numbers.picture_id.unwrap().value,
-            layers: it.layers,
-            key: !it.is_inter_picture(),
-            begins: it.begins_frame(),
-            ends: it.ends_frame(),
-            marker: got.marker,
-        },
-        other => panic!("{other:?}"),
+    let read = |got| read(&mut reader, got);
+    with_content.filter_map(read).collect()
+}
+
+/// `None`: it is from before AV1's structure.
+fn read(reader: &mut Reader, got: &Got) -> Option<Seen> {
+    let packet = reader.read(&got.payload, got.descriptor.as_deref());
+    let info = packet.info(got.marker);
+    let seen = Seen {
+        sequence: got.sequence,
+        timestamp: got.timestamp,
+        picture: None,
+        active: None,
+        layers: info.layers,
+        key: false,
+        begins: info.begins_frame,
+        ends: info.ends_frame,
+        marker: got.marker,
     };
-    with_content.map(read).collect()
+    match packet {
+        Packet::Vp9(it) => Some(Seen {
+            picture: it.numbers.picture_id.map(|id| id.value),
+            key: !it.is_inter_picture(),
+            ..seen
+        }),
+        Packet::Av1(it) => Some(Seen {
+            active: it.new_structure.then_some(it.active_targets()),
+            // Of its own picture.
+            key: it.references().all(|back| back < 3),
+            ..seen
+        }),
+        _ => None,
+    }
+}
+
+/// What the last packets of a client were, of which so many came before.
+fn seen_since(world: &World, name: &str, before: usize) -> Vec<Seen> {
+    let got = world.clients[name].got();
+    let newest = got.get(before..).unwrap_or_default();
+    let first = newest.first().map_or(u64::MAX, |got| got.sequence);
+    let all = seen(got).into_iter();
+    all.filter(|it| it.sequence >= first).collect()
+}
+
+/// The layers that come in the next second, but for key pictures.
+fn next_layers(world: &mut World, name: &str) -> BTreeSet<u8> {
+    let before = world.clients[name].got().len();
+    world.run(seconds(1));
+    spatial(&seen_since(world, name, before))
 }
 
 fn spatial(seen: &[Seen]) -> BTreeSet<u8> {
@@ -121,7 +201,7 @@ fn spatial(seen: &[Seen]) -> BTreeSet<u8> {
 fn assert_decodable(seen: &[Seen]) {
     let mut seen: Vec<&Seen> = seen.iter().collect();
     seen.sort_unstable_by_key(|it| it.sequence);
-    for picture in seen.chunk_by(|one, other| one.picture == other.picture) {
+    for picture in seen.chunk_by(|one, other| one.timestamp == other.timestamp) {
         let mut layers: Vec<u8> = picture.iter().map(|it| it.layers.spatial).collect();
         let frames = picture.chunk_by(|one, other| one.layers == other.layers);
         for frame in frames {
@@ -135,10 +215,16 @@ fn assert_decodable(seen: &[Seen]) {
         assert!(ends == 1 && picture.last().is_some_and(|it| it.marker && it.ends));
     }
     for pair in seen.windows(2) {
-        let step = pair[1].picture.wrapping_sub(pair[0].picture) & 0x7fff;
-        assert!(step <= 1, "pictures {step} apart");
-        let switches = pair[1].layers.spatial != pair[0].layers.spatial && step == 1;
-        assert!(!switches || pair[1].key, "a layer is entered at a key picture");
+        if let (Some(before), Some(after)) = (pair[0].picture, pair[1].picture) {
+            let step = after.wrapping_sub(before) & 0x7fff;
+            assert!(step <= 1, "pictures {step} apart");
+        }
+        let another = pair[1].timestamp != pair[0].timestamp;
+        let switches = another && pair[1].layers.spatial != pair[0].layers.spatial;
+        assert!(
+            !switches || pair[1].key,
+            "a layer is entered at a key picture"
+        );
     }
 }
 
@@ -149,13 +235,17 @@ fn limited(max_quality: Quality) -> TrackSettings {
     }
 }
 
-/// Bob and carol watch alice's scalable camera: 150, 500 and 1,700 kbit/s.
-fn watched() -> World {
+const CODECS: [Codec; 2] = [Codec::Vp9, Codec::Av1];
+/// 150, 500 and 1,700 kbit/s.
+const BYTES: [usize; 3] = [750, 2_500, 8_500];
+
+/// Bob and carol watch alice's scalable camera.
+fn watched(codec: Codec) -> World {
     let mut world = World::new();
     for name in ["alice", "bob", "carol"] {
         world.join(name, PeerMode::Single);
     }
-    world.publish_scalable("alice", "TR_cam", Camera::vp9([750, 2_500, 8_500]));
+    world.publish_scalable("alice", "TR_cam", Camera::new(codec, BYTES));
     for name in ["bob", "carol"] {
         world.subscribe(name, "TR_cam");
     }
@@ -164,125 +254,167 @@ fn watched() -> World {
 
 #[test]
 fn each_subscriber_gets_the_resolution_that_it_wants_as_one_stream() {
-    let mut world = watched();
-    world.settings("bob", "TR_cam", limited(Quality::Low));
-    world.run(seconds(3));
-    world.take_got("bob");
-    world.take_got("carol");
-    world.run(seconds(2));
-    let (bob, carol) = (world.take_got("bob"), world.take_got("carol"));
-    assert!(bob.len() >= 90 && carol.len() >= 90);
-    assert_eq!(spatial(&seen(&bob)), BTreeSet::from([0]));
-    assert_eq!(spatial(&seen(&carol)), BTreeSet::from([2]));
-    for got in [&bob, &carol] {
-        assert_continuous(&video(got));
-        assert_decodable(&seen(got));
+    for codec in CODECS {
+        let mut world = watched(codec);
+        world.settings("bob", "TR_cam", limited(Quality::Low));
+        world.run(seconds(3));
+        assert_eq!(next_layers(&mut world, "bob"), BTreeSet::from([0]));
+        assert_eq!(next_layers(&mut world, "carol"), BTreeSet::from([2]));
+        for name in ["bob", "carol"] {
+            let got = world.take_got(name);
+            assert!(got.len() >= 200);
+            assert_continuous(&video(&got));
+            assert_decodable(&seen(&got));
+        }
     }
 }
 
 #[test]
 fn nobody_gets_more_than_it_wants_for_a_moment() {
-    let mut world = World::new();
-    world.join("alice", PeerMode::Single);
-    world.join("bob", PeerMode::Single);
-    world.sources.clear();
-    world.publish_scalable("alice", "TR_cam", Camera::vp9([750, 2_500, 8_500]));
-    world.subscribe("bob", "TR_cam");
-    world.settings("bob", "TR_cam", limited(Quality::Medium));
-    world.run(seconds(2));
-    let got = world.take_got("bob");
-    let layers = seen(&got).iter().map(|it| it.layers.spatial).max();
-    assert_eq!(layers, Some(1));
+    for codec in CODECS {
+        let mut world = World::new();
+        world.join("alice", PeerMode::Single);
+        world.join("bob", PeerMode::Single);
+        world.sources.clear();
+        world.publish_scalable("alice", "TR_cam", Camera::new(codec, BYTES));
+        world.subscribe("bob", "TR_cam");
+        world.settings("bob", "TR_cam", limited(Quality::Medium));
+        world.run(seconds(2));
+        let got = world.take_got("bob");
+        let layers = seen(&got).iter().map(|it| it.layers.spatial).max();
+        assert_eq!(layers, Some(1));
+    }
 }
 
 #[test]
 fn another_resolution_begins_at_a_key_picture_that_is_asked_for_at_once() {
-    let mut world = watched();
-    world.run(seconds(4));
-    for (quality, layer) in [
-        (Quality::Low, 0),
-        (Quality::Medium, 1),
-        (Quality::Low, 0),
-        (Quality::High, 2),
-    ] {
-        let before = world.sources[0].layers[0].keyframes;
-        world.settings("bob", "TR_cam", limited(quality));
-        world.run(Duration::from_millis(300));
-        assert_eq!(world.sources[0].layers[0].keyframes, before + 1);
-        let got = world.clients["bob"].got();
-        assert_eq!(seen(got).last().unwrap().layers.spatial, layer);
-        world.run(seconds(2));
+    for codec in CODECS {
+        let mut world = watched(codec);
+        world.run(seconds(4));
+        for (quality, layer) in [
+            (Quality::Low, 0),
+            (Quality::Medium, 1),
+            (Quality::Low, 0),
+            (Quality::High, 2),
+        ] {
+            let before = world.sources[0].layers[0].keyframes;
+            world.settings("bob", "TR_cam", limited(quality));
+            world.run(Duration::from_millis(300));
+            assert_eq!(world.sources[0].layers[0].keyframes, before + 1);
+            let got = world.clients["bob"].got();
+            assert_eq!(seen(got).last().unwrap().layers.spatial, layer);
+            world.run(seconds(2));
+        }
+        let got = world.take_got("bob");
+        assert_continuous(&video(&got));
+        assert_decodable(&seen(&got));
+        assert_eq!(next_layers(&mut world, "carol"), BTreeSet::from([2]));
     }
-    let got = world.take_got("bob");
-    assert_continuous(&video(&got));
-    assert_decodable(&seen(&got));
-    assert_eq!(spatial(&seen(&world.take_got("carol"))), BTreeSet::from([2]));
 }
 
 #[test]
 fn a_packet_that_comes_late_has_its_place_before_and_after_what_was_left_out() {
-    let mut world = watched();
-    world.settings("bob", "TR_cam", limited(Quality::Low));
-    world.settings("carol", "TR_cam", limited(Quality::Medium));
-    world.run(seconds(3));
-    world.take_got("bob");
-    world.take_got("carol");
-    world.late_every = Some(7);
-    world.run(seconds(4));
-    world.late_every = None;
-    world.run(seconds(1));
-    for name in ["bob", "carol"] {
-        let got = world.take_got(name);
-        let mut sequences: Vec<u64> = got.iter().map(|got| got.sequence).collect();
-        assert!(!sequences.is_sorted(), "some came late");
-        sequences.sort_unstable();
-        let all = sequences[0]..=sequences[sequences.len() - 1];
-        assert_eq!(sequences, all.collect::<Vec<_>>(), "no hole is left");
-        let empty = got.iter().filter(|got| got.payload.is_empty()).count();
-        assert!(empty > 10, "{empty} holes of what {name} does not get are filled");
-        assert_decodable(&seen(&got));
+    for codec in CODECS {
+        let mut world = watched(codec);
+        world.settings("bob", "TR_cam", limited(Quality::Low));
+        world.settings("carol", "TR_cam", limited(Quality::Medium));
+        world.run(seconds(3));
+        world.late_every = Some(7);
+        world.run(seconds(4));
+        world.late_every = None;
+        world.run(seconds(1));
+        for name in ["bob", "carol"] {
+            let got = world.take_got(name);
+            let mut sequences: Vec<u64> = got.iter().map(|got| got.sequence).collect();
+            assert!(!sequences.is_sorted(), "some came late");
+            sequences.sort_unstable();
+            let all = sequences[0]..=sequences[sequences.len() - 1];
+            assert_eq!(sequences, all.collect::<Vec<_>>(), "no hole is left");
+            let empty = got.iter().filter(|got| got.payload.is_empty()).count();
+            assert!(
+                empty > 10,
+                "{empty} holes of what {name} does not get are filled"
+            );
+            assert_decodable(&seen(&got));
+        }
     }
 }
 
 #[test]
 fn a_thin_line_gets_a_lower_layer_and_no_pause() {
-    let mut world = watched();
-    world.run(seconds(4));
-    world.narrow("bob", 800_000);
-    world.run(seconds(10));
-    world.take_got("bob");
-    world.take_got("carol");
-    world.run(seconds(5));
-    let got = world.take_got("bob");
-    let count = |layer| {
-        let here = |it: &&Seen| it.layers.spatial == layer && !it.key;
-        seen(&got).iter().filter(here).count()
-    };
-    let counts = [count(0), count(1), count(2)];
-    assert!(counts[1] > 200 && counts[2] == 0, "{counts:?}");
-    let paused = |event: &NodeEvent| matches!(event, NodeEvent::StreamState { .. });
-    assert_eq!(world.count(paused), 0);
-    assert_eq!(spatial(&seen(&world.take_got("carol"))), BTreeSet::from([2]));
-    world.narrow("bob", 20_000_000);
-    world.run(seconds(20));
-    world.take_got("bob");
-    world.run(seconds(1));
-    assert_eq!(spatial(&seen(&world.take_got("bob"))), BTreeSet::from([2]));
+    for codec in CODECS {
+        let mut world = watched(codec);
+        world.run(seconds(4));
+        world.narrow("bob", 800_000);
+        world.run(seconds(10));
+        let before = world.clients["bob"].got().len();
+        assert_eq!(next_layers(&mut world, "carol"), BTreeSet::from([2]));
+        world.run(seconds(4));
+        let seen = seen_since(&world, "bob", before);
+        let count = |layer| {
+            let here = |it: &&Seen| it.layers.spatial == layer && !it.key;
+            seen.iter().filter(here).count()
+        };
+        let counts = [count(0), count(1), count(2)];
+        assert!(counts[1] > 200 && counts[2] == 0, "{counts:?}");
+        let paused = |event: &NodeEvent| matches!(event, NodeEvent::StreamState { .. });
+        assert_eq!(world.count(paused), 0);
+        world.narrow("bob", 20_000_000);
+        world.run(seconds(20));
+        assert_eq!(next_layers(&mut world, "bob"), BTreeSet::from([2]));
+    }
 }
 
 #[test]
 fn a_layer_that_stops_is_replaced_by_the_one_below() {
-    let mut world = watched();
-    world.run(seconds(4));
-    world.take_got("bob");
-    world.sources[0].layers[0].camera().stop_highest = true;
-    world.run(seconds(3));
-    world.take_got("bob");
+    for codec in CODECS {
+        let mut world = watched(codec);
+        world.run(seconds(4));
+        world.sources[0].layers[0].camera().stop_highest = true;
+        world.run(seconds(3));
+        assert_eq!(next_layers(&mut world, "bob"), BTreeSet::from([1]));
+        world.sources[0].layers[0].camera().stop_highest = false;
+        world.run(seconds(3));
+        assert_eq!(next_layers(&mut world, "bob"), BTreeSet::from([2]));
+    }
+}
+
+#[test]
+fn receivers_of_av1_learn_which_targets_they_get() {
+    let mut world = watched(Codec::Av1);
+    world.settings("bob", "TR_cam", limited(Quality::Low));
     world.run(seconds(2));
-    assert_eq!(spatial(&seen(&world.take_got("bob"))), BTreeSet::from([1]));
-    world.sources[0].layers[0].camera().stop_highest = false;
-    world.run(seconds(3));
-    world.take_got("bob");
-    world.run(seconds(1));
-    assert_eq!(spatial(&seen(&world.take_got("bob"))), BTreeSet::from([2]));
+    let active = |world: &mut World, name| {
+        let got = world.take_got(name);
+        let told: Vec<u32> = seen(&got).iter().filter_map(|it| it.active).collect();
+        told.last().copied()
+    };
+    assert_eq!(active(&mut world, "bob"), Some(0b001));
+    assert_eq!(active(&mut world, "carol"), Some(0b111));
+}
+
+/// Even where descriptors and payloads differ from receiver to receiver.
+#[test]
+fn nothing_is_allocated_for_a_scalable_packet_that_one_more_receiver_gets() {
+    for codec in CODECS {
+        let costs = |names: &[&'static str]| {
+            let mut world = World::new();
+            world.join("alice", PeerMode::Single);
+            world.publish_scalable("alice", "TR_cam", Camera::new(codec, [100; 3]));
+            for name in names {
+                world.join(name, PeerMode::Single);
+                world.subscribe(name, "TR_cam");
+                world.settings(name, "TR_cam", limited(Quality::Medium));
+            }
+            world.run(seconds(8));
+            world.take_got("bob");
+            world.allocations = 0;
+            world.run(seconds(4));
+            (world.take_got("bob").len() as u64, world.allocations)
+        };
+        let (packets, one) = costs(&["bob"]);
+        let (same, five) = costs(&["bob", "cat", "dan", "eve", "fay"]);
+        assert!(packets > 180 && packets == same, "{packets} and {same}");
+        assert!(five <= one + packets / 20, "{one} and {five} of {packets}");
+    }
 }

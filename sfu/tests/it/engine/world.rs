@@ -480,9 +480,8 @@ impl World {
     /// Nodes whose time has come do what they must.
     fn tick(&mut self) {
         self.drain_lines();
-        while let Some((_, remote, to, contents)) = self
-            .late
-            .pop_front_if(|(at, ..)| *at <= self.now)
+        while let Some((_, remote, to, contents)) =
+            self.late.pop_front_if(|(at, ..)| *at <= self.now)
         {
             self.deliver(remote, to, &contents);
         }
@@ -970,10 +969,12 @@ impl Layer {
         self.timestamp = self.timestamp.wrapping_add(960);
         self.frame += 1;
         let sent = Sent {
+            codec: None,
             timestamp: self.timestamp,
             marker: false,
             level: Some(level),
             payload: [b"opus".as_slice(), &self.frame.to_be_bytes()].concat(),
+            descriptor: None,
         };
         peer.send(mid, None, sent, now);
         // One change, then everything it causes, before the next change.
@@ -1003,10 +1004,12 @@ impl Layer {
             payload.extend_from_slice(&self.frame.to_be_bytes());
             payload.resize(payload.len().max(self.bytes / usize::from(packets)), 0);
             let sent = Sent {
+                codec: None,
                 timestamp: self.timestamp,
                 marker: index + 1 == packets,
                 level: None,
                 payload,
+                descriptor: None,
             };
             peer.send(mid, self.rid, sent, now);
             peer.stash(now);
