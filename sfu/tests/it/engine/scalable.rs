@@ -21,6 +21,8 @@ pub(crate) struct Camera {
     pub(crate) bytes: [usize; 3],
     /// The encoder leaves out its highest layer, and says nothing of it.
     pub(crate) stop_highest: bool,
+    /// Nothing that is sent tells of layers.
+    pub(crate) silent: bool,
 }
 
 impl Camera {
@@ -32,6 +34,7 @@ impl Camera {
             frame: 0xfff0,
             bytes,
             stop_highest: false,
+            silent: false,
         }
     }
 
@@ -63,7 +66,8 @@ impl Camera {
                 Codec::Av1 => self.av1(place.0, key && place == (0, 0)),
                 _ => self.vp9(place.0, place.1, key),
             },
-            descriptor: (self.codec == Codec::Av1).then(|| self.descriptor(place.0, place.1, key)),
+            descriptor: (self.codec == Codec::Av1 && !self.silent)
+                .then(|| self.descriptor(place.0, place.1, key)),
         };
         let sent = places.map(packet).collect();
         self.frame = self.frame.wrapping_add(3);
@@ -376,6 +380,33 @@ fn a_layer_that_stops_is_replaced_by_the_one_below() {
         world.sources[0].layers[0].camera().stop_highest = false;
         world.run(seconds(3));
         assert_eq!(next_layers(&mut world, "bob"), BTreeSet::from([2]));
+    }
+}
+
+#[test]
+fn what_tells_nothing_of_its_layers_passes_whole_and_as_it_came() {
+    let mut world = World::new();
+    world.join("alice", PeerMode::Single);
+    world.join("bob", PeerMode::Single);
+    let mut camera = Camera::new(Codec::Av1, BYTES);
+    camera.silent = true;
+    let picture: Vec<Vec<u8>> = (camera.shoot(0, false).into_iter())
+        .map(|sent| sent.payload)
+        .collect();
+    world.publish_scalable("alice", "TR_cam", camera);
+    world.subscribe("bob", "TR_cam");
+    world.settings("bob", "TR_cam", limited(Quality::Low));
+    world.run(seconds(2));
+    let got = world.take_got("bob");
+    assert_continuous(&video(&got));
+    let pictures: Vec<&[Got]> = got
+        .chunk_by(|one, other| one.timestamp == other.timestamp)
+        .collect();
+    assert!(pictures.len() > 40);
+    // Behind the key frames of the beginning.
+    for got in &pictures[20..pictures.len() - 1] {
+        let payloads: Vec<&Vec<u8>> = got.iter().map(|got| &got.payload).collect();
+        assert_eq!(payloads, picture.iter().collect::<Vec<_>>());
     }
 }
 
