@@ -23,6 +23,9 @@ pub(crate) struct Camera {
     pub(crate) stop_highest: bool,
     /// Nothing that is sent tells of layers.
     pub(crate) silent: bool,
+    /// Nothing is sent yet.
+    pub(crate) off: bool,
+    begun: bool,
 }
 
 impl Camera {
@@ -35,6 +38,8 @@ impl Camera {
             bytes,
             stop_highest: false,
             silent: false,
+            off: false,
+            begun: false,
         }
     }
 
@@ -47,6 +52,10 @@ impl Camera {
 
     /// The packets of a picture.
     pub(crate) fn shoot(&mut self, timestamp: u32, key: bool) -> Vec<Sent> {
+        if self.off {
+            return Vec::new();
+        }
+        let key = key || !std::mem::replace(&mut self.begun, true);
         self.picture = (self.picture + 1) & 0x7fff;
         let highest = if self.stop_highest { 1 } else { 2 };
         let places = (0..=highest).flat_map(|layer| {
@@ -279,14 +288,18 @@ fn nobody_gets_more_than_it_wants_for_a_moment() {
         let mut world = World::new();
         world.join("alice", PeerMode::Single);
         world.join("bob", PeerMode::Single);
-        world.sources.clear();
-        world.publish_scalable("alice", "TR_cam", Camera::new(codec, BYTES));
+        let mut camera = Camera::new(codec, BYTES);
+        camera.off = true;
+        world.publish_scalable("alice", "TR_cam", camera);
         world.subscribe("bob", "TR_cam");
         world.settings("bob", "TR_cam", limited(Quality::Medium));
-        world.run(seconds(2));
-        let got = world.take_got("bob");
-        let layers = seen(&got).iter().map(|it| it.layers.spatial).max();
-        assert_eq!(layers, Some(1));
+        world.run(seconds(1));
+        world.sources[0].layers[0].camera().off = false;
+        world.run(seconds(1));
+        let seen = seen(&world.take_got("bob"));
+        assert!(seen[0].key && seen.len() > 40);
+        let highest = seen.iter().map(|it| it.layers.spatial).max();
+        assert_eq!(highest, Some(1));
     }
 }
 
@@ -390,6 +403,7 @@ fn what_tells_nothing_of_its_layers_passes_whole_and_as_it_came() {
     world.join("bob", PeerMode::Single);
     let mut camera = Camera::new(Codec::Av1, BYTES);
     camera.silent = true;
+    camera.shoot(0, true);
     let picture: Vec<Vec<u8>> = (camera.shoot(0, false).into_iter())
         .map(|sent| sent.payload)
         .collect();
