@@ -46,6 +46,7 @@ fn seal(criterion: &mut Criterion) {
                             payload: &payload,
                             patch: Patch::default(),
                             extensions: &extensions,
+                            shared: None,
                         };
                         assert!(stream.send(&keys, &packet, now, &mut run));
                     }

@@ -1,6 +1,8 @@
 //! Header extensions of a packet (RFC 8285).
 
+use crate::patch::Patch;
 use std::fmt;
+use std::sync::Arc;
 
 /// Bytes of all extensions of a packet, with their heads.
 const BYTES_MAX: usize = 48;
@@ -21,6 +23,49 @@ impl fmt::Display for FormError {
 }
 
 impl std::error::Error for FormError {}
+
+/// An extension that all receivers of a packet share, such as AV1's dependency descriptor: it may be long,
+/// and goes along when the packet is sent once more.
+#[derive(Clone, Debug)]
+pub struct SharedExtension {
+    /// The receiver's id for it: 1 to 255, but not 15.
+    pub id: u8,
+    /// At most 255 bytes (section 4.3); longer ones are left out.
+    pub bytes: Arc<[u8]>,
+    /// What of that is different for this receiver.
+    pub patch: Patch,
+}
+
+impl SharedExtension {
+    fn is_long(&self) -> bool {
+        is_long(self.id, self.bytes.len())
+    }
+
+    fn write(&self, long: bool, packet: &mut Vec<u8>) {
+        let Ok(length) = u8::try_from(self.bytes.len()) else {
+            return;
+        };
+        push_head(self.id, length, long, packet);
+        let begin = packet.len();
+        packet.extend_from_slice(&self.bytes);
+        if let Some(value) = packet.get_mut(begin..) {
+            self.patch.apply(value);
+        }
+    }
+}
+
+/// It needs a head of two bytes.
+fn is_long(id: u8, length: usize) -> bool {
+    id > SHORT_ID_MAX || length == 0 || length > SHORT_BYTES_MAX
+}
+
+fn push_head(id: u8, length: u8, long: bool, packet: &mut Vec<u8>) {
+    if long {
+        packet.extend_from_slice(&[id, length]);
+    } else {
+        packet.push((id << 4) | length.wrapping_sub(1));
+    }
+}
 
 /// The extensions of a packet. Those of most packets are empty.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +103,7 @@ impl Extensions {
         *head = [id, length];
         body.copy_from_slice(value);
         self.length = u8::try_from(end).map_err(|_| FormError)?;
-        self.long |= id > SHORT_ID_MAX || value.is_empty() || value.len() > SHORT_BYTES_MAX;
+        self.long |= is_long(id, value.len());
         Ok(())
     }
 
@@ -66,10 +111,11 @@ impl Extensions {
         self.length == 0
     }
 
-    /// Writes them behind a packet's fixed header.
-    pub(crate) fn write(&self, packet: &mut Vec<u8>) {
+    /// Writes them behind a packet's fixed header, the shared one last.
+    pub(crate) fn write(&self, shared: Option<&SharedExtension>, packet: &mut Vec<u8>) {
         let begin = packet.len();
-        let form = if self.long { LONG_FORM } else { SHORT_FORM };
+        let long = self.long || shared.is_some_and(SharedExtension::is_long);
+        let form = if long { LONG_FORM } else { SHORT_FORM };
         packet.extend_from_slice(&form.to_be_bytes());
         packet.extend_from_slice(&[0, 0]);
         let mut rest = self
@@ -81,18 +127,17 @@ impl Extensions {
                 .split_at_checked(usize::from(*length))
                 .unwrap_or_default();
             rest = behind;
-            if self.long {
-                packet.extend_from_slice(&[*id, *length]);
-            } else {
-                packet.push((id << 4) | length.wrapping_sub(1));
-            }
+            push_head(*id, *length, long, packet);
             packet.extend_from_slice(value);
+        }
+        if let Some(shared) = shared {
+            shared.write(long, packet);
         }
         while !(packet.len() - begin).is_multiple_of(4) {
             packet.push(0);
         }
         let words = (packet.len() - begin) / 4 - 1;
-        // At most 96 bytes: 24 words.
+        // At most 96 bytes and 257 of the shared one: 89 words.
         if let Some(low) = packet.get_mut(begin + 3) {
             *low = words as u8;
         }
@@ -109,7 +154,7 @@ mod tests {
             extensions.push(*id, value).unwrap();
         }
         let mut packet = vec![9; 12];
-        extensions.write(&mut packet);
+        extensions.write(None, &mut packet);
         packet.split_off(12)
     }
 
@@ -151,7 +196,35 @@ mod tests {
             assert_eq!(extensions.push(id, value), Err(FormError));
         }
         let mut packet = Vec::new();
-        extensions.write(&mut packet);
+        extensions.write(None, &mut packet);
         assert_eq!(packet, [0xbe, 0xde, 0, 1, 0x10, 5, 0, 0]);
+    }
+
+    fn with_shared(id: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut extensions = Extensions::default();
+        extensions.push(1, &[5]).unwrap();
+        let mut patch = Patch::default();
+        patch.set(1, 0x77);
+        let shared = SharedExtension {
+            id,
+            bytes: bytes.into(),
+            patch,
+        };
+        let mut packet = Vec::new();
+        extensions.write(Some(&shared), &mut packet);
+        packet
+    }
+
+    #[test]
+    fn a_shared_one_comes_last_with_its_own_bytes_and_those_that_differ() {
+        assert_eq!(
+            with_shared(2, &[1, 2, 3]),
+            [0xbe, 0xde, 0, 2, 0x10, 5, 0x22, 1, 0x77, 3, 0, 0]
+        );
+        let long = with_shared(2, &[9; 255]);
+        assert_eq!(long[..10], [0x10, 0, 0, 65, 1, 1, 5, 2, 255, 9]);
+        assert_eq!((long.len(), long[10]), (4 + 260, 0x77));
+        assert_eq!(with_shared(16, &[1])[..8], [0x10, 0, 0, 2, 1, 1, 5, 16]);
+        assert_eq!(with_shared(2, &[9; 256])[..4], [0x10, 0, 0, 1], "left out");
     }
 }

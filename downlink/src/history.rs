@@ -1,5 +1,6 @@
 //! What was sent of a stream and may be asked for once more (RFC 4585 section 6.2.1).
 
+use crate::extension::SharedExtension;
 use crate::patch::Patch;
 use crate::stream::{Packet, Payload};
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ pub(crate) struct Sent {
     pub(crate) timestamp: u32,
     pub(crate) payload: Payload,
     pub(crate) patch: Patch,
+    pub(crate) shared: Option<SharedExtension>,
     at: Instant,
     repeated: Option<Instant>,
 }
@@ -47,6 +49,7 @@ impl History {
             timestamp: packet.timestamp,
             payload: packet.payload.clone(),
             patch: packet.patch,
+            shared: packet.shared.cloned(),
             at: now,
             repeated: None,
         };
@@ -117,6 +120,7 @@ mod tests {
                 payload: &payload,
                 patch: Patch::default(),
                 extensions: &Extensions::default(),
+                shared: None,
             };
             history.note(&packet, now);
         }

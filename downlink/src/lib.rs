@@ -15,7 +15,7 @@ mod protection;
 mod report;
 mod stream;
 
-pub use extension::{Extensions, FormError};
+pub use extension::{Extensions, FormError, SharedExtension};
 pub use feedback::{Feedback, read as read_feedback};
 pub use keys::{Profile, Side};
 pub use patch::Patch;

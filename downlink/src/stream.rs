@@ -1,6 +1,6 @@
 //! One outgoing RTP stream (RFC 3550), with the stream that repeats its packets (RFC 4588).
 
-use crate::extension::Extensions;
+use crate::extension::{Extensions, SharedExtension};
 use crate::history::{History, Sent};
 use crate::patch::Patch;
 use crate::protection::Keys;
@@ -57,6 +57,8 @@ pub struct Packet<'a> {
     pub patch: Patch,
     /// The header's extensions.
     pub extensions: &'a Extensions,
+    /// One more, that comes with the payload.
+    pub shared: Option<&'a SharedExtension>,
 }
 
 /// A packet that goes out once more.
@@ -65,6 +67,7 @@ struct Repeated {
     timestamp: u32,
     payload: Payload,
     patch: Patch,
+    shared: Option<SharedExtension>,
 }
 
 impl Repeated {
@@ -74,6 +77,7 @@ impl Repeated {
             timestamp: sent.timestamp,
             payload: sent.payload.clone(),
             patch: sent.patch,
+            shared: sent.shared.clone(),
         }
     }
 }
@@ -185,7 +189,7 @@ impl Stream {
             timestamp: packet.timestamp,
             ssrc: self.config.ssrc,
         };
-        let header = head.write(packet.extensions, into);
+        let header = head.write(packet.extensions, packet.shared, into);
         let body = into.len();
         into.extend_from_slice(&packet.payload.bytes);
         if let Some(body) = into.get_mut(body..) {
@@ -272,7 +276,7 @@ impl Stream {
             timestamp: repeated.timestamp,
             ssrc,
         };
-        let header = head.write(extensions, into);
+        let header = head.write(extensions, repeated.shared.as_ref(), into);
         // Its last 16 bits are its number.
         into.extend_from_slice(&(repeated.sequence as u16).to_be_bytes());
         let body = into.len();
@@ -313,10 +317,16 @@ struct Head {
 
 impl Head {
     /// Its length.
-    fn write(&self, extensions: &Extensions, into: &mut Vec<u8>) -> usize {
+    fn write(
+        &self,
+        extensions: &Extensions,
+        shared: Option<&SharedExtension>,
+        into: &mut Vec<u8>,
+    ) -> usize {
         let start = into.len();
         let mut fixed = [0; FIXED];
-        let extended = if extensions.is_empty() { 0 } else { EXTENDED };
+        let has_any = !extensions.is_empty() || shared.is_some();
+        let extended = if has_any { EXTENDED } else { 0 };
         let marker = if self.marker { MARKER } else { 0 };
         let [.., high, low] = self.sequence.to_be_bytes();
         let [t0, t1, t2, t3] = self.timestamp.to_be_bytes();
@@ -336,8 +346,8 @@ impl Head {
             s3,
         ]);
         into.extend_from_slice(&fixed);
-        if !extensions.is_empty() {
-            extensions.write(into);
+        if has_any {
+            extensions.write(shared, into);
         }
         into.len() - start
     }
@@ -376,6 +386,7 @@ mod tests {
             payload,
             patch: Patch::default(),
             extensions,
+            shared: None,
         }
     }
 
@@ -442,6 +453,27 @@ mod tests {
         assert_eq!(repeat(&mut stream, 8, now), None, "never sent");
         let later = now + Duration::from_millis(50);
         assert_eq!(repeat(&mut stream, 9, later).unwrap()[2..4], [0, 2]);
+    }
+
+    #[test]
+    fn a_shared_extension_goes_along_whenever_the_packet_is_sent() {
+        let (now, keys) = (Instant::now(), keys());
+        let (payload, extensions) = (video(b"abc"), Extensions::default());
+        let shared = SharedExtension {
+            id: 12,
+            bytes: [1, 2, 3].as_slice().into(),
+            patch: Patch::default(),
+        };
+        let mut stream = Stream::new(CONFIG);
+        let mut one = packet(9, &payload, &extensions);
+        one.shared = Some(&shared);
+        let mut sent = Vec::new();
+        assert!(stream.send(&keys, &one, now, &mut sent));
+        let again = repeat(&mut stream, 9, now).unwrap();
+        for written in [&sent, &again] {
+            assert_eq!(written[0], 0x90);
+            assert_eq!(written[12..20], [0xbe, 0xde, 0, 1, 0xc2, 1, 2, 3]);
+        }
     }
 
     #[test]

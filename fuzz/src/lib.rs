@@ -34,7 +34,7 @@ pub use edge::request_head;
 pub use established::established;
 pub use feedback::feedback;
 pub use join::join_parameters;
-pub use media::{data_packet, stream_frames, vp8_descriptors};
+pub use media::{data_packet, payloads, stream_frames};
 pub use names::room_key;
 pub use peer::peer_message;
 pub use relay::{relay_datagrams, relay_hello};
@@ -68,6 +68,7 @@ pub const TARGETS: &[Target] = &[
     target("feedback", feedback),
     target("ice_fragment", ice_fragment),
     target("join_parameters", join_parameters),
+    target("payloads", payloads),
     target("peer_message", peer_message),
     target("relay_datagrams", relay_datagrams),
     target("relay_hello", relay_hello),
@@ -82,7 +83,6 @@ pub const TARGETS: &[Target] = &[
     target("signed_context", signed_context),
     target("stream_frames", stream_frames),
     target("turn_messages", turn_messages),
-    target("vp8_descriptors", vp8_descriptors),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {

@@ -1,10 +1,9 @@
-//! Small parsers of the media path: stream framing, data packets, VP8 descriptors.
+//! Small parsers of the media path: stream framing, data packets, payloads.
 
-use crate::records;
 use livekit_protocol::DataPacket;
 use livekit_protocol::data_packet::Value;
 use prost::Message as _;
-use sfu::fuzzing::{frames, relay, rewrite_vp8, stream};
+use sfu::fuzzing::{frames, relay, stream};
 
 /// Longest frame that is taken, bytes.
 const FRAME_MAX: usize = 2048;
@@ -95,33 +94,10 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// VP8 payloads of one forwarded stream, as records; an odd flag starts a new source.
-pub fn vp8_descriptors(data: &[u8]) {
-    let records = records(data);
-    let payloads: Vec<(bool, &[u8])> = records
-        .iter()
-        .map(|(flags, payload)| (flags & 1 == 1, *payload))
-        .collect();
-    let rewritten = rewrite_vp8(&payloads);
-    assert_eq!(rewritten.len(), payloads.len());
-    let second = payloads
-        .iter()
-        .enumerate()
-        .filter(|(_, (switch, _))| *switch)
-        .nth(1);
-    // Nothing precedes the first source: payloads before the first switch belong to none.
-    if payloads.first().is_some_and(|(switch, _)| *switch) {
-        let untouched = second.map_or(payloads.len(), |(at, _)| at);
-        assert!(
-            !rewritten.iter().take(untouched).any(|done| *done),
-            "the first source changed"
-        );
-    }
-    let empty = payloads
-        .iter()
-        .zip(rewritten)
-        .filter(|((_, payload), _)| payload.is_empty());
-    for (_, done) in empty {
-        assert!(!done, "nothing was rewritten");
-    }
+/// Payloads and dependency descriptors as all codecs read them, for one receiver whose wishes change.
+pub fn payloads(data: &[u8]) {
+    let forwarded = payload::parse_all(data);
+    // A packet takes two bytes besides its own, and is read by each of four codecs.
+    assert!(forwarded <= 4 * (data.len() / 2));
+    assert_eq!(forwarded, payload::parse_all(data), "chance decides");
 }

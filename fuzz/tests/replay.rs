@@ -162,6 +162,7 @@ stirred! {
     feedback
     ice_fragment
     join_parameters
+    payloads
     peer_message
     relay_datagrams
     relay_hello
@@ -176,5 +177,4 @@ stirred! {
     signed_context
     stream_frames
     turn_messages
-    vp8_descriptors
 }

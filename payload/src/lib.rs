@@ -22,7 +22,7 @@ pub mod vp9;
 
 pub use edits::Edits;
 pub use numbers::{Numbers, PictureId, Tl0};
-pub use packet::{Codec, Info, Packet, Reader, starts_keyframe};
+pub use packet::{Codec, Info, Packet, Reader, Standing, starts_keyframe};
 pub use selector::Selector;
 pub use verdict::{Layers, Passage, Verdict};
 

@@ -93,7 +93,38 @@ pub struct Info {
     pub droppable: bool,
 }
 
+/// Where a packet stands among the spatial layers of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The layer of its frame.
+    pub layer: u8,
+    /// The stream has so many, as far as the packet tells: at least one.
+    pub layers: u8,
+    /// The layers whose receivers get it, if they get all frame rates: one bit each.
+    pub needed_by: u8,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            layer: 0,
+            layers: 1,
+            needed_by: u8::MAX,
+        }
+    }
+}
+
 impl Packet {
+    /// Where it stands among spatial layers.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match self {
+            Self::Opaque | Self::Vp8(_) | Self::H264(_) => Standing::default(),
+            Self::Vp9(it) => it.standing(),
+            Self::Av1(it) => it.standing(),
+        }
+    }
+
     /// What it says. `marker` as it came.
     #[must_use]
     pub fn info(&self, marker: bool) -> Info {

@@ -39,7 +39,7 @@ pub enum Target {
 pub enum Kind {
     /// Opus, optionally in RED.
     Audio,
-    /// VP8, H264 or VP9.
+    /// VP8, H264, VP9 or AV1.
     Video,
 }
 

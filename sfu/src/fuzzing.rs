@@ -1,6 +1,6 @@
 //! Doors for the fuzz targets into parsers that are private. No stable interface.
 
-pub use crate::engine::fuzzing::{RelayedPacket, relay, rewrite_vp8};
+pub use crate::engine::fuzzing::{RelayedPacket, relay};
 
 use crate::framing::{Decoder, encode};
 use bytes::BytesMut;

@@ -121,3 +121,57 @@ async def test_a_room_shows_the_last_speaker_or_hears_the_loudest_only(
     other = "audio" if kind == "video" else "video"
     got = await arriving(peers["dan"], other, ["ann", "bob", "cat"], 4.0)
     assert got == {"ann", "bob", "cat"}, got
+
+
+# Publishes a camera of which one stream carries all resolutions.
+_SCALABLE = """async (codec) => {
+  const video = { width: 640, height: 360 };
+  const stream = await navigator.mediaDevices.getUserMedia({ video });
+  const [track] = stream.getVideoTracks();
+  const options = { videoCodec: codec, scalabilityMode: "L3T3_KEY", backupCodec: false };
+  await window.anteroom.room.localParticipant.publishTrack(track, { source: "camera", ...options });
+}"""
+# The modes of the streams that are sent, and their codecs.
+_MODES = """async () => {
+  const modes = [];
+  for (const one of window.anteroom.room.localParticipant.videoTrackPublications.values()) {
+    const report = await one.track.sender.getStats();
+    for (const stats of report.values())
+      if (stats.type === "outbound-rtp")
+        modes.push([report.get(stats.codecId)?.mimeType, stats.scalabilityMode]);
+  }
+  return modes;
+}"""
+
+
+async def grows_to(page: Page, width: int) -> None:
+    """Waits until the picture on a page is so wide, and moves."""
+    last: list[dict] = []
+
+    async def is_wide() -> bool:
+        last[:] = [await page.sees()]
+        return last[0]["width"] == width
+
+    await until(f"{page.name} sees {width}", is_wide, seconds=60, state=lambda: str(last))
+
+
+@pytest.mark.parametrize("codec", ["vp9", "av1"])
+async def test_a_browser_gets_the_resolution_that_it_asks_for_of_one_stream(
+    stage: Stage, codec: str
+) -> None:
+    up = await stage.up()
+    url = f"{up.http}/scalable?autojoin=1&audio=0&video=0&adaptive=0"
+    ada, bob, cat = [await stage.page(f"{url}&name={name}") for name in ("Ada", "Bob", "Cat")]
+    await ada.page.evaluate(_SCALABLE, codec)
+    for page in (bob, cat):
+        await grows_to(page, 640)
+    modes = await ada.page.evaluate(_MODES)
+    assert len(modes) == 1, modes
+    assert modes[0][0].lower() == f"video/{codec}", modes
+    # A browser leaves out layers that would be too small.
+    assert modes[0][1].startswith(("L3", "L2")), modes
+    await bob.page.evaluate(_WANT, LOW)
+    await grows_to(bob, 640 // 2 if modes[0][1].startswith("L2") else 640 // 4)
+    await grows_to(cat, 640)
+    await bob.page.evaluate(_WANT, HIGH)
+    await grows_to(bob, 640)

@@ -64,6 +64,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "client",
             "downlink",
             "gateway",
+            "payload",
             "proto",
             "relay",
             "sfu",

@@ -1,5 +1,6 @@
 //! What a dependency descriptor says of one packet's frame (sections A.8.2 and A.8.3).
 
+use crate::packet::Standing;
 use crate::verdict::Layers;
 
 /// Most decode targets (`dt_cnt_minus_one` has five bits).
@@ -165,6 +166,25 @@ impl Frame {
     #[must_use]
     pub fn starts_keyframe(&self) -> bool {
         self.starts && self.stands_alone() && self.layers.spatial == 0
+    }
+
+    /// Where it stands among spatial layers: those of active decode targets count.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let mut standing = Standing {
+            layer: self.layers.spatial,
+            layers: self.layers.spatial + 1,
+            needed_by: 0,
+        };
+        for (target, needs) in self.targets.iter().enumerate() {
+            if self.active & bit(target) != 0 {
+                standing.layers = standing.layers.max(needs.spatial + 1);
+            }
+            if self.indications.present & bit(target) != 0 {
+                standing.needed_by |= 1 << (needs.spatial & 0x07);
+            }
+        }
+        standing
     }
 
     /// With this frame at least one decode target can be entered.

@@ -3,6 +3,7 @@
 //! Only this is looked at: what lies behind it may be encrypted end to end.
 
 use crate::numbers::{Numbers, PictureId, Tl0};
+use crate::packet::Standing;
 use crate::verdict::Layers;
 
 /// Most spatial layers (N_S has three bits).
@@ -153,6 +154,22 @@ impl Descriptor {
         self.first & NOT_FOR_UPPER == 0
     }
 
+    /// Where it stands among spatial layers.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let layer = self.layers.spatial & 0x07;
+        let told = self.structure.map_or(1, |it| it.spatial_layers);
+        let and_above = u8::MAX << layer;
+        Standing {
+            layer,
+            layers: told.max(layer + 1),
+            needed_by: match self.serves_upper_layers() {
+                true => and_above,
+                false => 1 << layer,
+            },
+        }
+    }
+
     /// It refers to nothing that came before.
     #[must_use]
     pub fn stands_alone(&self) -> bool {
@@ -287,6 +304,18 @@ mod tests {
         for cut in 0..16 {
             assert_eq!(Descriptor::parse(&packet[..cut]), None, "{cut} bytes");
         }
+    }
+
+    #[test]
+    fn a_frame_is_needed_by_its_layer_and_those_above_that_use_it() {
+        let standing = |packet: &[u8]| Descriptor::parse(packet).unwrap().standing();
+        // L, SID 1, without Z and with it.
+        let needed_by = |first| standing(&[first, 0x02, 0x00]).needed_by;
+        assert_eq!((needed_by(0x20), needed_by(0x21)), (0xfe, 0x02));
+        assert_eq!(standing(&[0x20, 0x02, 0x00]).layers, 2);
+        // V; N_S = 2.
+        let told = standing(&[0x0a, 0x40]);
+        assert_eq!((told.layer, told.layers), (0, 3));
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! A publisher's packet as the node keeps it until all subscribers have theirs.
 
-use super::keyframe::starts_keyframe;
+use super::dependency;
+use super::reading::Content;
 use super::relay_message::RelayedPacket;
-use super::subscription::{Route, Subscription};
+use super::subscription::{Passage, Route, Subscription};
 use super::transport::Transport;
-use super::vp8;
 use bandwidth::Why;
-use downlink::{Extensions, Packet, Payload, StreamConfig};
+use downlink::{Extensions, Packet, Patch, Payload, SharedExtension, StreamConfig};
 use proto::media::Kind;
 use std::sync::Arc;
 use std::time::Instant;
 use str0m::Rtc;
-use str0m::format::{Codec, PayloadParams};
+use str0m::format::PayloadParams;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::{Extension, RtpPacket, Ssrc};
+
+/// Where a dependency descriptor has its frame's number (section A.8.1).
+const NUMBER_AT: [usize; 2] = [1, 2];
 
 /// A packet of a publisher.
 #[derive(Clone, Debug)]
@@ -23,12 +26,10 @@ pub(super) struct Arrived {
     pub(super) sequence: u64,
     pub(super) timestamp: u32,
     pub(super) params: PayloadParams,
-    /// The first packet of a key frame.
-    pub(super) keyframe: bool,
+    /// What was read of the payload.
+    pub(super) content: Content,
     /// Its track has no other source.
     pub(super) alone: bool,
-    /// Where a VP8 payload has its numbers.
-    pub(super) vp8: Option<vp8::Fields>,
     pub(super) at: Instant,
     pub(super) payload: Arc<[u8]>,
     pub(super) marker: bool,
@@ -36,6 +37,8 @@ pub(super) struct Arrived {
     pub(super) audio_level: Option<u8>,
     /// As 3GPP TS 26.114 section 7.4.5 has it.
     pub(super) orientation: Option<u8>,
+    /// Its dependency descriptor.
+    pub(super) descriptor: Option<Arc<[u8]>>,
 }
 
 /// The ids that a subscriber has for header extensions.
@@ -44,14 +47,14 @@ pub(super) struct ExtensionIds {
     mid: Option<u8>,
     audio_level: Option<u8>,
     orientation: Option<u8>,
+    descriptor: Option<u8>,
     /// Only if the client tells of packets' arrival by it.
     pub(super) transport_sequence: Option<u8>,
 }
 
 impl Arrived {
     /// What the subscribers shall know of the packet; the rest belongs to the publisher's connection.
-    pub(super) fn new(packet: &RtpPacket, params: PayloadParams, kind: Kind, now: Instant) -> Self {
-        let codec = params.spec().codec;
+    pub(super) fn new(packet: &RtpPacket, params: PayloadParams, now: Instant) -> Self {
         let (header, values) = (&packet.header, &packet.header.ext_vals);
         let audio_level = values.audio_level.map(|level| {
             let voice = values.voice_activity.unwrap_or_default();
@@ -63,37 +66,32 @@ impl Arrived {
             sequence: *packet.seq_no,
             timestamp: header.timestamp,
             params,
-            keyframe: kind == Kind::Video && starts_keyframe(codec, &packet.payload),
+            content: Content::default(),
             alone: false,
-            vp8: (codec == Codec::Vp8)
-                .then(|| vp8::Fields::parse(&packet.payload))
-                .flatten(),
             at: now,
             payload: Arc::clone(&packet.payload),
             marker: header.marker,
             audio_level,
             orientation: values.video_orientation.map(|it| it as u8),
+            descriptor: dependency::of(values),
         }
     }
 
     /// A packet that another member had first.
-    pub(super) fn relayed(packet: &RelayedPacket, kind: Kind, now: Instant) -> Self {
-        let codec = packet.params.spec().codec;
+    pub(super) fn relayed(packet: &RelayedPacket, now: Instant) -> Self {
         Self {
             ssrc: packet.ssrc,
             sequence: packet.sequence,
             timestamp: packet.timestamp,
             params: packet.params,
-            keyframe: kind == Kind::Video && starts_keyframe(codec, &packet.payload),
+            content: Content::default(),
             alone: false,
-            vp8: (codec == Codec::Vp8)
-                .then(|| vp8::Fields::parse(&packet.payload))
-                .flatten(),
             at: now,
             payload: Arc::clone(&packet.payload),
             marker: packet.marker,
             audio_level: packet.audio_level,
             orientation: packet.orientation,
+            descriptor: packet.descriptor.clone(),
         }
     }
 
@@ -120,18 +118,15 @@ impl Arrived {
             name(&mut extensions, route.ids, mid);
         }
         lane.number(&mut extensions);
-        let payload = Payload {
-            bytes: Arc::clone(&self.payload),
-            payload_type: *route.to,
-            repeat_type: route.repeat.map(|pt| *pt),
-            marker: self.marker,
-        };
+        let payload = self.payload(route, &passage);
+        let descriptor = self.described(route.ids, &passage);
         let packet = Packet {
             sequence: passage.numbers.sequence,
             timestamp: passage.numbers.timestamp,
             payload: &payload,
-            patch: passage.patch,
+            patch: passage.content.map(patch).unwrap_or_default(),
             extensions: &extensions,
+            shared: descriptor.as_ref(),
         };
         let begin = into.len();
         let stream = &mut lane.leaving.stream;
@@ -140,6 +135,48 @@ impl Arrived {
         }
         lane.sent(into.len() - begin, Why::Media, now);
         true
+    }
+
+    /// As the subscriber gets it. Receivers take a packet without payload for nothing but its number.
+    fn payload(&self, route: Route, passage: &Passage) -> Payload {
+        let (bytes, marker) = match &passage.content {
+            Some(content) => (Arc::clone(&self.payload), content.marker),
+            None => (Arc::default(), false),
+        };
+        Payload {
+            bytes,
+            payload_type: *route.to,
+            repeat_type: route.repeat.map(|pt| *pt),
+            marker,
+        }
+    }
+
+    /// Its dependency descriptor as the subscriber shall see it. Other codecs' packets tell all by
+    /// themselves, and go without.
+    fn described(&self, ids: ExtensionIds, passage: &Passage) -> Option<SharedExtension> {
+        let content = passage.content.as_ref()?;
+        let (id, original) = (ids.descriptor?, self.descriptor.as_ref()?);
+        let payload::Packet::Av1(frame) = &self.content.packet else {
+            return None;
+        };
+        let mut described = SharedExtension {
+            id,
+            bytes: Arc::clone(original),
+            patch: Patch::default(),
+        };
+        let Some(change) = content.descriptor else {
+            return Some(described);
+        };
+        if change.active.is_some() {
+            // With the first frame after a change of layers, and a few others.
+            described.bytes = change.write(original, frame)?.as_bytes().into();
+        } else {
+            let [high, low] = change.number.to_be_bytes();
+            let [first, second] = NUMBER_AT;
+            described.patch.set(first, high);
+            described.patch.set(second, low);
+        }
+        Some(described)
     }
 
     fn extensions(&self, ids: ExtensionIds) -> Extensions {
@@ -156,6 +193,14 @@ impl Arrived {
         }
         extensions
     }
+}
+
+fn patch(content: payload::Passage) -> Patch {
+    let mut patch = Patch::default();
+    for (offset, value) in content.edits.iter() {
+        patch.set(offset, value);
+    }
+    patch
 }
 
 /// Names the section that a stream belongs to, until the receiver knows (RFC 8843 section 15).
@@ -227,6 +272,7 @@ fn ids_of(rtc: &Rtc, mid: Mid, params: PayloadParams) -> Option<ExtensionIds> {
         mid: extensions.id_of(Extension::RtpMid),
         audio_level: extensions.id_of(Extension::AudioLevel),
         orientation: extensions.id_of(Extension::VideoOrientation),
+        descriptor: extensions.id_of(dependency::extension()),
     })
 }
 

@@ -44,6 +44,11 @@ impl KeyframeAsks {
         true
     }
 
+    /// Somebody waits for a key frame: it is asked for soon.
+    pub(super) fn want(&mut self, now: Instant) {
+        self.waiting.get_or_insert(now);
+    }
+
     /// Whether somebody waits for a request that was too early.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.is_some()

@@ -3,6 +3,7 @@
 
 use super::census::QUALITY_EVERY;
 use super::config::{EngineConfig, LocalCandidate, Transport};
+use super::dependency;
 use super::guard::guard_any;
 use super::sdp::{self, OfferedSection, SdpProblem};
 use super::tap;
@@ -152,9 +153,9 @@ impl TransportFactory {
                     .enable_vp8(true)
                     .enable_h264(true)
                     .enable_vp9(true)
-                    // Browsers send AV1 in layers that a receiver can only follow with the dependency
-                    // descriptor, an RTP extension that str0m does not carry.
-                    .enable_av1(false)
+                    .enable_av1(true)
+                    // Without it receivers cannot follow AV1's layers.
+                    .set_extension(dependency::ID, dependency::extension())
                     .set_sctp_max_buffered_amount(DATA_BUFFER)
                     .set_stats_interval(Some(QUALITY_EVERY))
                     .build(now),
@@ -202,7 +203,7 @@ fn host_candidate(candidate: &LocalCandidate) -> Option<Candidate> {
 
 fn parse_offer(sdp: &str) -> Result<ParsedOffer, SdpProblem> {
     let sections = sdp::read_offer(sdp)?;
-    let sdp = sdp::without_candidates(sdp);
+    let sdp = dependency::if_mixed(&sdp::without_candidates(sdp));
     let offer = parse(|| SdpOffer::from_sdp_string(&sdp))?;
     let leaves_role = sdp.lines().any(|line| line == "a=setup:actpass");
     Ok(ParsedOffer {
@@ -214,7 +215,7 @@ fn parse_offer(sdp: &str) -> Result<ParsedOffer, SdpProblem> {
 
 fn parse_answer(sdp: &str) -> Result<SdpAnswer, SdpProblem> {
     sdp::check(sdp)?;
-    let sdp = sdp::without_candidates(sdp);
+    let sdp = dependency::if_mixed(&sdp::without_candidates(sdp));
     parse(|| SdpAnswer::from_sdp_string(&sdp))
 }
 

@@ -251,6 +251,13 @@ impl Engine {
                 run.add(begin);
             }
         }
+        let (stuck, track) = (subscription.stuck(), subscription.track);
+        if let Some(ssrc) = stuck
+            && let Some(track) = self.tracks.get_mut(track)
+            && let Some(source) = track.source_mut(ssrc)
+        {
+            source.asks.want(now);
+        }
         true
     }
 

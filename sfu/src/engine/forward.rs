@@ -3,7 +3,7 @@
 use super::arrived::Arrived;
 use super::layers::quality_of_rid;
 use super::outgoing::PACKET_OVERHEAD;
-use super::room::{Origin, Source};
+use super::room::{Origin, Source, Track};
 use super::transport::Inbound;
 use super::{Engine, ParticipantKey, SubscriptionKey, TrackKey, TransportKey};
 use proto::media::Kind;
@@ -41,11 +41,9 @@ impl Engine {
         if new {
             self.retarget(key, now);
         }
-        let Some(track) = self.tracks.get(key).filter(|track| track.is_open()) else {
-            return;
-        };
-        let arrived = Arrived::new(packet, params, track.kind, now);
-        self.pass_on(key, arrived, now);
+        if self.tracks.get(key).is_some_and(Track::is_open) {
+            self.pass_on(key, Arrived::new(packet, params, now), now);
+        }
     }
 
     /// A packet of a track, whose source is known.
@@ -57,7 +55,9 @@ impl Engine {
         if kind == Kind::Audio && !self.hear(owner, arrived.audio_level, now) {
             return;
         }
-        self.note_keyframe(key, &mut arrived);
+        if kind == Kind::Video {
+            self.read(key, &mut arrived, now);
+        }
         // A packet of speech is a frame of its own.
         let complete = kind == Kind::Audio || arrived.marker;
         self.hold(key, arrived, complete, now);
@@ -109,16 +109,23 @@ impl Engine {
         self.is_heard(owner, dbov, now)
     }
 
-    fn note_keyframe(&mut self, key: TrackKey, arrived: &mut Arrived) {
+    /// Reads a picture's packet, once for all subscribers.
+    fn read(&mut self, key: TrackKey, arrived: &mut Arrived, now: Instant) {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
         arrived.alone = track.sources.len() == 1;
-        if arrived.keyframe
-            && let Some(source) = track.source_mut(arrived.ssrc)
-        {
+        let Some(source) = track.source_mut(arrived.ssrc) else {
+            return;
+        };
+        let grown = source.read(arrived, now);
+        if arrived.content.starts {
             source.asks.came();
             tracing::debug!(track = %track.sid, ssrc = %*arrived.ssrc, "key frame");
+        }
+        if grown {
+            // Before the first picture is sent on: not everybody wants all of it.
+            self.retarget(key, now);
         }
     }
 

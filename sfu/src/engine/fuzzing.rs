@@ -1,7 +1,6 @@
 //! Doors for the fuzz targets into the engine's parsers. No stable interface.
 
 use super::data_packet::{Stamp, stamp};
-use super::vp8::{Fields, Vp8Rewriter};
 
 /// A data packet as it is relayed.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,23 +30,4 @@ pub fn relay(
         bytes: relayed.bytes,
         sequence: relayed.sequence,
     })
-}
-
-/// Forwards VP8 payloads of one stream and says which of them were rewritten. `true`: a new source
-/// starts with this payload.
-pub fn rewrite_vp8(payloads: &[(bool, &[u8])]) -> Vec<bool> {
-    let mut rewriter = Vp8Rewriter::default();
-    let rewritten = payloads.iter().map(|(switch, payload)| {
-        let fields = Fields::parse(payload);
-        if *switch {
-            rewriter.switch(fields.as_ref());
-        }
-        let Some(fields) = fields else {
-            return false;
-        };
-        let mut patched = payload.to_vec();
-        rewriter.patch(&fields, true).apply(&mut patched);
-        patched != *payload
-    });
-    rewritten.collect()
 }

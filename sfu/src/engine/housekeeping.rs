@@ -93,6 +93,7 @@ impl Engine {
             };
             for source in &mut track.sources {
                 source.meter.handle_timeout(now);
+                source.spatial.handle_timeout(now);
             }
             if track.kind == Kind::Audio {
                 continue;

@@ -197,7 +197,6 @@ impl Engine {
         let Some(mut missing) = import.note(packet.ssrc, packet.sequence) else {
             return;
         };
-        let kind = track.kind;
         if !missing.is_empty() {
             missing.truncate(MISSING_MAX);
             let request = Request::Missing {
@@ -210,7 +209,7 @@ impl Engine {
         if self.note_relayed(key, packet, now) {
             self.retarget(key, now);
         }
-        self.pass_on(key, Arrived::relayed(packet, kind, now), now);
+        self.pass_on(key, Arrived::relayed(packet, now), now);
     }
 
     /// Keeps the books about a source; true if it is a new one.

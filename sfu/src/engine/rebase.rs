@@ -3,6 +3,7 @@
 //! The subscriber must see one RTP stream although simulcast layers, mute and resume change what is
 //! forwarded. Knows nothing about codecs or payloads.
 
+use super::left_out::LeftOut;
 use std::time::{Duration, Instant};
 
 /// First outgoing sequence number: below 65536 so that the receiver's rollover counter starts at 0
@@ -35,8 +36,6 @@ pub(super) struct Numbers {
     pub(super) sequence: u64,
     /// RTP timestamp.
     pub(super) timestamp: u32,
-    /// No packet with a higher number was sent before.
-    pub(super) newest: bool,
 }
 
 /// The state of one outgoing stream.
@@ -44,6 +43,8 @@ pub(super) struct Numbers {
 pub(super) struct Rebase {
     anchor: Option<Anchor>,
     newest: Option<Newest>,
+    /// Of the current source.
+    left_out: LeftOut,
 }
 
 impl Rebase {
@@ -64,14 +65,28 @@ impl Rebase {
             timestamp_in: timestamp,
             timestamp_out,
         });
+        self.left_out = LeftOut::default();
     }
 
-    /// Numbers for a packet of the current source; `None` if it is from before the switch, where
-    /// its numbers belong to the source before.
+    /// True if a packet is not from before the switch, where its numbers belong to the source before.
+    pub(super) fn covers(&self, sequence: u64) -> bool {
+        let anchor = self.anchor.as_ref();
+        anchor.is_some_and(|anchor| sequence >= anchor.sequence_in)
+    }
+
+    /// A packet of the current source is not sent on, on purpose: its number goes to the next. False:
+    /// those behind it have theirs already, and the receiver waits for this one.
+    pub(super) fn leave_out(&mut self, sequence: u64) -> bool {
+        !self.covers(sequence) || self.left_out.leave_out(sequence)
+    }
+
+    /// Numbers for a packet of the current source; `None` if it is from before the switch, was left out
+    /// or is too old to know.
     pub(super) fn map(&mut self, sequence: u64, timestamp: u32, now: Instant) -> Option<Numbers> {
         let anchor = self.anchor.as_ref()?;
         let ahead = sequence.checked_sub(anchor.sequence_in)?;
-        let sequence = anchor.sequence_out + ahead;
+        let closed = self.left_out.before(sequence)?;
+        let sequence = anchor.sequence_out + ahead.checked_sub(closed)?;
         let timestamp = anchor
             .timestamp_out
             .wrapping_add(timestamp.wrapping_sub(anchor.timestamp_in));
@@ -86,7 +101,6 @@ impl Rebase {
         Some(Numbers {
             sequence,
             timestamp,
-            newest,
         })
     }
 }
@@ -127,6 +141,80 @@ mod tests {
         }
     }
 
+    /// What becomes of a packet that arrives, by its place in the stream.
+    fn arrivals() -> impl Strategy<Value = Vec<(u64, bool)>> {
+        // Delays put the packets out of order, and some never come.
+        let packet = (
+            0_u64..40,
+            prop::bool::weighted(0.1),
+            prop::bool::weighted(0.4),
+        );
+        prop::collection::vec(packet, 1..300).prop_map(|packets| {
+            let mut came: Vec<(u64, u64, bool)> = Vec::new();
+            for (place, (delay, lost, left_out)) in (0..).zip(packets) {
+                if !lost {
+                    came.push((place + delay / 8 * delay, place, left_out));
+                }
+            }
+            came.sort_unstable();
+            came.into_iter()
+                .map(|(_, place, left_out)| (place, left_out))
+                .collect()
+        })
+    }
+
+    proptest! {
+        /// Numbers close up over what was left out before anything behind it came, and over nothing
+        /// else: whatever is missing or late has a number of its own, in the order of the source.
+        #[test]
+        fn numbers_close_up_over_what_is_left_out_and_nothing_else(
+            first in any::<u32>(),
+            arrivals in arrivals(),
+        ) {
+            let (first, now) = (u64::from(first), Instant::now());
+            let mut rebase = Rebase::default();
+            let first_came = arrivals.first().map_or(0, |(place, _)| *place);
+            rebase.switch(first + first_came, 0, 90_000, now);
+            let mut closed = BTreeSet::new();
+            let mut newest = None;
+            let mut given = Vec::new();
+            for (place, left_out) in arrivals {
+                let sequence = first + place;
+                let in_order = newest.is_none_or(|newest| place > newest);
+                newest = newest.max(Some(place));
+                if !left_out {
+                    given.push((place, rebase.map(sequence, 0, now)));
+                } else if rebase.leave_out(sequence) {
+                    prop_assert!(in_order || place < first_came);
+                    closed.insert(place);
+                } else {
+                    prop_assert!(!in_order);
+                    given.push((place, rebase.map(sequence, 0, now)));
+                }
+            }
+            for (place, numbers) in given {
+                let before = closed.range(first_came..place.max(first_came)).count() as u64;
+                let expected = place
+                    .checked_sub(first_came)
+                    .map(|ahead| FIRST_SEQUENCE + ahead - before);
+                prop_assert_eq!(numbers.map(|numbers| numbers.sequence), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_switch_goes_on_behind_what_was_sent_whatever_was_left_out() {
+        let now = Instant::now();
+        let mut rebase = Rebase::default();
+        rebase.switch(10, 0, 90_000, now);
+        rebase.map(10, 0, now).unwrap();
+        assert!(rebase.leave_out(11) && rebase.leave_out(12));
+        rebase.switch(500, 0, 90_000, now);
+        assert_eq!(rebase.map(500, 0, now).unwrap().sequence, 1001);
+        assert!(rebase.leave_out(13), "from before the switch");
+        assert_eq!(rebase.map(501, 0, now).unwrap().sequence, 1002);
+    }
+
     #[test]
     fn the_first_source_starts_at_a_low_number() {
         let now = Instant::now();
@@ -160,10 +248,10 @@ mod tests {
         let mut rebase = Rebase::default();
         rebase.switch(10, 0, 48_000, now);
         rebase.map(10, 0, now).unwrap();
-        assert!(rebase.map(12, 1920, now).unwrap().newest);
+        rebase.map(12, 1920, now).unwrap();
         let late = rebase.map(11, 960, now).unwrap();
-        assert_eq!((late.sequence, late.newest), (1001, false));
-        assert!(rebase.map(13, 2880, now).unwrap().newest);
+        assert_eq!((late.sequence, late.timestamp), (1001, 90_960));
+        assert_eq!(rebase.map(13, 2880, now).unwrap().sequence, 1003);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(super) struct RelayedPacket {
     pub(super) audio_level: Option<u8>,
     /// As 3GPP TS 26.114 section 7.4.5 has it.
     pub(super) orientation: Option<u8>,
+    /// Its dependency descriptor, up to 255 bytes.
+    pub(super) descriptor: Option<Arc<[u8]>>,
     pub(super) payload: Arc<[u8]>,
 }
 
@@ -151,13 +153,18 @@ impl RelayedPacket {
     fn encode(&self, into: &mut Vec<u8>) {
         let spec = self.params.spec();
         let format = &spec.format;
+        let descriptor = self.descriptor.as_deref().and_then(|descriptor| {
+            let length = u8::try_from(descriptor.len()).ok()?;
+            Some((length, descriptor))
+        });
         let flags = u8::from(self.marker)
             | u8::from(self.audio_level.is_some()) << 1
             | u8::from(self.orientation.is_some()) << 2
             | u8::from(spec.channels.is_some()) << 3
             | u8::from(format.packetization_mode.is_some()) << 4
             | u8::from(format.profile_level_id.is_some()) << 5
-            | u8::from(format.profile_id.is_some()) << 6;
+            | u8::from(format.profile_id.is_some()) << 6
+            | u8::from(descriptor.is_some()) << 7;
         into.reserve(HEAD_BYTES + self.payload.len());
         into.extend([PACKET, flags, self.quality as u8, code(spec.codec)]);
         into.extend([
@@ -175,6 +182,10 @@ impl RelayedPacket {
         into.extend(self.ssrc.to_be_bytes());
         into.extend(self.sequence.to_be_bytes());
         into.extend(self.timestamp.to_be_bytes());
+        if let Some((length, descriptor)) = descriptor {
+            into.push(length);
+            into.extend(descriptor);
+        }
         into.extend(&*self.payload);
     }
 
@@ -205,13 +216,27 @@ impl RelayedPacket {
             channels: given(3, channels),
             format,
         };
+        let alias = u32::from_be_bytes(take(&mut bytes)?);
+        let ssrc = u32::from_be_bytes(take(&mut bytes)?).into();
+        let sequence = u64::from_be_bytes(take(&mut bytes)?);
+        let timestamp = u32::from_be_bytes(take(&mut bytes)?);
+        let descriptor = match given(7, 0) {
+            Some(_) => {
+                let [length] = take(&mut bytes)?;
+                let (descriptor, rest) = bytes.split_at_checked(usize::from(length))?;
+                bytes = rest;
+                Some(descriptor.into())
+            }
+            None => None,
+        };
         Some(Self {
             quality: decode_quality(quality)?,
             params: PayloadParams::new(pt.into(), None, spec),
-            alias: u32::from_be_bytes(take(&mut bytes)?),
-            ssrc: u32::from_be_bytes(take(&mut bytes)?).into(),
-            sequence: u64::from_be_bytes(take(&mut bytes)?),
-            timestamp: u32::from_be_bytes(take(&mut bytes)?),
+            alias,
+            ssrc,
+            sequence,
+            timestamp,
+            descriptor,
             marker: given(0, 0).is_some(),
             audio_level: given(1, level),
             orientation: given(2, orientation),
@@ -315,6 +340,7 @@ mod tests {
             if code(params.spec().codec) == 0 {
                 continue;
             }
+            let video = params.spec().codec.is_video();
             let sent = RelayedPacket {
                 alias: 7,
                 ssrc: 0x0102_0304.into(),
@@ -325,10 +351,11 @@ mod tests {
                 marker: true,
                 audio_level: Some(0x85),
                 orientation: None,
+                descriptor: video.then(|| [7_u8; 20].as_slice().into()),
                 payload: vec![1, 2, 3].into(),
             };
             let bytes = encoded(Word::Packet(sent.clone()));
-            assert_eq!(bytes.len(), HEAD_BYTES + 3);
+            assert_eq!(bytes.len(), HEAD_BYTES + 3 + if video { 21 } else { 0 });
             let Word::Packet(came) = decoded(&bytes) else {
                 panic!("another word");
             };
@@ -340,7 +367,10 @@ mod tests {
                 (of_stream, it.sequence, it.timestamp, it.marker)
             };
             assert_eq!(numbers(&came), numbers(&sent));
-            let rest = |it: &RelayedPacket| (it.audio_level, it.orientation, it.payload.clone());
+            let rest = |it: &RelayedPacket| {
+                let extensions = (it.audio_level, it.orientation, it.descriptor.clone());
+                (extensions, it.payload.clone())
+            };
             assert_eq!(rest(&came), rest(&sent));
         }
     }

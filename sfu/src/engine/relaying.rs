@@ -4,13 +4,12 @@
 //! leave. Must not: know how it gets there; the driver does.
 
 use super::arrived::Arrived;
-use super::layers;
 use super::peers::PeerId;
 use super::relay_message::{RelayMessage, RelayedPacket, Request, Word};
 use super::room::Track;
 use super::{Engine, TrackKey};
 use proto::id::{Member, RoomSid, TrackSid};
-use proto::media::{Kind, Quality};
+use proto::media::Quality;
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 use str0m::rtp::Ssrc;
@@ -64,18 +63,17 @@ impl Relays {
         if track.exports.all().is_empty() || !track.is_own() {
             return;
         }
+        // What is not sent is replaced by the nearest above, and a scalable stream goes as a whole.
         let live = track.live_sources(now);
-        let live = live.iter().map(|source| source.quality);
+        let sources = live.iter().filter_map(|live| track.source(live.ssrc));
+        let least = sources.map(|source| source.quality).min();
         for packet in packets {
-            let source = track.sources.iter().find(|it| it.ssrc == packet.ssrc);
-            let Some(quality) = source.map(|source| source.quality) else {
+            let Some(quality) = track.source(packet.ssrc).map(|source| source.quality) else {
                 continue;
             };
             for export in track.exports.all() {
-                let best = export
-                    .best
-                    .and_then(|best| layers::choose(best, live.clone()));
-                if best >= Some(quality) || (track.kind == Kind::Audio && best.is_some()) {
+                let best = export.best.map(|best| best.max(least.unwrap_or(best)));
+                if best >= Some(quality) {
                     let copy = copy(packet, export.alias, quality);
                     let message = RelayMessage(Word::Packet(copy));
                     self.outbox.push_back((export.peer, message));
@@ -98,6 +96,7 @@ fn copy(packet: &Arrived, alias: u32, quality: Quality) -> RelayedPacket {
         marker: packet.marker,
         audio_level: packet.audio_level,
         orientation: packet.orientation,
+        descriptor: packet.descriptor.clone(),
         payload: packet.payload.clone(),
     }
 }
@@ -171,7 +170,7 @@ impl Engine {
         let Some(alias) = track.exports.alias_of(to) else {
             return;
         };
-        let quality = track.sources.iter().find(|it| *it.ssrc == ssrc);
+        let quality = track.source(ssrc.into());
         let quality = quality.map_or(Quality::High, |source| source.quality);
         for sequence in sequences {
             if let Some(kept) = track.exports.kept(ssrc, *sequence) {

@@ -7,13 +7,17 @@ use super::dynacast::Told;
 use super::exports::Exports;
 use super::importing::Import;
 use super::meter::Meter;
+use super::outgoing::PACKET_OVERHEAD;
 use super::peers::PeerId;
+use super::reading::Reading;
 use super::recent::Recent;
 use super::reminder::Reminder;
 use super::selection::Selected;
+use super::spatial::Spatial;
 use super::speaker::Speakers;
 use super::transport::{KeptStream, Section};
 use super::{ParticipantKey, RoomKey, SubscriptionKey, TransportKey};
+use payload::Layers;
 use proto::id::{Identity, ParticipantSid, RoomSid, TrackSid};
 use proto::media::{CarriedSection, Kind, LayerSize, MediaPermission, PeerMode, Quality, Rating};
 use std::collections::BTreeMap;
@@ -184,6 +188,9 @@ pub(super) struct Source {
     pub(super) last_packet: Instant,
     pub(super) meter: Meter,
     pub(super) asks: KeyframeAsks,
+    reading: Reading,
+    /// Its layers, if it has several.
+    pub(super) spatial: Spatial,
 }
 
 impl Source {
@@ -195,7 +202,39 @@ impl Source {
             last_packet: now,
             meter: Meter::new(now),
             asks: KeyframeAsks::default(),
+            reading: Reading::new(params.spec().codec),
+            spatial: Spatial::default(),
         }
+    }
+
+    /// Reads a packet of a picture. True: the source turned out to have more layers.
+    pub(super) fn read(&mut self, arrived: &mut Arrived, now: Instant) -> bool {
+        let codec = arrived.params.spec().codec;
+        arrived.content = self
+            .reading
+            .read(codec, &arrived.payload, arrived.descriptor.as_deref());
+        let bytes = arrived.payload.len() + PACKET_OVERHEAD;
+        self.spatial.note(&arrived.content.packet, bytes, now)
+    }
+
+    /// What may be chosen of it: all of it, or one of its layers. A simulcast layer is one.
+    fn offers(&self, silent: Duration, now: Instant) -> impl Iterator<Item = LiveSource> {
+        let whole = LiveSource {
+            ssrc: self.ssrc,
+            quality: self.quality,
+            layers: Layers::ALL,
+            last_packet: self.last_packet,
+            rate: self.meter.rate(),
+        };
+        let scalable = self.quality == Quality::High && !self.spatial.is_empty();
+        let rungs = self.spatial.rungs(silent, now);
+        let rungs = rungs.filter(move |_| scalable).map(move |rung| LiveSource {
+            quality: rung.quality,
+            layers: rung.layers,
+            rate: rung.rate,
+            ..whole
+        });
+        rungs.chain((!scalable).then_some(whole))
     }
 
     fn age(&self, now: Instant) -> Duration {
@@ -212,6 +251,10 @@ impl Track {
     /// True if its packets may be forwarded.
     pub(super) fn is_open(&self) -> bool {
         self.permitted && !self.muted
+    }
+
+    pub(super) fn source(&self, ssrc: Ssrc) -> Option<&Source> {
+        self.sources.iter().find(|source| source.ssrc == ssrc)
     }
 
     pub(super) fn source_mut(&mut self, ssrc: Ssrc) -> Option<&mut Source> {
@@ -255,21 +298,18 @@ impl Track {
         self.sources
             .iter()
             .filter(|source| !any || young(source))
-            .map(|source| LiveSource {
-                ssrc: source.ssrc,
-                quality: source.quality,
-                last_packet: source.last_packet,
-                rate: source.meter.rate(),
-            })
+            .flat_map(|source| source.offers(silent, now))
             .collect()
     }
 }
 
-/// A source that may be chosen.
+/// A source that may be chosen, or a layer inside one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LiveSource {
     pub(super) ssrc: Ssrc,
     pub(super) quality: Quality,
+    /// What of it is forwarded.
+    pub(super) layers: Layers,
     pub(super) last_packet: Instant,
     /// Bits per second, once that is known.
     pub(super) rate: Option<u64>,

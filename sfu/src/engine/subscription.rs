@@ -4,14 +4,13 @@
 
 use super::allocate::Limit;
 use super::arrived::{Arrived, ExtensionIds};
-use super::keyframe::detects;
 use super::layers;
+use super::reading::detects;
 use super::rebase::{Numbers, Rebase};
 use super::room::LiveSource;
 use super::setback::Setback;
-use super::vp8::Vp8Rewriter;
 use super::{ParticipantKey, TrackKey, TransportKey};
-use downlink::Patch;
+use payload::{Layers, Selector, Verdict};
 use proto::media::{Kind, LayerSize, TrackSettings};
 use std::time::{Duration, Instant};
 use str0m::media::{Mid, Pt};
@@ -72,15 +71,18 @@ pub(super) struct Subscription {
     /// The source that shall be forwarded.
     target: Option<Ssrc>,
     waiting_since: Option<Instant>,
+    /// What shall be forwarded of that source.
+    layers: Layers,
+    selector: Selector,
     rebase: Rebase,
-    vp8: Vp8Rewriter,
 }
 
 /// How a packet is written to the subscriber.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passage {
     pub(super) numbers: Numbers,
-    pub(super) patch: Patch,
+    /// What differs; `None`: nothing of it is for the subscriber, who waits for its number.
+    pub(super) content: Option<payload::Passage>,
 }
 
 impl Subscription {
@@ -108,8 +110,9 @@ impl Subscription {
             current: None,
             target: None,
             waiting_since: None,
+            layers: Layers::ALL,
+            selector: Selector::default(),
             rebase: Rebase::default(),
-            vp8: Vp8Rewriter::default(),
         }
     }
 
@@ -118,7 +121,7 @@ impl Subscription {
         self.exit = Some(exit);
         self.route = None;
         self.rebase = Rebase::default();
-        self.vp8 = Vp8Rewriter::default();
+        self.selector = Selector::default();
         // Of another line, as far as it is known.
         self.limit = Limit::All;
         self.setback = Setback::default();
@@ -180,24 +183,33 @@ impl Subscription {
             // What the line takes pauses: better than that would not get through.
             return self.awaited();
         }
-        let target = live
+        let best = live
             .iter()
             .filter(|source| source.quality == quality)
-            .max_by_key(|source| source.last_packet)
-            .map(|source| source.ssrc);
-        if target != self.target {
-            self.target = target;
+            .max_by_key(|source| source.last_packet)?;
+        if self.target != Some(best.ssrc) {
+            self.target = Some(best.ssrc);
             self.waiting_since = Some(now);
+        }
+        self.layers = best.layers;
+        if self.current == self.target {
+            self.selector.set_target(self.layers);
         }
         self.awaited()
     }
 
     /// The source whose key frame is waited for.
     pub(super) fn awaited(&self) -> Option<Ssrc> {
-        let waits = self.current != self.target && self.drains_until.is_none();
-        (self.kind == Kind::Video && waits)
+        let waits = self.current != self.target || self.selector.needs_keyframe();
+        (self.kind == Kind::Video && waits && self.drains_until.is_none())
             .then_some(self.target)
             .flatten()
+    }
+
+    /// The source of which only a key frame brings what is wanted, as its packets say.
+    pub(super) fn stuck(&self) -> Option<Ssrc> {
+        let stuck = self.current == self.target && self.selector.needs_keyframe();
+        self.current.filter(|_| stuck)
     }
 
     /// The source that a key frame request of the subscriber is for.
@@ -213,11 +225,16 @@ impl Subscription {
             }
             self.enter(packet, now);
         }
+        if !self.rebase.covers(packet.sequence) {
+            return None;
+        }
+        let verdict = self.selector.take(&packet.content.packet, packet.marker);
+        if verdict == Verdict::Drop && self.rebase.leave_out(packet.sequence) {
+            return None;
+        }
         let numbers = self.rebase.map(packet.sequence, packet.timestamp, now)?;
-        let vp8 = packet.vp8.as_ref();
-        let patch = vp8.map(|fields| self.vp8.patch(fields, numbers.newest));
-        let patch = patch.unwrap_or_default();
-        Some(Passage { numbers, patch })
+        let content = verdict.passage();
+        Some(Passage { numbers, content })
     }
 
     fn may_enter(&self, packet: &Arrived, now: Instant) -> bool {
@@ -229,7 +246,7 @@ impl Subscription {
             return false;
         }
         self.kind == Kind::Audio
-            || packet.keyframe
+            || packet.content.starts
             || (packet.alone && (!detects(packet.params.spec().codec) || waited()))
     }
 
@@ -239,6 +256,6 @@ impl Subscription {
         let clock_rate = packet.params.spec().clock_rate.get();
         self.rebase
             .switch(packet.sequence, packet.timestamp, clock_rate, now);
-        self.vp8.switch(packet.vp8.as_ref());
+        self.selector.switch(&packet.content.packet, self.layers);
     }
 }

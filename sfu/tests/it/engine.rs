@@ -2,6 +2,7 @@
 
 mod chat;
 mod data;
+mod dependency;
 mod fixed;
 mod forwarding;
 mod hostile;
@@ -10,6 +11,7 @@ mod ownership;
 mod peer;
 mod relaying;
 mod resuming;
+mod scalable;
 mod sections;
 mod selection;
 mod share;

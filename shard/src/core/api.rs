@@ -100,9 +100,15 @@ impl Default for CoreConfig {
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(15),
             room_update_interval: Duration::from_millis(500),
-            publish_codecs: ["audio/opus", "video/VP8", "video/H264", "video/VP9"]
-                .map(String::from)
-                .to_vec(),
+            publish_codecs: [
+                "audio/opus",
+                "video/VP8",
+                "video/H264",
+                "video/VP9",
+                "video/AV1",
+            ]
+            .map(String::from)
+            .to_vec(),
             ice_servers: Vec::new(),
             node_selector: SelectorConfig::default(),
             spread: SpreadConfig::default(),

@@ -269,7 +269,7 @@ fn ended(why: Ended) -> Refusal {
         ),
         Ended::NoCodec => Refusal::new(
             StatusCode::NOT_ACCEPTABLE,
-            "no codec of the offer is forwarded here: offer Opus, and VP8, H264 or VP9",
+            "no codec of the offer is forwarded here: offer Opus, and VP8, H264, VP9 or AV1",
         ),
         Ended::NotAllowed(reason) => Refusal::new(StatusCode::FORBIDDEN, reason),
         Ended::Closed {

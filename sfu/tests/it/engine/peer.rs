@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
-use str0m::media::{Direction, MediaKind, Mid, Rid, Simulcast, SimulcastLayer};
+use str0m::format::Codec;
+use str0m::media::{Direction, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{ExtensionValues, RtpWrite};
+use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 /// A packet that arrived.
@@ -20,15 +22,57 @@ pub(crate) struct Got {
     pub(crate) marker: bool,
     pub(crate) level: Option<i8>,
     pub(crate) payload: Vec<u8>,
+    pub(crate) descriptor: Option<Vec<u8>>,
 }
 
 /// What a peer sends.
 pub(crate) struct Sent {
+    /// `None`: the first that was agreed on.
+    pub(crate) codec: Option<Codec>,
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
     pub(crate) level: Option<i8>,
     pub(crate) payload: Vec<u8>,
+    pub(crate) descriptor: Option<Vec<u8>>,
 }
+
+/// A dependency descriptor on its way.
+#[derive(Debug)]
+struct Descriptor(Vec<u8>);
+
+#[derive(Debug)]
+struct Descriptors;
+
+impl ExtensionSerializer for Descriptors {
+    fn write_to(&self, into: &mut [u8], values: &ExtensionValues) -> usize {
+        let Some(Descriptor(bytes)) = values.user_values.get() else {
+            return 0;
+        };
+        into[..bytes.len()].copy_from_slice(bytes);
+        bytes.len()
+    }
+
+    fn parse_value(&self, bytes: &[u8], values: &mut ExtensionValues) -> bool {
+        values.user_values.set(Descriptor(bytes.to_vec()));
+        true
+    }
+
+    fn is_video(&self) -> bool {
+        true
+    }
+
+    fn is_audio(&self) -> bool {
+        false
+    }
+
+    fn requires_two_byte_form(&self, values: &ExtensionValues) -> bool {
+        let found = values.user_values.get::<Descriptor>();
+        found.is_some_and(|found| found.0.len() > 16)
+    }
+}
+
+const DESCRIPTORS: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 /// A peer connection.
 pub(crate) struct Peer {
@@ -50,7 +94,9 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(address: SocketAddr, now: Instant) -> Self {
         let mut rtc = Rtc::builder()
-            .set_crypto_provider(std::sync::Arc::new(str0m::crypto::from_feature_flags()))
+            .set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
+            // Under another id than the node's.
+            .set_extension(8, Extension::with_serializer(DESCRIPTORS, Descriptors))
             .set_rtp_mode(true)
             .build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
@@ -141,18 +187,21 @@ impl Peer {
 
     pub(crate) fn send(&mut self, mid: Mid, rid: Option<Rid>, sent: Sent, now: Instant) -> bool {
         let kind = self.rtc.media(mid).unwrap().kind();
-        let Some(pt) = self.rtc.media(mid).unwrap().remote_pts().first().copied() else {
+        let Some(pt) = self.payload_type(mid, sent.codec) else {
             return false;
         };
         let key = (mid.to_string(), rid.map(|rid| rid.to_string()));
         // Near the wrap of 16 bits, so that every test crosses it.
         let sequence = self.sequences.entry(key).or_insert(65_500);
         *sequence += 1;
-        let values = ExtensionValues {
+        let mut values = ExtensionValues {
             audio_level: sent.level,
             voice_activity: sent.level.map(|level| level > -40),
             ..ExtensionValues::default()
         };
+        if let Some(descriptor) = sent.descriptor {
+            values.user_values.set(Descriptor(descriptor));
+        }
         let write = RtpWrite::new(pt, (*sequence).into(), sent.timestamp, now, sent.payload)
             .marker(sent.marker)
             .ext_vals(values)
@@ -163,6 +212,18 @@ impl Peer {
         };
         stream.write_rtp(write);
         true
+    }
+
+    /// The first one of the section, or that of a codec.
+    fn payload_type(&self, mid: Mid, codec: Option<Codec>) -> Option<Pt> {
+        let taken = self.rtc.media(mid)?.remote_pts();
+        let Some(codec) = codec else {
+            return taken.first().copied();
+        };
+        let known = self.rtc.codec_config().params().iter();
+        let mut of_codec = known.filter(|params| params.spec().codec == codec);
+        let found = of_codec.find(|params| taken.contains(&params.pt()));
+        found.map(|params| params.pt())
     }
 
     pub(crate) fn send_data(&mut self, label: &str, data: &[u8]) -> bool {
@@ -243,14 +304,19 @@ impl Peer {
             Event::RtpPacket(packet) => {
                 let ssrc = packet.header.ssrc;
                 let mid = self.rtc.direct_api().stream_rx(&ssrc).unwrap().mid();
+                let values = &packet.header.ext_vals;
                 self.got.push(Got {
                     mid: mid.to_string(),
                     ssrc: *ssrc,
                     sequence: *packet.seq_no,
                     timestamp: packet.header.timestamp,
                     marker: packet.header.marker,
-                    level: packet.header.ext_vals.audio_level,
+                    level: values.audio_level,
                     payload: packet.payload.to_vec(),
+                    descriptor: values
+                        .user_values
+                        .get::<Descriptor>()
+                        .map(|it| it.0.clone()),
                 });
             }
             Event::KeyframeRequest(request) => {

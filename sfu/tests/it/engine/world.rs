@@ -1,6 +1,7 @@
 //! Engines, their shards and clients in virtual time: datagrams arrive at once, nothing sleeps.
 
 use super::peer::{Got, Peer, Sent};
+use super::scalable::Camera;
 use proto::id::{Identity, Member, NodeId, ParticipantSid, RoomSid, TrackSid};
 use proto::media::{
     Kind, LayerSize, MediaPermission, NewParticipant, NodeCommand, NodeEvent, PeerMode,
@@ -130,6 +131,8 @@ pub(crate) struct Line {
 /// The queue in front of a thin line.
 const LINE_QUEUE: Duration = Duration::from_millis(300);
 const LINE_DELAY: Duration = Duration::from_millis(20);
+/// How much later a late packet is: more than a frame.
+const LATE: Duration = Duration::from_millis(90);
 
 impl Line {
     fn take(&mut self, from: SocketAddr, contents: Vec<u8>, now: Instant) {
@@ -172,6 +175,8 @@ pub(crate) struct Layer {
     picture_id: u16,
     timestamp: u32,
     key_next: bool,
+    /// It is a scalable stream.
+    camera: Option<Camera>,
 }
 
 pub(crate) struct World {
@@ -199,6 +204,10 @@ pub(crate) struct World {
     pub(crate) lose_relayed: Option<u64>,
     /// Messages between nodes.
     pub(crate) relayed: u64,
+    /// Every n-th packet of media takes longer to the node than those behind it.
+    pub(crate) late_every: Option<u64>,
+    late: VecDeque<(Instant, SocketAddr, SocketAddr, Vec<u8>)>,
+    arrived: u64,
     /// What the nodes allocated for media, from its arrival to its departure.
     pub(crate) allocations: u64,
     sent: u64,
@@ -238,6 +247,9 @@ impl World {
             lose_every: None,
             lose_relayed: None,
             relayed: 0,
+            late_every: None,
+            late: VecDeque::new(),
+            arrived: 0,
             allocations: 0,
             sent: 0,
             next_source_tick: now,
@@ -419,6 +431,27 @@ impl World {
         self.run(Duration::from_millis(200));
     }
 
+    /// Publishes a camera whose layers are all in one stream, announced as LiveKit's clients do.
+    pub(crate) fn publish_scalable(&mut self, name: &'static str, track: &str, camera: Camera) {
+        let sid = self.clients[name].sid.clone();
+        let mut announced = announced(sid, track, Kind::Video, &["q", "h", "f"]);
+        camera.codec().clone_into(&mut announced.codec);
+        let cid = announced.cid.clone();
+        self.command_of(name, NodeCommand::Publish(announced));
+        let mid = self.offer(name, &[(MediaKind::Video, &[], Some(&cid))], &[])[0];
+        let mut layer = Layer::new(None);
+        layer.camera = Some(camera);
+        self.sources.push(Source {
+            client: name,
+            mid,
+            kind: Kind::Video,
+            layers: vec![layer],
+            level: self.level,
+            on: true,
+        });
+        self.run(Duration::from_millis(200));
+    }
+
     pub(crate) fn subscribe(&mut self, name: &str, track: &str) {
         let command = NodeCommand::Subscribe {
             participant: self.clients[name].sid.clone(),
@@ -456,6 +489,7 @@ impl World {
                     let (at, ..) = line.under_way.front()?;
                     Some(*at)
                 }))
+                .chain(self.late.front().map(|(at, ..)| *at))
                 .chain([self.next_source_tick, end])
                 .min()
                 .unwrap();
@@ -471,6 +505,11 @@ impl World {
     /// Nodes whose time has come do what they must.
     fn tick(&mut self) {
         self.drain_lines();
+        while let Some((_, remote, to, contents)) =
+            self.late.pop_front_if(|(at, ..)| *at <= self.now)
+        {
+            self.deliver(remote, to, &contents);
+        }
         for node in &mut self.nodes {
             let wanted = node.engine.poll_timeout();
             if wanted.is_some_and(|(at, _)| at <= self.now) {
@@ -608,35 +647,45 @@ impl World {
     }
 
     fn drain_clients(&mut self) -> bool {
-        let mut moved = false;
+        let mut sent = Vec::new();
         for client in self.clients.values_mut() {
             let peers = [Some(&mut client.publisher), client.subscriber.as_mut()];
             for peer in peers.into_iter().flatten().filter(|peer| !peer.closed) {
                 for (destination, contents) in peer.drain(self.now) {
-                    let node = self
-                        .nodes
-                        .iter_mut()
-                        .find(|node| node.advertised == destination);
-                    let Some(node) = node.filter(|_| !client.unplugged) else {
-                        continue;
-                    };
-                    moved = true;
-                    let datagram = Datagram {
-                        transport: Transport::Udp,
-                        remote: peer.address,
-                        local: node.base,
-                        contents: &contents,
-                    };
-                    let counted = allocation_counter::measure(|| {
-                        node.engine.handle_datagram(datagram, self.now);
-                    });
-                    // RFC 7983, and no RTCP (RFC 5761).
-                    let is_media = matches!(contents.as_slice(), [128..192, kind, ..] if !(192..224).contains(kind));
-                    self.allocations += counted.count_total * u64::from(is_media);
+                    if !client.unplugged {
+                        sent.push((peer.address, destination, contents));
+                    }
                 }
             }
         }
+        let mut moved = false;
+        for (remote, to, contents) in sent {
+            self.arrived += u64::from(is_media(&contents));
+            let late = |n| is_media(&contents) && self.arrived.is_multiple_of(n);
+            if self.late_every.is_some_and(late) {
+                self.late.push_back((self.now + LATE, remote, to, contents));
+                continue;
+            }
+            moved |= self.deliver(remote, to, &contents);
+        }
         moved
+    }
+
+    fn deliver(&mut self, remote: SocketAddr, to: SocketAddr, contents: &[u8]) -> bool {
+        let mut nodes = self.nodes.iter_mut();
+        let Some(node) = nodes.find(|node| node.advertised == to) else {
+            return false;
+        };
+        let datagram = Datagram {
+            transport: Transport::Udp,
+            remote,
+            local: node.base,
+            contents,
+        };
+        let now = self.now;
+        let counted = allocation_counter::measure(|| node.engine.handle_datagram(datagram, now));
+        self.allocations += counted.count_total * u64::from(is_media(contents));
+        true
     }
 
     /// What a shard and its clients do with a message of the node.
@@ -874,6 +923,11 @@ impl World {
     }
 }
 
+/// RFC 7983, and no RTCP (RFC 5761).
+fn is_media(contents: &[u8]) -> bool {
+    matches!(contents, [128..192, kind, ..] if !(192..224).contains(kind))
+}
+
 /// A section of a connection that shall be offered once more.
 struct Shape {
     /// The node's name for it.
@@ -941,6 +995,11 @@ fn rename<'a>(sdp: &str, names: impl Iterator<Item = (&'a str, &'a str)>) -> Str
 }
 
 impl Layer {
+    /// Of a scalable stream.
+    pub(crate) fn camera(&mut self) -> &mut Camera {
+        self.camera.as_mut().unwrap()
+    }
+
     fn new(rid: Option<&'static str>) -> Self {
         let name = rid.map_or(b'f', |rid| rid.as_bytes()[0]);
         Self {
@@ -953,6 +1012,7 @@ impl Layer {
             picture_id: u16::from(name) * 100,
             timestamp: u32::from(name) * 1_000_000,
             key_next: true,
+            camera: None,
         }
     }
 
@@ -960,23 +1020,32 @@ impl Layer {
         self.timestamp = self.timestamp.wrapping_add(960);
         self.frame += 1;
         let sent = Sent {
+            codec: None,
             timestamp: self.timestamp,
             marker: false,
             level: Some(level),
             payload: [b"opus".as_slice(), &self.frame.to_be_bytes()].concat(),
+            descriptor: None,
         };
         peer.send(mid, None, sent, now);
         // One change, then everything it causes, before the next change.
         peer.stash(now);
     }
 
-    /// One VP8 frame: descriptor with picture id and TL0PICIDX, then layer and frame number.
+    /// A picture of the scalable stream, or one VP8 frame: descriptor with picture id and TL0PICIDX, then layer and frame number.
     fn shoot(&mut self, peer: &mut Peer, mid: Mid, now: Instant) {
         self.timestamp = self.timestamp.wrapping_add(3600);
         self.frame += 1;
         self.picture_id = (self.picture_id + 1) & 0x7fff;
         let key = std::mem::take(&mut self.key_next);
         self.keyframes += u32::from(key);
+        if let Some(camera) = &mut self.camera {
+            for sent in camera.shoot(self.timestamp, key) {
+                peer.send(mid, self.rid, sent, now);
+                peer.stash(now);
+            }
+            return;
+        }
         let packets = FRAME_PACKETS.max((self.bytes / PAYLOAD_BYTES) as u8);
         for index in 0..packets {
             let [high, low] = (self.picture_id | 0x8000).to_be_bytes();
@@ -986,10 +1055,12 @@ impl Layer {
             payload.extend_from_slice(&self.frame.to_be_bytes());
             payload.resize(payload.len().max(self.bytes / usize::from(packets)), 0);
             let sent = Sent {
+                codec: None,
                 timestamp: self.timestamp,
                 marker: index + 1 == packets,
                 level: None,
                 payload,
+                descriptor: None,
             };
             peer.send(mid, self.rid, sent, now);
             peer.stash(now);

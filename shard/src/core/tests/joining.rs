@@ -59,7 +59,13 @@ fn the_join_response_has_everything_without_which_clients_fail() {
         .map(|c| c.mime.as_str());
     assert_eq!(
         codecs.collect::<Vec<_>>(),
-        ["audio/opus", "video/VP8", "video/H264", "video/VP9",]
+        [
+            "audio/opus",
+            "video/VP8",
+            "video/H264",
+            "video/VP9",
+            "video/AV1"
+        ]
     );
     assert_eq!(response.sif_trailer.len(), 16);
     assert!(response.client_configuration.is_some());
