@@ -37,7 +37,7 @@ pub use join::join_parameters;
 pub use media::{data_packet, payloads, stream_frames};
 pub use names::room_key;
 pub use peer::peer_message;
-pub use relay::{relay_datagrams, relay_hello};
+pub use relay::{relay_datagrams, relay_hello, relay_message};
 pub use routing::routing;
 pub use sdp::{candidates, sdp_answer, sdp_offer};
 pub use secrets::{access_token, signed_context};
@@ -72,6 +72,7 @@ pub const TARGETS: &[Target] = &[
     target("peer_message", peer_message),
     target("relay_datagrams", relay_datagrams),
     target("relay_hello", relay_hello),
+    target("relay_message", relay_message),
     target("request_head", request_head),
     target("resource_offer", resource_offer),
     target("room_key", room_key),

@@ -1,6 +1,7 @@
 //! What comes in at a node's relay: from strangers a hello, from other nodes datagrams.
 
 use relay::{DATAGRAM_MAX, NODE_ID_BYTES_MAX, fuzzing};
+use sfu::engine::RelayMessage;
 
 /// Two names with their lengths, and the proof.
 const HELLO_BYTES_MAX: usize = 2 * (1 + NODE_ID_BYTES_MAX) + 32;
@@ -24,4 +25,17 @@ pub fn relay_datagrams(data: &[u8]) {
     let bytes_out: usize = whole.iter().map(|payload| payload.len()).sum();
     // Each has a byte of header at least.
     assert!(bytes_out + whole.len() <= bytes_in);
+}
+
+/// A message of a member of a room: what is read is written the same by meaning.
+pub fn relay_message(data: &[u8]) {
+    let Ok(message) = RelayMessage::decode(data) else {
+        return;
+    };
+    let mut written = Vec::new();
+    message.encode(&mut written);
+    let again = RelayMessage::decode(&written).expect("our own words");
+    let mut twice = Vec::new();
+    again.encode(&mut twice);
+    assert_eq!(written, twice);
 }

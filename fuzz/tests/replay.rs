@@ -166,6 +166,7 @@ stirred! {
     peer_message
     relay_datagrams
     relay_hello
+    relay_message
     request_head
     resource_offer
     room_key

@@ -488,6 +488,9 @@ pub struct NodeReport {
     /// Load average of a minute for each core.
     #[serde(default)]
     pub sys_load: f32,
+    /// How busy its busiest worker is: share of the processor time that it could have, 0.0 to 1.0.
+    #[serde(default)]
+    pub stress: f32,
 }
 
 /// Why a transport ended.

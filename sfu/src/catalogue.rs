@@ -54,6 +54,12 @@ pub const METRICS: &[Metric] = &[
         "ICE-TCP connections open now.",
     ),
     Metric::gauge(
+        "anteroom_node_stress_ratio",
+        &[NODE],
+        "How busy the busiest worker is: share of the processor time that it could have. At \
+         `shard.limits.node_stress` nobody else is let in.",
+    ),
+    Metric::gauge(
         "anteroom_node_relay_peers",
         &[NODE],
         "Other nodes of the shard that can be reached: as many as there are, if all is well.",

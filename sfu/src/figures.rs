@@ -62,6 +62,8 @@ pub(crate) struct Pulse {
     pub(crate) running: f64,
     /// Share of the time in which it wanted to run and had no core.
     pub(crate) waiting: f64,
+    /// Share of the time that it could have: 1.0 can do no more.
+    pub(crate) stress: f64,
 }
 
 impl Pulse {
@@ -71,6 +73,7 @@ impl Pulse {
         self.pass_max = self.pass_max.max(other.pass_max);
         self.running += other.running;
         self.waiting += other.waiting;
+        self.stress = self.stress.max(other.stress);
     }
 }
 
@@ -116,6 +119,7 @@ impl Gauges {
             ("anteroom_node_rtt_seconds", census.rtt.as_secs_f64()),
             ("anteroom_node_media_cpu_ratio", pulse.running),
             ("anteroom_node_media_wait_ratio", pulse.waiting),
+            ("anteroom_node_stress_ratio", pulse.stress),
             (
                 "anteroom_node_loop_late_seconds",
                 pulse.late_max.as_secs_f64(),

@@ -322,6 +322,7 @@ async fn report(
         let mut report = now.report;
         report.cpu_load = cpu_load;
         report.sys_load = cpu::sys_load();
+        report.stress = now.pulse.stress as f32;
         match events.try_send(NodeEvent::Report(report)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Ok(LinkEnd::Stalled),

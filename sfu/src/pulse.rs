@@ -63,9 +63,14 @@ impl PulseMeter {
             let spent = now.saturating_sub(before).as_secs_f64();
             if time > 0.0 { spent / time } else { 0.0 }
         };
+        let running = share(schedule.running, before.running);
+        let waiting = share(schedule.waiting, before.waiting);
+        // What it waits for a core is nobody's fault here.
+        let possible = (1.0 - waiting).max(running).max(0.01);
         Pulse {
-            running: share(schedule.running, before.running),
-            waiting: share(schedule.waiting, before.waiting),
+            running,
+            waiting,
+            stress: running / possible,
             ..Pulse::default()
         }
     }

@@ -594,6 +594,7 @@ async fn room_for_more(nodes: &HashMap<NodeId, NodeLink>) -> NodeId {
 fn refusal_text(refusal: JoinRefusal) -> &'static str {
     match refusal {
         JoinRefusal::NoNode => "no media node: try again",
+        JoinRefusal::Overloaded => "all media nodes are busy: try again",
         JoinRefusal::RoomLimit => "the shard is full: try again",
         JoinRefusal::ParticipantLimit => "the room is full",
         JoinRefusal::ShuttingDown => "the shard is shutting down: join again",

@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
-/// A node that is silent at the transport for this long after a ping is gone.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
+/// A node that is silent at the transport for this long after a ping is gone: its participants shall be
+/// elsewhere within three seconds.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1_800);
 /// Pings at the transport.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Serves attaching nodes on `listener` until `stop`.
 ///

@@ -133,6 +133,28 @@ def others_noticed_nothing(*peers: Peer) -> None:
         assert kept and max(kept.values()) < GAP_MAX, peer.story()
 
 
+async def test_who_is_on_a_node_that_stands_still_is_soon_elsewhere(stage: Stage) -> None:
+    cluster = await stage.cluster({"s1": 1}, nodes=2, shard=TWO_EACH, node={"workers": 1})
+    room = "stall"
+    ann = await stage.peer(cluster.ws, room, "ann", small=True)
+    bob = await stage.peer(cluster.ws, room, "bob", video=False)
+    dan = await stage.peer(cluster.ws, room, "dan", small=True)
+    fay = await stage.peer(cluster.ws, room, "fay", video=False)
+    await fay.hears("ann", "dan")
+    await ann.sees("dan")
+    first = await node_of(cluster, room)
+    dan.mark()
+    fay.mark()
+    stopped = time.monotonic()
+    cluster.nodes[first].pause()
+    for peer in (ann, bob):
+        await is_back(peer, stopped)
+    await dan.sees("ann")
+    await fay.hears("ann", "bob")
+    others_noticed_nothing(dan, fay)
+    cluster.nodes[first].resume()
+
+
 async def test_a_room_uses_all_workers_of_its_node(stage: Stage) -> None:
     cluster = await stage.cluster({"s1": 1}, nodes=1, shard=TWO_EACH, node={"workers": 3})
     room = "workers"

@@ -225,6 +225,7 @@ impl Engine {
             fenced_packets: counters.fenced,
             cpu_load: 0.0,
             sys_load: 0.0,
+            stress: 0.0,
         }
     }
 }

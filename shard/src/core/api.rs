@@ -288,6 +288,9 @@ pub enum JoinRefusal {
     /// No node holds transports for this shard.
     #[error("this shard has no media node yet: try again, or start a node for it")]
     NoNode,
+    /// All nodes are too busy for anybody else.
+    #[error("all media nodes are busy: try again, add a node, or raise shard.limits.node_stress")]
+    Overloaded,
     /// The shard is full.
     #[error("this shard holds as many rooms as it may: add a shard, or raise shard.limits.rooms")]
     RoomLimit,
@@ -318,6 +321,7 @@ impl JoinRefusal {
             Self::NotAllowed => 401,
             Self::NotLive => 404,
             Self::NoNode
+            | Self::Overloaded
             | Self::RoomLimit
             | Self::ParticipantLimit
             | Self::MaxParticipants

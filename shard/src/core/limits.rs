@@ -16,6 +16,10 @@ pub struct Limits {
     pub participants_per_room: usize,
     /// Tracks of one participant, announced or not. Beyond: `RequestResponse{LIMIT_EXCEEDED}`.
     pub tracks_per_participant: usize,
+    /// Stress of a node's busiest worker, percent of the processor time that it could have, averaged over
+    /// some seconds. A node above it gets nobody else; if all are, joins are refused with 503, and those
+    /// who are in notice nothing. 0: never.
+    pub node_stress: u8,
 }
 
 impl Default for Limits {
@@ -24,6 +28,7 @@ impl Default for Limits {
             rooms: 10_000,
             participants_per_room: 2_000,
             tracks_per_participant: 32,
+            node_stress: 95,
         }
     }
 }

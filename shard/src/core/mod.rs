@@ -137,14 +137,14 @@ impl Core {
         if self.stands_still(room) {
             return Err(JoinRefusal::Moving);
         }
+        if self.nodes.all_stressed(self.config.limits.node_stress) {
+            return Err(self.no_place());
+        }
         if self.rooms.contains_key(room) {
             return Ok(());
         }
         if self.rooms.len() >= self.config.limits.rooms {
             return Err(JoinRefusal::RoomLimit);
-        }
-        if self.nodes.is_empty() {
-            return Err(JoinRefusal::NoNode);
         }
         Ok(())
     }
@@ -407,7 +407,7 @@ impl Core {
             None if keeps_room => self.open_room(&join, now)?,
             None => return Err(JoinRefusal::NotLive),
         }
-        let member = self.place(&key).ok_or(JoinRefusal::NoNode)?;
+        let member = self.place(&key).ok_or(self.no_place())?;
         if let Some((room, mut turn)) = self.open(&key, now) {
             room.epoch = room.epoch.max(join.epoch);
             room.admit(join, member, &mut turn);
@@ -440,7 +440,7 @@ impl Core {
     }
 
     fn open_room(&mut self, join: &Join, now: Instant) -> Result<(), JoinRefusal> {
-        let home = self.choose_home().ok_or(JoinRefusal::NoNode)?;
+        let home = self.choose_free_home().ok_or(self.no_place())?;
         let room = join.room.clone();
         let stored = join.stored_options.clone().map(RoomOptions::bounded);
         let is_stored = stored.is_some();

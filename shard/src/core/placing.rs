@@ -3,6 +3,7 @@
 //! Owns: how those are asked, and what becomes of a room that loses a node. Must not: move anybody.
 
 use super::Core;
+use super::api::JoinRefusal;
 use super::leave::Farewell;
 use super::selector::{self, Candidate};
 use super::spread::{self, Load};
@@ -14,10 +15,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 impl Core {
-    /// Where a new room begins.
-    pub(super) fn choose_home(&mut self) -> Option<Member> {
-        let candidates = self.nodes.candidates(self.rooms.values());
+    /// Where a new room begins, if there is a node that is not too busy.
+    pub(super) fn choose_free_home(&mut self) -> Option<Member> {
+        let limit = self.config.limits.node_stress;
+        let mut candidates = self.nodes.candidates(self.rooms.values());
+        candidates.retain(|it| !self.nodes.is_stressed(&it.node, limit));
         self.choose_among(candidates)
+    }
+
+    /// Where a room begins that nobody else can take.
+    pub(super) fn choose_home(&mut self) -> Option<Member> {
+        let free = self.choose_free_home();
+        free.or_else(|| {
+            let candidates = self.nodes.candidates(self.rooms.values());
+            self.choose_among(candidates)
+        })
+    }
+
+    /// Why nobody else can be let in.
+    pub(super) fn no_place(&self) -> JoinRefusal {
+        if self.nodes.is_empty() {
+            JoinRefusal::NoNode
+        } else {
+            JoinRefusal::Overloaded
+        }
     }
 
     /// Where somebody goes who joins a room.
@@ -40,6 +61,7 @@ impl Core {
         let mut in_use = vec![(home.clone(), Load::default())];
         let mut places = Vec::new();
         for subscriptions in subscriptions {
+            // Nobody else has them.
             let member = self.place_one(&in_use).unwrap_or_else(|| home.clone());
             let place = in_use.iter().position(|(other, _)| *other == member);
             let place = place.unwrap_or_else(|| {
@@ -56,16 +78,24 @@ impl Core {
     }
 
     fn place_one(&mut self, in_use: &[(Member, Load)]) -> Option<Member> {
-        let config = self.config.spread;
-        let loads = in_use.iter().map(|(member, load)| (member, *load));
+        let (config, limit) = (self.config.spread, self.config.limits.node_stress);
+        let is_free = |it: &&(Member, Load)| !self.nodes.is_stressed(&it.0.node, limit);
+        let free: Vec<_> = in_use.iter().filter(is_free).cloned().collect();
+        if free.is_empty() && config.participants == 0 {
+            return None;
+        }
+        let loads = free.iter().map(|(member, load)| (member, *load));
         spread::choose(&config, loads, || self.fresh_member(in_use))
     }
 
     /// A worker that has nothing of the room: of a node that has, or else of another one that those
     /// can reach.
     fn fresh_member(&mut self, in_use: &[(Member, Load)]) -> Option<Member> {
+        let limit = self.config.limits.node_stress;
+        let is_free = |node: &NodeId| !self.nodes.is_stressed(node, limit);
         let nodes: BTreeSet<&NodeId> = in_use.iter().map(|(member, _)| &member.node).collect();
-        let same = nodes.iter().flat_map(|node| self.nodes.workers(node));
+        let same = nodes.iter().filter(|node| is_free(node));
+        let same = same.flat_map(|node| self.nodes.workers(node));
         let same = same.filter(|member| in_use.iter().all(|(other, _)| other != member));
         let loads = self.loads();
         let load = |member: &Member| loads.get(member).copied().unwrap_or_default();
@@ -76,7 +106,9 @@ impl Core {
             return None;
         }
         let mut candidates = self.nodes.candidates(self.rooms.values());
-        let reaches = |it: &Candidate| !nodes.contains(&it.node) && self.nodes.can_relay(&it.node);
+        let reaches = |it: &Candidate| {
+            !nodes.contains(&it.node) && self.nodes.can_relay(&it.node) && is_free(&it.node)
+        };
         candidates.retain(reaches);
         self.choose_among(candidates)
     }

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+/// Weight of the newest of the reports, which come each second: an average of some five seconds.
+const STRESS_WEIGHT: f32 = 0.3;
+
 /// The attached nodes; as many as the operator runs.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
@@ -25,6 +28,8 @@ struct Vitals {
     cpu_load: f32,
     sys_load: f32,
     bytes_per_sec: u64,
+    /// Averaged over its last reports.
+    stress: f32,
     /// Bytes in and out that it reported last, and when.
     bytes: Option<(u64, Instant)>,
 }
@@ -51,6 +56,17 @@ impl Pool {
         })
     }
 
+    /// Whether a node shall get nobody else; `limit` in percent, 0 for none.
+    pub(super) fn is_stressed(&self, node: &NodeId, limit: u8) -> bool {
+        let vitals = self.nodes.get(node);
+        limit > 0 && vitals.is_some_and(|vitals| vitals.stress * 100.0 >= f32::from(limit))
+    }
+
+    /// Whether all of them are.
+    pub(super) fn all_stressed(&self, limit: u8) -> bool {
+        self.nodes.keys().all(|node| self.is_stressed(node, limit))
+    }
+
     pub(super) fn can_relay(&self, node: &NodeId) -> bool {
         let vitals = self.nodes.get(node);
         vitals.is_some_and(|vitals| vitals.relay.is_some())
@@ -73,6 +89,7 @@ impl Pool {
         };
         vitals.cpu_load = report.cpu_load;
         vitals.sys_load = report.sys_load;
+        vitals.stress += (report.stress - vitals.stress) * STRESS_WEIGHT;
         let bytes = report.bytes_in.saturating_add(report.bytes_out);
         if let Some((before, at)) = vitals.bytes.replace((bytes, now)) {
             let seconds = now.saturating_duration_since(at).as_secs_f64().max(0.1);

@@ -487,3 +487,72 @@ proptest! {
         members.check(&script.core);
     }
 }
+
+fn report(script: &mut Script, node: &str, stress: f32) {
+    let report = proto::media::NodeReport {
+        stress,
+        ..Default::default()
+    };
+    let node = NodeId::new(node);
+    let event = NodeEvent::Report(report);
+    script.core.handle_node_event(&node, event, script.now);
+}
+
+fn busy(script: &mut Script, node: &str) {
+    for _ in 0..20 {
+        report(script, node, 1.0);
+    }
+}
+
+#[test]
+fn a_busy_node_gets_nobody_else_and_its_people_stay() {
+    let mut script = crowded(&[("n1", 2), ("n2", 2)]);
+    connect(&mut script, "a");
+    busy(&mut script, "n1");
+    connect(&mut script, "b");
+    assert_eq!(seats(&script), ["a n1/0", "b n2/0"]);
+    let mut join = request("c");
+    join.room = room("retro");
+    script.join(join);
+    let retro = script
+        .core
+        .rooms()
+        .into_iter()
+        .find(|it| it.room == room("retro"));
+    assert_eq!(retro.unwrap().node.as_str(), "n2");
+}
+
+#[test]
+fn when_all_nodes_are_busy_nobody_comes_in_until_one_is_not() {
+    let mut script = crowded(&[("n1", 1), ("n2", 1)]);
+    connect(&mut script, "a");
+    busy(&mut script, "n1");
+    busy(&mut script, "n2");
+    for name in ["standup", "retro"] {
+        let refused = script.core.check_join(&room(name));
+        assert_eq!(refused, Err(JoinRefusal::Overloaded));
+    }
+    script.attempt(request("b"));
+    script.expect(&["b refused: Overloaded"]);
+    assert_eq!(seats(&script), ["a n1/0"]);
+    report(&mut script, "n2", 0.0);
+    connect(&mut script, "b");
+    assert_eq!(seats(&script), ["a n1/0", "b n2/0"]);
+}
+
+#[test]
+fn one_busy_second_is_not_held_against_a_node() {
+    let mut script = crowded(&[("n1", 1)]);
+    report(&mut script, "n1", 1.0);
+    assert_eq!(script.core.check_join(&room("standup")), Ok(()));
+    let mut without_limit = Script::without_nodes(CoreConfig {
+        limits: Limits {
+            node_stress: 0,
+            ..Limits::default()
+        },
+        ..config()
+    });
+    attach(&mut without_limit, "n1", 1);
+    busy(&mut without_limit, "n1");
+    assert_eq!(without_limit.core.check_join(&room("standup")), Ok(()));
+}
