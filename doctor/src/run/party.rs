@@ -24,8 +24,7 @@ pub(super) struct Party {
     session: Session,
     signalling: Signalling,
     carrier: Carrier,
-    /// As the session knows it.
-    node: SocketAddr,
+    way: Way,
 }
 
 impl Party {
@@ -50,7 +49,7 @@ impl Party {
             session: guest.session,
             signalling: guest.signalling,
             carrier,
-            node: way.node,
+            way: way.clone(),
         })
     }
 
@@ -90,9 +89,9 @@ impl Party {
     async fn wait(&mut self, due: Instant) -> Result<(), String> {
         tokio::select! {
             datagram = self.carrier.next() => {
-                let datagram = datagram.map_err(|failure| format!("{failure:?}"))?;
-                let now = Instant::now();
-                self.session.handle_datagram(Connection::Publisher, self.node, &datagram, now);
+                let datagram = datagram.map_err(|failure| words(&self.way, &failure))?;
+                let (from, now) = (self.way.node, Instant::now());
+                self.session.handle_datagram(Connection::Publisher, from, &datagram, now);
             }
             message = self.signalling.next() => {
                 self.session.handle_signal(message?, Instant::now());
@@ -110,7 +109,7 @@ impl Party {
             }
             while let Some(transmit) = self.session.poll_transmit() {
                 let sent = self.carrier.send(&transmit.contents).await;
-                sent.map_err(|failure| format!("{failure:?}"))?;
+                sent.map_err(|failure| words(&self.way, &failure))?;
             }
             let Some(request) = self.session.poll_signal() else {
                 return Ok(());

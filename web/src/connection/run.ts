@@ -2,7 +2,7 @@
 
 import { deviceProblem, type MediaKind, openDevice } from '../lib/devices';
 import { startMicMeter } from '../lib/mic-meter';
-import { signalUrl, validateUrl } from '../lib/route';
+import { signalUrl } from '../lib/route';
 import { keptToken } from '../lib/settings';
 import { fetchTicket, isFresh, TokenError, whyRefused } from '../lib/token';
 import {
@@ -42,11 +42,10 @@ function testRoom(): string {
 async function askServer(room: string): Promise<Result> {
   const signal = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
   try {
-    const response = await fetch(validateUrl(room, ''), { cache: 'no-store', signal });
-    const text = (await response.text()).trim().slice(0, 200);
-    return serverResult(response.status, response.headers.get('x-anteroom-shard'), text);
+    const response = await fetch(`/r/${encodeURIComponent(room)}/`, { method: 'HEAD', cache: 'no-store', signal });
+    return serverResult(response.status, response.headers.get('x-anteroom-shard'));
   } catch {
-    return serverResult(null, null, '');
+    return serverResult(null, null);
   }
 }
 

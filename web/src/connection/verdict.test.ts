@@ -19,10 +19,10 @@ const without = (...broken: Result[]): Result[] =>
   healthy.map((result) => broken.find((one) => one.id === result.id) ?? result);
 
 describe('steps', () => {
-  test('a request without a token is answered by 401, and a dead shard by 503', () => {
-    expect(serverResult(401, 's1', '')).toMatchObject({ status: 'ok', text: 'It answers (shard s1).' });
-    expect(serverResult(503, 's2', 'not there').tell).toContain('503 (shard s2): not there');
-    expect(serverResult(null, null, '').status).toBe('failed');
+  test('a shard that is down is named', () => {
+    expect(serverResult(200, 's1')).toMatchObject({ status: 'ok', text: 'It answers (shard s1).' });
+    expect(serverResult(503, 's2').tell).toContain('503 for the room’s shard (shard s2)');
+    expect(serverResult(null, null).status).toBe('failed');
   });
 
   test('a blocked way names its ports and settings', () => {

@@ -43,8 +43,8 @@ export function skipped(id: StepId, text: string): Result {
   return { id, status: 'skipped', text, tell: '' };
 }
 
-/** An answer to a request without a token: 401 is what a healthy server says. */
-export function serverResult(status: number | null, shard: string | null, text: string): Result {
+/** Whether the shard of a room answers; null: nobody does. */
+export function serverResult(status: number | null, shard: string | null): Result {
   if (status === null) {
     return failed(
       'server',
@@ -57,7 +57,7 @@ export function serverResult(status: number | null, shard: string | null, text: 
     return failed(
       'server',
       'The server is there, and the part of it that runs meetings is not.',
-      `The gateway answers ${status}${by}: ${text}`,
+      `The gateway answers ${status} for the room’s shard${by}: it is down, or out of the gateway’s reach.`,
     );
   }
   return ok('server', `It answers${by}.`);

@@ -97,15 +97,15 @@ export async function tryWay(room: string, token: string, way: Way): Promise<Tri
     const refused = error instanceof Error ? error.message : String(error);
     return { result: wayResult(way.id, null, { refused }), relays: [] };
   } finally {
-    peer.close();
+    // Before it falls silent: then the server ends the session by itself, and knows it no more.
     await end(whip, token);
+    peer.close();
   }
 }
 
 async function end(whip: Whip | null, token: string): Promise<void> {
   if (whip?.url === null || whip === null) return;
   const headers = { authorization: `Bearer ${token}` };
-  // The server ends it by itself, too, a while later.
   await fetch(whip.url, { method: 'DELETE', headers, keepalive: true }).catch(() => null);
 }
 
