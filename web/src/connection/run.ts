@@ -53,8 +53,7 @@ async function askServer(room: string): Promise<Result> {
  * A token: the server's own for a room of this test, else that of the meeting from which the person came.
  * Its room is then joined for some seconds, under its name.
  */
-async function pass(meeting: string | null): Promise<Pass | Result> {
-  const room = testRoom();
+async function pass(room: string, meeting: string | null): Promise<Pass | Result> {
   try {
     const ticket = await fetchTicket(room, 'Connection test');
     return { room, token: ticket.token };
@@ -153,11 +152,12 @@ export interface Wanted {
 /** Makes all steps. What needs a step that failed is left out. */
 export async function runTest(wanted: Wanted, begin: Begin, tell: Tell): Promise<void> {
   begin('server');
-  const server = await askServer(testRoom());
+  const room = testRoom();
+  const server = await askServer(room);
   tell(server);
   if (server.status === 'ok') {
     begin('token');
-    const admitted = await pass(wanted.meeting);
+    const admitted = await pass(room, wanted.meeting);
     if ('status' in admitted) {
       tell(admitted);
     } else {
