@@ -156,17 +156,25 @@ fn valid(shown: &Shown, now_s: i64) -> Finding {
         return Finding::ok("the certificate is trusted");
     };
     let left_s = not_after - now_s;
-    let days = left_s / 86_400;
+    let left = in_days(left_s);
     let finding = Finding::ok(format!(
-        "the certificate of {} is valid for {days} days",
+        "the certificate of {} is valid for {left}",
         shown.issuer
     ));
     if left_s < EXPIRY_WARNING_S {
         return finding.warn(format!(
-            "the certificate ends in {days} days: renew it; the gateway reads it again by itself"
+            "the certificate ends in {left}: renew it; the gateway reads it again by itself"
         ));
     }
     finding
+}
+
+fn in_days(seconds: i64) -> String {
+    match seconds / 86_400 {
+        ..=0 => "less than a day".to_owned(),
+        1 => "a day".to_owned(),
+        days => format!("{days} days"),
+    }
 }
 
 fn tls_words(
@@ -185,7 +193,7 @@ fn tls_words(
              `gateway.listen[].tls.certificates`",
         ),
         TlsFailure::Expired(at) => (
-            format!("the certificate ended {} days ago", (now_s - at) / 86_400),
+            format!("the certificate ended {} ago", in_days(now_s - at)),
             "renew it; the gateway reads it again by itself. If it is new: check this machine's clock",
         ),
         TlsFailure::NotYet => (
@@ -290,6 +298,8 @@ mod tests {
         };
         let finding = tls("host", &shown(13), &Ok(()), now);
         assert!(finding.warnings[0].contains("ends in 13 days"));
+        let finding = tls("host", &shown(0), &Ok(()), now);
+        assert!(finding.warnings[0].contains("ends in less than a day"));
         let finding = tls("host", &shown(15), &Ok(()), now);
         assert!(finding.warnings.is_empty() && finding.says.contains("R3 is valid for 15 days"));
     }
