@@ -33,6 +33,12 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Say which shard a request belongs to, and why, without sending it.
     Route(RouteArgs),
+    /// Find the broken link between people and their calls: name, TCP, TLS, HTTP, WebSocket, token,
+    /// join, every way of media (UDP, ICE-TCP, TURN), and sound from one participant to another.
+    ///
+    /// Each failure is told with its cause and its cure. Exit codes: 0 ok, warnings included; 1 broken;
+    /// 2 it could not begin (arguments, URL).
+    Doctor(DoctorArgs),
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
     /// Print the reference page of all metrics.
@@ -174,6 +180,37 @@ pub(crate) struct RouteArgs {
     pub(crate) json: bool,
     /// A URL or a path; `-` reads JSON lines `{"method","url","headers"}` from standard input.
     pub(crate) url: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The deployment as people open it: `https://meet.example.org`, with or without a room.
+    #[arg(default_value = "http://127.0.0.1:7880")]
+    pub(crate) url: String,
+    /// The room to join. Without it that of the URL or the token, else one that nobody else is in.
+    #[arg(long)]
+    pub(crate) room: Option<String>,
+    /// API key that the server knows.
+    #[arg(long, env = "LIVEKIT_API_KEY", default_value = "devkey")]
+    pub(crate) api_key: String,
+    /// Secret of the API key.
+    #[arg(
+        long,
+        env = "LIVEKIT_API_SECRET",
+        default_value = "secret",
+        hide_env_values = true
+    )]
+    pub(crate) api_secret: String,
+    /// A token in place of key and secret. It is one participant: sound from one to another is only
+    /// tried where the server hands out tokens itself.
+    #[arg(long, env = "ANTEROOM_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Print one JSON object at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long each step may take: `5s`, or plain seconds.
+    #[arg(long, default_value = "5s", value_parser = parse_duration_s)]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Args)]

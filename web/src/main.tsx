@@ -2,6 +2,7 @@
 
 import './styles/base.css';
 import './styles/entry.css';
+import './styles/connection.css';
 import './styles/meeting.css';
 import './styles/tile.css';
 import './styles/panel.css';

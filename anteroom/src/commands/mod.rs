@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod check;
+mod doctor;
 mod gateway;
 mod loadtest;
 mod metrics_reference;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Token(TokenCommand::Create(args)) => token::create(args),
         Command::Check(args) => Ok(check::run(&args)),
         Command::Route(args) => route::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Schema => schema::run(),
         Command::MetricsReference => Ok(metrics_reference::run()),
         Command::Loadtest(args) => loadtest::run(&args),

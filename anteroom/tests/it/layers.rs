@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Who may know whom inside the workspace.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("affinity", &[]),
     // It sees sizes and times, no media.
     ("bandwidth", &[]),
     // It speaks the public protocol alone, to our servers as to others.
     ("client", &[]),
     ("directory", &["affinity"]),
+    // It asks as a client does, and nobody but the command line asks it.
+    ("doctor", &["client"]),
     ("proto", &[]),
     // What operators see has one form in all programs.
     ("observe", &[]),
@@ -43,6 +45,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
         &[
             "affinity",
             "directory",
+            "doctor",
             "gateway",
             "loadtest",
             "observe",
@@ -77,10 +80,11 @@ const ALLOWED: [(&str, &[&str]); 18] = [
 ];
 
 /// Folders whose code may not look outside, and the words that would.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "affinity/src",
     "bandwidth/src",
     "client/src/session",
+    "doctor/src/core",
     "downlink/src",
     "payload/src",
     "shard/src/core",

@@ -91,6 +91,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             post(peer::answer).layer(DefaultBodyLimit::max(peers::MESSAGE_BYTES_MAX)),
         )
         .route("/assets/{*path}", get(web::asset))
+        .route("/settings/connection", get(web::settings))
         .route("/", get(web::page))
         .route("/{room}", get(web::page))
         .route("/{room}/", get(web::page))

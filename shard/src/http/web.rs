@@ -58,9 +58,21 @@ pub(crate) async fn page(
             None => Refusal::not_found("no such file in the web client").into_response(),
         };
     }
+    index(&headers)
+}
+
+/// `/settings/...`: the same page again; which of its own it shows says the address.
+pub(crate) async fn settings(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    if !app.web.enabled {
+        return Refusal::not_found("this deployment has no web client").into_response();
+    }
+    index(&headers)
+}
+
+fn index(headers: &HeaderMap) -> Response {
     match Dist::get("index.html") {
         Some(file) => {
-            let mut response = serve(&file, &headers, REVALIDATE);
+            let mut response = serve(&file, headers, REVALIDATE);
             let answer = response.headers_mut();
             answer.insert(header::CONTENT_SECURITY_POLICY, POLICY);
             answer.insert(PERMISSIONS_POLICY, PERMISSIONS);

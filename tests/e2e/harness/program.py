@@ -223,11 +223,18 @@ def participants(room: dict) -> int:
     return value if isinstance(value, int) else len(value)
 
 
-async def command(*arguments: str, stdin: str = "", seconds: float = 60) -> tuple[int, str, str]:
-    """Runs `anteroom` to its end: exit code, standard output, standard error."""
+async def command(
+    *arguments: str,
+    stdin: str = "",
+    seconds: float = 60,
+    environment: dict[str, str] | None = None,
+) -> tuple[int, str, str]:
+    """Runs `anteroom` to its end: exit code, standard output, standard error. `environment` is added
+    to that of the test."""
     process = await asyncio.create_subprocess_exec(
         str(BINARY),
         *arguments,
+        env={**os.environ, **(environment or {})},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

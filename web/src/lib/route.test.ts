@@ -1,8 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { parseRoute, roomPath, signalUrl } from './route';
+import { connectionPath, parseRoute, roomPath, signalUrl } from './route';
 
 describe('routes', () => {
   test('the root is the join page', () => expect(parseRoute('/')).toEqual({ page: 'join' }));
+
+  test('the connection test has a path that is no room', () => {
+    expect(parseRoute('/settings/connection')).toEqual({ page: 'connection' });
+    expect(connectionPath('a b')).toBe('/settings/connection#room=a%20b');
+    expect(parseRoute('/settings/other')).toHaveProperty('problem');
+  });
 
   test('a room survives the trip through its own path', () => {
     for (const room of ['standup', 'Team 7', 'täst', 'a&b=c', 'a+b']) {

@@ -4,7 +4,10 @@ import { checkRoomName } from './room-name';
 
 export type Route =
   | { page: 'join'; problem?: string }
+  | { page: 'connection' }
   | { page: 'room'; room: string };
+
+const CONNECTION = '/settings/connection';
 
 export function roomPath(room: string): string {
   return `/${encodeURIComponent(room)}`;
@@ -13,6 +16,11 @@ export function roomPath(room: string): string {
 /** Base address for the SDK, which appends `/rtc/v1` (or `/rtc`) itself. */
 export function signalUrl(origin: string, room: string): string {
   return `${origin.replace(/^http/, 'ws')}/r/${encodeURIComponent(room)}`;
+}
+
+/** The connection test; from a meeting's page it may use the token that is kept for it. */
+export function connectionPath(room: string | null): string {
+  return room === null ? CONNECTION : `${CONNECTION}#room=${encodeURIComponent(room)}`;
 }
 
 export function tokenUrl(room: string): string {
@@ -26,6 +34,7 @@ export function validateUrl(room: string, token: string): string {
 
 export function parseRoute(pathname: string): Route {
   const segment = pathname.replace(/^\//, '').replace(/\/$/, '');
+  if (`/${segment}` === CONNECTION) return { page: 'connection' };
   if (segment === '' || segment === 'index.html') return { page: 'join' };
   let decoded: string;
   try {

@@ -4,7 +4,7 @@ import type { JSX } from 'preact';
 import { useRef, useState } from 'preact/hooks';
 import { Mark } from '../lib/icons';
 import { checkRoomName, suggestRoomName } from '../lib/room-name';
-import { roomPath } from '../lib/route';
+import { connectionPath, roomPath } from '../lib/route';
 
 export function JoinPage({ problem: initialProblem }: { problem: string | null }): JSX.Element {
   const [name, setName] = useState('');
@@ -58,6 +58,9 @@ export function JoinPage({ problem: initialProblem }: { problem: string | null }
         <button class="quiet" type="button" onClick={() => location.assign(roomPath(placeholder))}>
           Start in {placeholder}
         </button>
+        <a class="quiet" href={connectionPath(null)}>
+          Test my connection
+        </a>
       </form>
     </main>
   );

@@ -4,6 +4,7 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { DeviceSelect } from '../lib/device-select';
 import { Mark } from '../lib/icons';
+import { connectionPath } from '../lib/route';
 import { NAME_CHARACTERS_MAX } from '../lib/settings';
 import { readToken } from '../lib/token';
 import { useDeviceList, usePreviewDevice } from '../lib/use-preview';
@@ -103,6 +104,9 @@ export function PreJoinPage({ roomName, token, name: firstName, wish: firstWish,
           <button class="primary" type="submit" data-testid="join-button">
             Join
           </button>
+          <a class="quiet" href={connectionPath(roomName)}>
+            Test my connection
+          </a>
         </div>
       </form>
     </main>
