@@ -55,7 +55,7 @@ impl Camera {
         if self.off {
             return Vec::new();
         }
-        let key = key || !std::mem::replace(&mut self.begun, true);
+        let key = !std::mem::replace(&mut self.begun, true) || key;
         self.picture = (self.picture + 1) & 0x7fff;
         let highest = if self.stop_highest { 1 } else { 2 };
         let places = (0..=highest).flat_map(|layer| {
