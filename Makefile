@@ -15,7 +15,7 @@ WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -pa
 
 .PHONY: impairment help setup setup-build setup-test web build run test quick check check-rust check-web check-python \
 	test-rust test-web e2e e2e-binary bench bench-micro bench-first-frame bench-gateway bench-sfu \
-	bench-rehome bench-migration chaos nightly clean
+	bench-rehome bench-spread bench-migration chaos nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -92,6 +92,9 @@ bench-gateway: setup-test build ## our gateway beside HAProxy and nginx (GATEWAY
 
 bench-rehome: setup-test build ## kill -9 of a shard: how long until media is back
 	$(VENV)/python tests/bench_rehome.py
+
+bench-spread: setup-test build ## one room of 300 over three nodes, one of which is killed
+	$(VENV)/python tests/bench_spread.py
 
 bench-migration: setup-test build ## drain: how long media stands still in rooms of 2, 8 and 30
 	$(VENV)/python tests/bench_migration.py

@@ -541,6 +541,8 @@ pub enum NodeEvent {
         /// Where other nodes reach it; `None`: it shares no room with others.
         relay: Option<SocketAddr>,
     },
+    /// The node ends when it is empty, or after a while: it shall get nobody else.
+    Draining,
     /// Figures, once a second.
     Report(NodeReport),
     /// The answer to a client's offer.

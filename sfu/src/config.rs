@@ -59,6 +59,9 @@ pub struct Config {
     /// Where other nodes reach `relay_port`. Left out: the first address of `bind` that is no loopback, or
     /// of the machine.
     pub relay_address: Option<IpAddr>,
+    /// How long SIGTERM waits for those who are here to leave, seconds; a second signal ends it at once.
+    /// Meanwhile the node gets nobody else, and whoever is left at the end joins again at another one.
+    pub drain_s: u32,
     /// A TURN server. Left out: none. `turn: {}` starts one with its defaults.
     pub turn: Option<turn_server::Config>,
 }
@@ -77,6 +80,7 @@ impl Default for Config {
             shard: None,
             relay_port: DEFAULT_RELAY_PORT,
             relay_address: None,
+            drain_s: 0,
             turn: None,
         }
     }

@@ -31,5 +31,5 @@ mod udp;
 
 pub use catalogue::METRICS;
 pub use config::Config;
-pub use node::{Node, NodeError};
+pub use node::{Node, NodeError, Stop};
 pub use turn_server::Config as TurnConfig;

@@ -6,7 +6,7 @@ use crate::engine::{Engine, EngineConfig, Prepared, TransportFactory};
 use crate::exchange::{Exchange, Mailbox, Postman};
 use crate::figures::{Figures, Gauges};
 use crate::media_thread::{COMMANDS_MAX, End, MediaThread, Start, panic_text};
-use crate::node::NodeError;
+use crate::node::{NodeError, Stop};
 use crate::ports::Sockets;
 use proto::link::{LINK_QUEUE_MESSAGES, NodeEnd};
 use proto::media::{MEDIA_PROTOCOL, NodeCommand, NodeEvent, NodePeer, ToWorker, TurnOffer};
@@ -72,7 +72,7 @@ pub(crate) async fn run(
     link: NodeEnd,
     offer: Offer,
     gauges: &mut Gauges,
-    shutdown: &CancellationToken,
+    stop: &Stop,
 ) -> Result<LinkEnd, NodeError> {
     let NodeEnd { commands, events } = link;
     let Some(first) = workers.first() else {
@@ -99,10 +99,11 @@ pub(crate) async fn run(
     }
     let peers = |peers| exchange.set_peers(peers);
     let mut passing = Box::pin(pass_commands(commands, lanes, peers, events.clone()));
-    let mut reporting = Box::pin(report(figures, exchange, events, gauges));
+    let leave = &stop.when_empty;
+    let mut reporting = Box::pin(report(figures, exchange, leave, events, gauges));
     let outcome = tokio::select! {
         biased;
-        () = shutdown.cancelled() => Ok(LinkEnd::Shutdown),
+        () = stop.now.cancelled() => Ok(LinkEnd::Shutdown),
         ended = first_end(&mut threads) => ended.map(link_end),
         end = &mut reporting => end,
         end = &mut passing => Ok(end),
@@ -110,7 +111,7 @@ pub(crate) async fn run(
     // Dropping the commands' senders stops the threads.
     drop(passing);
     drop(reporting);
-    stop(threads).await?;
+    end(threads).await?;
     outcome
 }
 
@@ -145,7 +146,7 @@ async fn first_end(threads: &mut [MediaThread]) -> Result<End, NodeError> {
 }
 
 /// Waits until all threads have stopped; those that have ended before say nothing again.
-async fn stop(threads: Vec<MediaThread>) -> Result<(), NodeError> {
+async fn end(threads: Vec<MediaThread>) -> Result<(), NodeError> {
     for mut thread in threads.into_iter().filter(|thread| !thread.has_ended()) {
         match timeout(STOP_LIMIT, thread.ended()).await {
             Ok(ended) => drop(ended?),
@@ -305,10 +306,12 @@ fn refusal_of(command: &NodeCommand) -> Option<NodeEvent> {
 async fn report(
     mut figures: Vec<watch::Receiver<Figures>>,
     exchange: &Exchange,
+    leave: &CancellationToken,
     events: mpsc::Sender<NodeEvent>,
     gauges: &mut Gauges,
 ) -> Result<LinkEnd, NodeError> {
     let mut cpu = CpuMeter::default();
+    let mut drains = false;
     loop {
         let mut now = Figures::default();
         for worker in &mut figures {
@@ -323,10 +326,18 @@ async fn report(
         report.cpu_load = cpu_load;
         report.sys_load = cpu::sys_load();
         report.stress = now.pulse.stress as f32;
-        match events.try_send(NodeEvent::Report(report)) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => return Ok(LinkEnd::Stalled),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Ok(LinkEnd::Closed),
+        // The shard knows for a second at least before an empty node ends.
+        if drains && report.participants == 0 {
+            return Ok(LinkEnd::Shutdown);
+        }
+        let begins = leave.is_cancelled() && !std::mem::replace(&mut drains, leave.is_cancelled());
+        let draining = begins.then_some(NodeEvent::Draining);
+        for event in draining.into_iter().chain([NodeEvent::Report(report)]) {
+            match events.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => return Ok(LinkEnd::Stalled),
+                Err(mpsc::error::TrySendError::Closed(_)) => return Ok(LinkEnd::Closed),
+            }
         }
     }
 }

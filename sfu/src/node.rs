@@ -131,6 +131,24 @@ pub enum NodeError {
     MediaThreadStuck(Duration),
 }
 
+/// How a node is told to end.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// At once.
+    pub now: CancellationToken,
+    /// When nobody is there any more; it gets nobody else.
+    pub when_empty: CancellationToken,
+}
+
+impl From<CancellationToken> for Stop {
+    fn from(now: CancellationToken) -> Self {
+        Self {
+            now,
+            ..Self::default()
+        }
+    }
+}
+
 /// A media node with its sockets bound.
 #[derive(Debug)]
 pub struct Node {
@@ -232,8 +250,9 @@ impl Node {
         let mut gauges = Gauges::new(&self.config.id);
         let relay = cluster.map(|key| self.bind_relay(key)).transpose()?;
         let among = self.among(turn.offer(), relay.as_ref());
+        let stop = Stop::from(shutdown);
         let end = tokio::select! {
-            end = self.serve(link, &among, &mut gauges, &shutdown) => end?,
+            end = self.serve(link, &among, &mut gauges, &stop) => end?,
             error = turn.run() => return Err(error),
             error = run_relay(relay, &among.exchange) => return Err(error),
         };
@@ -243,7 +262,7 @@ impl Node {
         }
     }
 
-    /// Attaches to the shard of the configuration, again and again, until `shutdown` is cancelled.
+    /// Attaches to the shard of the configuration, again and again, until it is told to stop.
     ///
     /// When a link is lost all participants are dropped, since the shard has given up on this node.
     ///
@@ -253,13 +272,13 @@ impl Node {
     pub async fn run_attached(
         mut self,
         cluster: ClusterKey,
-        shutdown: CancellationToken,
+        stop: impl Into<Stop>,
     ) -> Result<(), NodeError> {
         let turn = TurnService::start(&self.config.id, self.turn.take())?;
         let relay = Some(self.bind_relay(cluster.clone())?);
         let among = self.among(turn.offer(), relay.as_ref());
         tokio::select! {
-            ended = self.attach(cluster, &among, shutdown) => ended,
+            ended = self.attach(cluster, &among, stop.into()) => ended,
             error = turn.run() => Err(error),
             error = run_relay(relay, &among.exchange) => Err(error),
         }
@@ -312,7 +331,7 @@ impl Node {
         &self,
         cluster: ClusterKey,
         among: &Among,
-        shutdown: CancellationToken,
+        stop: Stop,
     ) -> Result<(), NodeError> {
         let shard = self.config.shard.as_deref().ok_or(NodeError::NoShard)?;
         let peer = format!("node/{}", self.config.id);
@@ -321,14 +340,16 @@ impl Node {
         loop {
             let attaching = connect_node(shard, &peer, &cluster);
             let attached = tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
+                () = stop.now.cancelled() => return Ok(()),
+                // Nobody is here.
+                () = stop.when_empty.cancelled() => return Ok(()),
                 attached = attaching => attached,
             };
             match attached {
                 Ok(link) => {
                     tracing::info!(node = self.config.id, shard, "attached to the shard");
                     let since = Instant::now();
-                    match self.serve(link, among, &mut gauges, &shutdown).await? {
+                    match self.serve(link, among, &mut gauges, &stop).await? {
                         LinkEnd::Shutdown => return Ok(()),
                         end @ (LinkEnd::Closed | LinkEnd::Stalled) => {
                             tracing::warn!(shard, ?end, "lost the shard: all participants dropped");
@@ -345,7 +366,8 @@ impl Node {
                 }
             }
             tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
+                () = stop.now.cancelled() => return Ok(()),
+                () = stop.when_empty.cancelled() => return Ok(()),
                 () = tokio::time::sleep(wait) => {}
             }
             wait = (wait * 2).min(BACKOFF_MAX);
@@ -358,7 +380,7 @@ impl Node {
         link: NodeEnd,
         among: &Among,
         gauges: &mut Gauges,
-        shutdown: &CancellationToken,
+        stop: &Stop,
     ) -> Result<LinkEnd, NodeError> {
         let ports = self.workers.iter().zip(0..);
         let workers: Result<Vec<_>, _> = ports
@@ -367,7 +389,7 @@ impl Node {
         let workers = workers.map_err(NodeError::MediaThreadStart)?;
         gauges.set_attached(true);
         let Among { exchange, offer } = among;
-        let end = link::run(workers, exchange, link, offer.clone(), gauges, shutdown).await;
+        let end = link::run(workers, exchange, link, offer.clone(), gauges, stop).await;
         gauges.set_attached(false);
         end
     }

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
-/// A node that is silent at the transport for this long after a ping is gone: its participants shall be
-/// elsewhere within three seconds.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1_800);
+/// A node that is silent at the transport for this long after a ping is gone. Less would give up nodes of a
+/// machine that is overloaded for a moment, and with them all who are there.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// Pings at the transport.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
 

@@ -2,6 +2,7 @@
 that dies is back soon while the others notice nothing but that."""
 
 import asyncio
+import signal
 import time
 
 from harness.browser import Page
@@ -145,6 +146,28 @@ async def test_who_is_on_a_node_that_stands_still_is_soon_elsewhere(stage: Stage
     await fay.hears("ann", "bob")
     others_noticed_nothing(dan, fay)
     cluster.nodes[first].resume()
+
+
+async def test_a_node_that_drains_gets_nobody_else_and_ends_when_it_is_empty(stage: Stage) -> None:
+    node = {"workers": 1, "drain_s": 120}
+    cluster = await stage.cluster({"s1": 1}, nodes=2, node=node)
+    room = "drain"
+    ann = await stage.peer(cluster.ws, room, "ann", video=False)
+    first = await node_of(cluster, room)
+    program = cluster.nodes[first]
+    program.send(signal.SIGTERM)
+    # Until the shard knows.
+    await until("it drains", lambda: "the node ends when it is empty" in program.text())
+    await asyncio.sleep(2)
+    bob = await stage.peer(cluster.ws, room, "bob", video=False)
+    assert len(await members(cluster, room)) == 2
+    await ann.hears("bob")
+    await bob.hears("ann")
+    assert program.alive()
+    assert_untouched(ann)
+    await ann.close()
+    assert await program.exit_code(seconds=20) == 0
+    assert_untouched(bob, but="ann")
 
 
 async def test_a_room_uses_all_workers_of_its_node(stage: Stage) -> None:

@@ -4,7 +4,8 @@ use crate::cli::RoleArgs;
 use crate::{admin, config, nodes, process, telemetry};
 use anyhow::Context as _;
 use std::process::ExitCode;
-use tokio_util::sync::CancellationToken;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs until a signal, attached to the shard named in the file.
 pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
@@ -22,8 +23,9 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
     nodes::share_turn_secret(&mut section, &cluster);
     let metrics = telemetry::init_metrics(&[sfu::METRICS], ".".into())?;
     process::runtime()?.block_on(async move {
-        let shutdown = CancellationToken::new();
-        process::watch_signals(shutdown.clone())?;
+        let stop = sfu::Stop::default();
+        let shutdown = stop.now.clone();
+        watch_signals(stop.clone(), Duration::from_secs(section.drain_s.into()))?;
         process::ignore_hangup("node")?;
         admin::spawn(
             file.admin.listen,
@@ -33,7 +35,35 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
         )
         .await?;
         let node = sfu::Node::bind(section)?;
-        node.run_attached(cluster, shutdown).await?;
+        node.run_attached(cluster, stop).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The first SIGTERM or SIGINT lets those who are here stay for a while, the second ends the node, the
+/// third the process.
+fn watch_signals(stop: sfu::Stop, drain: Duration) -> anyhow::Result<()> {
+    if drain.is_zero() {
+        return process::watch_signals(stop.now);
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        next().await;
+        tracing::info!(at_most = ?drain, "the node ends when it is empty; a second signal: now");
+        stop.when_empty.cancel();
+        // Whichever comes first.
+        let _ = tokio::time::timeout(drain, next()).await;
+        tracing::info!("shutting down; another signal ends the process at once");
+        stop.now.cancel();
+        next().await;
+        std::process::exit(130);
+    });
+    Ok(())
 }

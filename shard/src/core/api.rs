@@ -288,8 +288,10 @@ pub enum JoinRefusal {
     /// No node holds transports for this shard.
     #[error("this shard has no media node yet: try again, or start a node for it")]
     NoNode,
-    /// All nodes are too busy for anybody else.
-    #[error("all media nodes are busy: try again, add a node, or raise shard.limits.node_stress")]
+    /// All nodes are too busy for anybody else, or about to end.
+    #[error(
+        "all media nodes are busy or about to end: try again, add a node, or raise shard.limits.node_stress"
+    )]
     Overloaded,
     /// The shard is full.
     #[error("this shard holds as many rooms as it may: add a shard, or raise shard.limits.rooms")]

@@ -46,9 +46,44 @@ impl Room {
         farewell: Farewell,
         turn: &mut Turn<'_>,
     ) {
-        let Some(gone) = self.participants.remove(who) else {
+        self.remove_all(std::slice::from_ref(who), reason, farewell, turn);
+    }
+
+    /// The same for many at once: the others hear of all of them in one message.
+    pub(super) fn remove_all(
+        &mut self,
+        these: &[ParticipantSid],
+        reason: DisconnectReason,
+        farewell: Farewell,
+        turn: &mut Turn<'_>,
+    ) {
+        let before = self.participants.len();
+        let mut infos = Vec::new();
+        for who in these {
+            infos.extend(self.take_out(who, reason, farewell, turn));
+        }
+        if self.participants.len() == before {
             return;
-        };
+        }
+        self.tell_members(turn);
+        self.broadcast_gone(&infos, turn);
+        for info in &infos {
+            self.departed.note(info, turn.kept_departed(), turn.now);
+        }
+        self.refill_later(turn);
+        self.figures_changed(turn);
+        self.presence_changed(turn);
+    }
+
+    /// Ends a participant's stay. Gives what the others are to hear of it.
+    fn take_out(
+        &mut self,
+        who: &ParticipantSid,
+        reason: DisconnectReason,
+        farewell: Farewell,
+        turn: &mut Turn<'_>,
+    ) -> Option<lk::ParticipantInfo> {
+        let gone = self.participants.remove(who)?;
         if self.identities.get(&gone.identity) == Some(who) {
             self.identities.remove(&gone.identity);
         }
@@ -65,15 +100,7 @@ impl Room {
         dismiss(&gone, reason, farewell, turn);
         let participant = who.clone();
         turn.node(&gone.member, NodeCommand::RemoveParticipant { participant });
-        self.tell_members(turn);
-        if gone.is_visible() {
-            let info = gone.gone(reason);
-            self.broadcast_info(&info, turn);
-            self.departed.note(&info, turn.kept_departed(), turn.now);
-        }
-        self.refill_later(turn);
-        self.figures_changed(turn);
-        self.presence_changed(turn);
+        gone.is_visible().then(|| gone.gone(reason))
     }
 
     /// Ends the room in good order.

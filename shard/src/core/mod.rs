@@ -137,7 +137,7 @@ impl Core {
         if self.stands_still(room) {
             return Err(JoinRefusal::Moving);
         }
-        if self.nodes.all_stressed(self.config.limits.node_stress) {
+        if self.nodes.none_is_free(self.config.limits.node_stress) {
             return Err(self.no_place());
         }
         if self.rooms.contains_key(room) {
@@ -246,8 +246,10 @@ impl Core {
         {
             self.handle_tail_hung_up(node, participant);
         }
-        if let NodeEvent::Report(report) = &event {
-            self.nodes.note(node, report, now);
+        match &event {
+            NodeEvent::Report(report) => self.nodes.note(node, report, now),
+            NodeEvent::Draining => self.nodes.drain(node),
+            _ => {}
         }
         let room = match node_events::about(&event) {
             About::Participant(participant) => self.index.participants.get(participant),

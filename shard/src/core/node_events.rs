@@ -23,7 +23,10 @@ pub(super) enum About<'a> {
 
 pub(super) fn about(event: &NodeEvent) -> About<'_> {
     match event {
-        NodeEvent::Hello { .. } | NodeEvent::Report(_) | NodeEvent::AskOwned { .. } => About::Node,
+        NodeEvent::Hello { .. }
+        | NodeEvent::Draining
+        | NodeEvent::Report(_)
+        | NodeEvent::AskOwned { .. } => About::Node,
         NodeEvent::Speakers { room, .. } | NodeEvent::Exported { room, .. } => About::Room(room),
         NodeEvent::Answer { participant, .. }
         | NodeEvent::Offer { participant, .. }
@@ -61,7 +64,10 @@ impl Room {
             return;
         }
         match event {
-            NodeEvent::Hello { .. } | NodeEvent::Report(_) | NodeEvent::AskOwned { .. } => {}
+            NodeEvent::Hello { .. }
+            | NodeEvent::Draining
+            | NodeEvent::Report(_)
+            | NodeEvent::AskOwned { .. } => {}
             // Of a room's move, which is not the room's own affair.
             NodeEvent::Exported { .. } | NodeEvent::Detached { .. } => {}
             NodeEvent::Answer {

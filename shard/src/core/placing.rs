@@ -15,11 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 impl Core {
-    /// Where a new room begins, if there is a node that is not too busy.
+    /// Where a new room begins, if there is a node that is not too busy nor about to end.
     pub(super) fn choose_free_home(&mut self) -> Option<Member> {
         let limit = self.config.limits.node_stress;
         let mut candidates = self.nodes.candidates(self.rooms.values());
-        candidates.retain(|it| !self.nodes.is_stressed(&it.node, limit));
+        candidates.retain(|it| self.nodes.is_free(&it.node, limit));
         self.choose_among(candidates)
     }
 
@@ -79,7 +79,7 @@ impl Core {
 
     fn place_one(&mut self, in_use: &[(Member, Load)]) -> Option<Member> {
         let (config, limit) = (self.config.spread, self.config.limits.node_stress);
-        let is_free = |it: &&(Member, Load)| !self.nodes.is_stressed(&it.0.node, limit);
+        let is_free = |it: &&(Member, Load)| self.nodes.is_free(&it.0.node, limit);
         let free: Vec<_> = in_use.iter().filter(is_free).cloned().collect();
         if free.is_empty() && config.participants == 0 {
             return None;
@@ -92,7 +92,7 @@ impl Core {
     /// can reach.
     fn fresh_member(&mut self, in_use: &[(Member, Load)]) -> Option<Member> {
         let limit = self.config.limits.node_stress;
-        let is_free = |node: &NodeId| !self.nodes.is_stressed(node, limit);
+        let is_free = |node: &NodeId| self.nodes.is_free(node, limit);
         let nodes: BTreeSet<&NodeId> = in_use.iter().map(|(member, _)| &member.node).collect();
         let same = nodes.iter().filter(|node| is_free(node));
         let same = same.flat_map(|node| self.nodes.workers(node));
@@ -158,9 +158,7 @@ impl Core {
         }
         let gone = room.participants.values().filter(|p| is_lost(&p.member));
         let gone: Vec<ParticipantSid> = gone.map(|p| p.sid.clone()).collect();
-        for who in &gone {
-            room.remove(who, reason, Farewell::Reconnect, &mut turn);
-        }
+        room.remove_all(&gone, reason, Farewell::Reconnect, &mut turn);
         lost.iter().for_each(|node| room.forget_member_node(node));
         false
     }

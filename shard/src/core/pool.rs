@@ -30,6 +30,7 @@ struct Vitals {
     bytes_per_sec: u64,
     /// Averaged over its last reports.
     stress: f32,
+    is_draining: bool,
     /// Bytes in and out that it reported last, and when.
     bytes: Option<(u64, Instant)>,
 }
@@ -56,15 +57,22 @@ impl Pool {
         })
     }
 
-    /// Whether a node shall get nobody else; `limit` in percent, 0 for none.
-    pub(super) fn is_stressed(&self, node: &NodeId, limit: u8) -> bool {
-        let vitals = self.nodes.get(node);
-        limit > 0 && vitals.is_some_and(|vitals| vitals.stress * 100.0 >= f32::from(limit))
+    /// It is about to end.
+    pub(super) fn drain(&mut self, node: &NodeId) {
+        if let Some(vitals) = self.nodes.get_mut(node) {
+            vitals.is_draining = true;
+        }
     }
 
-    /// Whether all of them are.
-    pub(super) fn all_stressed(&self, limit: u8) -> bool {
-        self.nodes.keys().all(|node| self.is_stressed(node, limit))
+    /// Whether a node may get somebody else; `limit` of its stress in percent, 0 for none.
+    pub(super) fn is_free(&self, node: &NodeId, limit: u8) -> bool {
+        let stressed = |vitals: &Vitals| limit > 0 && vitals.stress * 100.0 >= f32::from(limit);
+        let vitals = self.nodes.get(node);
+        vitals.is_some_and(|vitals| !vitals.is_draining && !stressed(vitals))
+    }
+
+    pub(super) fn none_is_free(&self, limit: u8) -> bool {
+        !self.nodes.keys().any(|node| self.is_free(node, limit))
     }
 
     pub(super) fn can_relay(&self, node: &NodeId) -> bool {

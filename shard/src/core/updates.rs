@@ -45,6 +45,16 @@ impl Room {
         }
     }
 
+    /// Tells everybody who is left of those who are gone.
+    pub(super) fn broadcast_gone(&self, infos: &[lk::ParticipantInfo], turn: &mut Turn<'_>) {
+        if infos.is_empty() {
+            return;
+        }
+        for other in self.participants.values() {
+            turn.signal(other, update(infos.to_vec()));
+        }
+    }
+
     /// Everybody whom a participant may know of, without itself.
     pub(super) fn others(&self, who: &ParticipantSid) -> Vec<lk::ParticipantInfo> {
         let others = self.participants.values().filter(|p| p.sid != *who);

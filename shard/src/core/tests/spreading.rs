@@ -250,6 +250,9 @@ fn a_lost_node_takes_its_own_participants_with_it_and_nobody_else() {
     assert!(leaves("ada") && leaves("bo"), "{lines:?}");
     assert!(!leaves("cy") && !leaves("di"), "{lines:?}");
     assert!(!lines.iter().any(|line| line == "room standup closed"));
+    // The others hear of both in one message.
+    let told = lines.iter().filter(|line| line.starts_with("cy < update"));
+    assert_eq!(told.count(), 1, "{lines:?}");
     // It goes on where the others are, with whoever comes back.
     connect(&mut script, "ada");
     let room = script.core.rooms();
@@ -555,4 +558,21 @@ fn one_busy_second_is_not_held_against_a_node() {
     attach(&mut without_limit, "n1", 1);
     busy(&mut without_limit, "n1");
     assert_eq!(without_limit.core.check_join(&room("standup")), Ok(()));
+}
+
+#[test]
+fn a_node_that_is_about_to_end_gets_nobody_else() {
+    let mut script = crowded(&[("n1", 1), ("n2", 1)]);
+    connect(&mut script, "a");
+    let draining = NodeEvent::Draining;
+    script
+        .core
+        .handle_node_event(&NodeId::new("n1"), draining, script.now);
+    connect(&mut script, "b");
+    assert_eq!(seats(&script), ["a n1/0", "b n2/0"]);
+    script
+        .core
+        .handle_node_event(&NodeId::new("n2"), NodeEvent::Draining, script.now);
+    let refused = script.core.check_join(&room("standup"));
+    assert_eq!(refused, Err(JoinRefusal::Overloaded));
 }
