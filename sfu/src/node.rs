@@ -248,7 +248,7 @@ impl Node {
     ) -> Result<(), NodeError> {
         let turn = TurnService::start(&self.config.id, self.turn.take())?;
         let mut gauges = Gauges::new(&self.config.id);
-        let relay = cluster.map(|key| self.bind_relay(key)).transpose()?;
+        let relay = cluster.map(|key| self.bind_relay(&key)).transpose()?;
         let among = self.among(turn.offer(), relay.as_ref());
         let stop = Stop::from(shutdown);
         let end = tokio::select! {
@@ -275,7 +275,7 @@ impl Node {
         stop: impl Into<Stop>,
     ) -> Result<(), NodeError> {
         let turn = TurnService::start(&self.config.id, self.turn.take())?;
-        let relay = Some(self.bind_relay(cluster.clone())?);
+        let relay = Some(self.bind_relay(&cluster)?);
         let among = self.among(turn.offer(), relay.as_ref());
         tokio::select! {
             ended = self.attach(cluster, &among, stop.into()) => ended,
@@ -285,7 +285,7 @@ impl Node {
     }
 
     /// Takes the port for other nodes.
-    fn bind_relay(&self, key: ClusterKey) -> Result<Relay, NodeError> {
+    fn bind_relay(&self, key: &ClusterKey) -> Result<Relay, NodeError> {
         let first = self.config.relay_port;
         let told = self.config.relay_address;
         // An address that is not this machine's leads to any of them.
