@@ -101,8 +101,8 @@ class Bench:
         assert code in (0, 1, 3), f"exit code {code}"
         print(self.load.tail(8))
         for program in (*self.cluster.shards.values(), *self.cluster.nodes.values()):
-            warnings = [line for line in program.text().splitlines() if ' WARN ' in line]
-            print(program.name, *warnings[:12], sep='\n  ')
+            warnings = [line for line in program.text().splitlines() if " WARN " in line]
+            print(program.name, *warnings[:12], sep="\n  ")
         return json.loads((self.report / "report.json").read_text())
 
 
