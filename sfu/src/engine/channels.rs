@@ -103,12 +103,16 @@ impl Channels {
         }
     }
 
-    pub(super) fn opened(&mut self, id: ChannelId, label: Label, stream: Option<u16>) {
-        self.expected &= label != Label::Reliable;
+    /// True: reliable packets can be sent from now on, and none was kept for them until now.
+    pub(super) fn opened(&mut self, id: ChannelId, label: Label, stream: Option<u16>) -> bool {
+        let reliable = label == Label::Reliable;
+        let fresh = reliable && !self.expected;
+        self.expected &= !reliable;
         self.open.retain(|(_, known)| *known != label);
         self.open.push((id, label));
         self.streams.retain(|(known, _)| *known != label);
         self.streams.extend(stream.map(|stream| (label, stream)));
+        fresh
     }
 
     pub(super) fn closed(&mut self, id: ChannelId) {
@@ -180,7 +184,7 @@ impl Channels {
 
     /// Puts messages where they belong in the order of the room. What has no room is left out, the
     /// oldest first: it is the most likely to have arrived.
-    fn merge(&mut self, missed: impl DoubleEndedIterator<Item = Message>) {
+    pub(super) fn merge(&mut self, missed: impl DoubleEndedIterator<Item = Message>) {
         let waiting = std::mem::take(&mut self.backlog).into_iter();
         let mut merged: BTreeMap<u64, Message> = waiting.map(|kept| (kept.serial, kept)).collect();
         for message in missed.rev() {

@@ -251,17 +251,27 @@ impl Engine {
         missed.map(|packet| packet.message.clone()).collect()
     }
 
+    /// A client opened its reliable channel for the first time: whoever greets it as soon as it is in
+    /// the room is heard, which no LiveKit server promises.
+    pub(super) fn catch_up(&mut self, key: TransportKey, now: Instant) {
+        let Some(owner) = self.transports.get(key).map(|transport| transport.owner) else {
+            return;
+        };
+        let participant = self.participants.get(owner);
+        if participant.and_then(Participant::receiving) != Some(key) {
+            return;
+        }
+        let missed = self.missed(owner, now).into_iter();
+        if let Some(transport) = self.transports.get_mut(key) {
+            transport.channels.merge(missed);
+        }
+    }
+
     fn hand(&mut self, receiver: ParticipantKey, label: Label, message: &Message, now: Instant) {
         let Some(other) = self.participants.get_mut(receiver) else {
             return;
         };
-        let transport = match other.mode {
-            PeerMode::Single => other.publisher,
-            PeerMode::Dual if other.permission.subscribe => other.subscriber,
-            // Without the permission the client has no subscriber connection.
-            PeerMode::Dual => other.publisher,
-        };
-        if let Some(transport) = transport {
+        if let Some(transport) = other.receiving() {
             self.send(transport, label, message, now);
         } else if label == Label::Reliable {
             // The transport is lost; the client may resume.
@@ -286,7 +296,7 @@ impl Engine {
                 .unwrap_or(Written::Never),
             // Resuming: the channel is about to open.
             None if reliable && transport.channels.is_expected() => Written::Full,
-            // A client that has not opened the channel yet gets nothing, as from any LiveKit server.
+            // Reliable packets are looked up when the channel opens.
             None => return,
         };
         let served = match written {
@@ -332,6 +342,16 @@ impl Engine {
 }
 
 impl Participant {
+    /// The connection that its data leaves by.
+    fn receiving(&self) -> Option<TransportKey> {
+        match self.mode {
+            PeerMode::Single => self.publisher,
+            PeerMode::Dual if self.permission.subscribe => self.subscriber,
+            // Without the permission the client has no subscriber connection.
+            PeerMode::Dual => self.publisher,
+        }
+    }
+
     /// True if this participant shall get a packet of another one.
     fn is_meant(&self, from: &ParticipantSid, sequence: u32, destinations: &Destinations) -> bool {
         let heard = || {

@@ -43,8 +43,10 @@ impl Engine {
                         .call(|rtc| rtc.direct_api().sctp_stream_id_by_channel_id(id))
                         .ok()
                         .flatten();
-                    transport.channels.opened(id, label, stream);
-                    // What came while the client resumed.
+                    if transport.channels.opened(id, label, stream) {
+                        self.catch_up(key, now);
+                    }
+                    // What came while the client connected or resumed.
                     self.flush_backlog(key, now);
                 }
             }

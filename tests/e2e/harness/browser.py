@@ -162,24 +162,25 @@ class Page:
         """The identity under which it takes part."""
         return (await self.stats())["identity"]
 
-    async def of(self, who: str | int = 0) -> dict | None:
-        """What arrives from one participant, by identity or by position."""
+    async def of(self, who: str | None = None) -> dict | None:
+        """What arrives from one participant, or from the only other one."""
         remote = (await self.stats())["remote"]
-        if isinstance(who, int):
-            return remote[who] if who < len(remote) else None
+        if who is None:
+            assert len(remote) <= 1, f"{self.name} has several others: which?"
+            return remote[0] if remote else None
         return next((one for one in remote if one["identity"] == who), None)
 
-    async def sees(self, who: str | int = 0, *, seconds: float = 40) -> dict:
+    async def sees(self, who: str | None = None, *, seconds: float = 40) -> dict:
         """Waits until pictures come from one participant, from now on; gives its last numbers."""
         return await self._grows(who, "video", "framesDecoded", 10, seconds)
 
-    async def hears(self, who: str | int = 0, *, seconds: float = 40) -> dict:
+    async def hears(self, who: str | None = None, *, seconds: float = 40) -> dict:
         """Waits until sound (energy, not just packets) comes from one participant, from now on;
         gives its last numbers."""
         return await self._grows(who, "audio", "energy", 1e-4, seconds)
 
     async def _grows(
-        self, who: str | int, kind: str, field: str, by: float, seconds: float
+        self, who: str | None, kind: str, field: str, by: float, seconds: float
     ) -> dict:
         first: list[float] = []
 
@@ -196,7 +197,8 @@ class Page:
             return media if value >= first[0] + by else None
 
         try:
-            return await until(f"{kind} of {who} grows on {self.name}", grown, seconds=seconds)
+            whose = who or "the other one"
+            return await until(f"{kind} of {whose} grows on {self.name}", grown, seconds=seconds)
         except AssertionError as error:
             raise AssertionError(
                 f"{error}\nstats: {await self._safe_stats()}\n{self.story()}"

@@ -48,6 +48,36 @@ fn data_packets_reach_the_others_on_two_connections() {
     data_reaches_the_others(PeerMode::Dual);
 }
 
+fn who_is_in_the_room_is_heard_by(mode: PeerMode) {
+    let mut world = World::new();
+    world.join("alice", mode);
+    world.join("carol", mode);
+    let say = |world: &mut World, number: u8, text: &[u8]| {
+        send(world, "alice", "_reliable", &data_packet(number, None, text));
+    };
+    say(&mut world, 1, b"before");
+    world.add("bob", mode);
+    say(&mut world, 2, b"welcome");
+    let packet = data_packet(3, Some("carol"), b"psst");
+    send(&mut world, "alice", "_reliable", &packet);
+    world.connect("bob", mode);
+    say(&mut world, 4, b"after");
+    let texts = |name, world: &mut World| -> Vec<&str> {
+        let data = take_data(world, name);
+        let words = ["before", "welcome", "psst", "after"];
+        let word = |packet: &[u8]| words.into_iter().find(|word| contains(packet, word));
+        data.iter().filter_map(|(_, packet)| word(packet)).collect()
+    };
+    assert_eq!(texts("bob", &mut world), ["welcome", "after"]);
+    assert_eq!(texts("carol", &mut world).len(), 4);
+}
+
+#[test]
+fn a_client_that_still_connects_gets_what_was_said_since_it_joined() {
+    who_is_in_the_room_is_heard_by(PeerMode::Single);
+    who_is_in_the_room_is_heard_by(PeerMode::Dual);
+}
+
 #[test]
 fn who_may_not_subscribe_gets_data_on_the_connection_it_has() {
     let mut world = World::new();
