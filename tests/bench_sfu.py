@@ -30,6 +30,14 @@ from benches.sfu_servers import FILES, LOAD_CPU, SERVER_CPU, SERVERS, Server  # 
 OUTPUT = ROOT / "target/bench/sfu.json"
 BASE = "janus"
 LIMIT = "limit"
+# What is measured of it, and how the program calls that.
+_LIMITS = {
+    "GCM, GSO of 8": "gso_us",
+    "GCM, GSO of 8, a frame each 33 ms": "frames_us",
+    "GCM, one by one": "sendto_us",
+}
+# Receivers of these frames.
+_CROWD = 500
 # The thread of the load that writes frames.
 CAMERAS = "cameras"
 # A load above this share of its processor is what was measured, not the server.
@@ -132,7 +140,7 @@ class Bench:
         self.options = options
         self.folder = folder
         self.rows = Rows(BASE)
-        self.limits: dict[str, list[float]] = {"gso_us": [], "sendto_us": []}
+        self.limits: dict[str, list[float]] = {key: [] for key in _LIMITS.values()}
         self._machine = machine()
         self._begun = time.monotonic()
         self.servers: list[Server] = []
@@ -313,7 +321,8 @@ class Bench:
 
     def measure_limit(self) -> None:
         """What a processor can encrypt and send at most."""
-        sink = Load("sink", ["limit-sink"], self.folder, before=LOAD_CPU)
+        arguments = ["limit-sink", "--sockets", _CROWD]
+        sink = Load("sink", arguments, self.folder, before=LOAD_CPU)
         try:
             to = ",".join(sink.line("listening")["addresses"])
             arguments = ["limit", "--to", to, "--seconds", self.options.limit_seconds]
@@ -332,23 +341,24 @@ class Bench:
             values.append(said[key])
         self.tell(
             f"limit: {said['gso_us']:.2f} µs/packet encrypted and sent by eights, "
-            f"{said['sendto_us']:.2f} one by one ({received:.1%} received)"
+            f"{said['frames_us']:.2f} as frames to {_CROWD}, {said['sendto_us']:.2f} one by one "
+            f"({received:.1%} received)"
         )
 
     def ratios(self) -> dict[str, float]:
         """To Janus, and to the machine's limit: how often its cost a packet costs."""
         found = self.rows.ratios()
-        limit = _median(self.limits["gso_us"])
+        limit, frames = (_median(self.limits[key]) for key in ("gso_us", "frames_us"))
         for server in self.servers:
             for name in self.options.scenarios:
                 us = self.rows.median(server.name, f"{name} cpu")
                 if us and limit:
                     found[f"{name} cpu {server.name}/{LIMIT}"] = round(us / limit, 2)
+                    found[f"{name} cpu {server.name}/{LIMIT} of frames"] = round(us / frames, 2)
         return found
 
     def to_json(self) -> dict:
         hidden = ("known", "output")
-        limits = {"GCM, GSO of 8": "gso_us", "GCM, one by one": "sendto_us"}
         return {
             "machine": self._machine,
             "versions": {server.name: server.version() for server in self.servers},
@@ -367,7 +377,7 @@ class Bench:
                     "flaws": [],
                     "others_cpu": None,
                 }
-                for name, key in limits.items()
+                for name, key in _LIMITS.items()
             ],
             "ratios": self.ratios(),
         }

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The process's tokio runtime for everything but Pingora's services and the media threads.
@@ -14,23 +14,42 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
         .context("start the async runtime")
 }
 
+/// The signals that end a process: SIGTERM and SIGINT.
+pub(crate) struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    /// From now on they do not end the process by themselves.
+    pub(crate) fn watch() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("watch SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("watch SIGINT")?,
+        })
+    }
+
+    /// Waits for the next of either.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// The next one cancels `shutdown`, the one after it ends the process at once.
+    pub(crate) async fn shut_down(mut self, shutdown: CancellationToken) {
+        self.next().await;
+        tracing::info!("shutting down; another signal ends the process at once");
+        shutdown.cancel();
+        self.next().await;
+        std::process::exit(130);
+    }
+}
+
 /// Cancels `shutdown` at the first SIGTERM or SIGINT; the second ends the process at once.
 pub(crate) fn watch_signals(shutdown: CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("shutting down; a second signal ends the process at once");
-        shutdown.cancel();
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(130);
-    });
+    tokio::spawn(EndSignals::watch()?.shut_down(shutdown));
     Ok(())
 }
 

@@ -2,8 +2,9 @@
 
 use crate::extension::SharedExtension;
 use crate::patch::Patch;
-use crate::stream::{Packet, Payload};
+use crate::stream::Packet;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Packets that are kept: a second of a rich video. Beyond: the oldest goes.
@@ -14,46 +15,77 @@ const AGE_MAX: Duration = Duration::from_secs(1);
 /// that come faster are for the packet that is under way.
 const REPEAT_AFTER: Duration = Duration::from_millis(20);
 
-/// A packet that was sent.
+/// A packet that was sent. Each packet has one for each receiver, and none is in the processor's cache:
+/// it is smaller than a line of that.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
+    pub(crate) payload: Arc<[u8]>,
     /// Continued beyond 16 bits.
     pub(crate) sequence: u64,
     pub(crate) timestamp: u32,
-    pub(crate) payload: Payload,
+    at: Moment,
+    /// [`Moment::NEVER`] before.
+    repeated: Moment,
     pub(crate) patch: Patch,
-    pub(crate) shared: Option<SharedExtension>,
-    at: Instant,
-    repeated: Option<Instant>,
+    /// Of the packet that repeats it.
+    pub(crate) payload_type: u8,
+    pub(crate) marker: bool,
+}
+
+/// Milliseconds since the first packet, from 1; a stream of 49 days begins again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment(u32);
+
+impl Moment {
+    const NEVER: Self = Self(0);
+
+    fn elapsed(self, now: Self) -> Duration {
+        Duration::from_millis(u64::from(now.0.wrapping_sub(self.0)))
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct History {
     /// Rising sequence numbers.
     sent: VecDeque<Sent>,
+    /// Those that have any, by rising sequence numbers: few streams do.
+    shared: VecDeque<(u64, SharedExtension)>,
     /// The newest one of those that were forgotten.
     spare: Option<Sent>,
+    began: Option<Instant>,
 }
 
 impl History {
-    pub(crate) fn note(&mut self, packet: &Packet<'_>, now: Instant) {
+    pub(crate) fn note(&mut self, packet: &Packet<'_>, payload_type: u8, now: Instant) {
         // The oldest one is not looked at: it has long left the processor's cache.
         if self.sent.len() >= PACKETS_MAX {
             self.sent.pop_front();
         }
-        // A packet that came late goes out late, but has its number.
         let sequence = packet.sequence;
-        let place = self.sent.iter().rposition(|sent| sent.sequence < sequence);
         let sent = Sent {
+            payload: Arc::clone(packet.payload.bytes),
             sequence,
             timestamp: packet.timestamp,
-            payload: packet.payload.clone(),
+            at: self.moment(now),
+            repeated: Moment::NEVER,
             patch: packet.patch,
-            shared: packet.shared.cloned(),
-            at: now,
-            repeated: None,
+            payload_type,
+            marker: packet.payload.marker,
         };
-        self.sent.insert(place.map_or(0, |place| place + 1), sent);
+        insert(&mut self.sent, sent, |sent| sent.sequence);
+        if let Some(shared) = packet.shared {
+            if self.shared.len() >= PACKETS_MAX {
+                self.shared.pop_front();
+            }
+            insert(&mut self.shared, (sequence, shared.clone()), |it| it.0);
+        }
+    }
+
+    fn moment(&mut self, now: Instant) -> Moment {
+        let began = *self.began.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(began).as_millis();
+        // It wraps around.
+        Moment((elapsed as u32).wrapping_add(1))
     }
 
     /// Where the packet with these last 16 bits is.
@@ -74,18 +106,24 @@ impl History {
     }
 
     /// The packet with these last 16 bits, if it may be repeated now.
-    pub(crate) fn take(&mut self, sequence: u16, now: Instant) -> Option<&Sent> {
+    pub(crate) fn take(&mut self, sequence: u16, now: Instant) -> Option<Sent> {
+        let now = self.moment(now);
         let place = self.place_of(sequence)?;
         let sent = self.sent.get_mut(place)?;
-        let old = now.saturating_duration_since(sent.at) > AGE_MAX;
-        let under_way = sent
-            .repeated
-            .is_some_and(|at| now.saturating_duration_since(at) < REPEAT_AFTER);
+        let old = sent.at.elapsed(now) > AGE_MAX;
+        let under_way = sent.repeated != Moment::NEVER && sent.repeated.elapsed(now) < REPEAT_AFTER;
         if old || under_way {
             return None;
         }
-        sent.repeated = Some(now);
-        Some(sent)
+        sent.repeated = now;
+        Some(sent.clone())
+    }
+
+    /// The extension that came with a packet.
+    pub(crate) fn shared_of(&self, sent: &Sent) -> Option<SharedExtension> {
+        let place = self.shared.binary_search_by_key(&sent.sequence, |it| it.0);
+        let (_, shared) = self.shared.get(place.ok()?)?;
+        Some(shared.clone())
     }
 
     /// Nothing of it is to be repeated.
@@ -95,21 +133,30 @@ impl History {
     }
 
     /// The packet that went out last.
-    pub(crate) fn newest(&self) -> Option<&Sent> {
-        self.sent.back().or(self.spare.as_ref())
+    pub(crate) fn newest(&self) -> Option<Sent> {
+        self.sent.back().or(self.spare.as_ref()).cloned()
     }
+}
+
+/// A packet that came late goes out late, but has its number.
+fn insert<T>(sent: &mut VecDeque<T>, packet: T, sequence_of: impl Fn(&T) -> u64) {
+    let sequence = sequence_of(&packet);
+    let place = sent.iter().rposition(|it| sequence_of(it) < sequence);
+    sent.insert(place.map_or(0, |place| place + 1), packet);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::extension::Extensions;
+    use crate::stream::Payload;
 
     fn with(sequences: &[u64], now: Instant) -> History {
         let mut history = History::default();
         for sequence in sequences {
+            let bytes = sequence.to_be_bytes().to_vec().into();
             let payload = Payload {
-                bytes: sequence.to_be_bytes().to_vec().into(),
+                bytes: &bytes,
                 payload_type: 96,
                 repeat_type: Some(97),
                 marker: false,
@@ -117,12 +164,12 @@ mod tests {
             let packet = Packet {
                 sequence: *sequence,
                 timestamp: 0,
-                payload: &payload,
+                payload,
                 patch: Patch::default(),
                 extensions: &Extensions::default(),
                 shared: None,
             };
-            history.note(&packet, now);
+            history.note(&packet, 97, now);
         }
         history
     }
@@ -156,6 +203,11 @@ mod tests {
         let soon = now + REPEAT_AFTER / 2;
         assert_eq!(found(&mut history, 5, soon), None);
         assert_eq!(found(&mut history, 5, now + REPEAT_AFTER), Some(5));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_packet_is_smaller_than_a_line_of_the_cache() {
+        assert!(size_of::<Sent>() <= 64, "{}", size_of::<Sent>());
     }
 
     #[test]

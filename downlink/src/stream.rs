@@ -32,10 +32,10 @@ pub struct StreamConfig {
 }
 
 /// What all receivers of a packet share, and under which types this one gets it.
-#[derive(Clone, Debug)]
-pub struct Payload {
+#[derive(Clone, Copy, Debug)]
+pub struct Payload<'a> {
     /// The payload.
-    pub bytes: Arc<[u8]>,
+    pub bytes: &'a Arc<[u8]>,
     /// 7 bits.
     pub payload_type: u8,
     /// For the packet that repeats it; `None`: it is not kept to be sent once more.
@@ -52,34 +52,13 @@ pub struct Packet<'a> {
     /// In units of the stream's clock.
     pub timestamp: u32,
     /// What it carries.
-    pub payload: &'a Payload,
+    pub payload: Payload<'a>,
     /// What of that is different for this receiver.
     pub patch: Patch,
     /// The header's extensions.
     pub extensions: &'a Extensions,
     /// One more, that comes with the payload.
     pub shared: Option<&'a SharedExtension>,
-}
-
-/// A packet that goes out once more.
-struct Repeated {
-    sequence: u64,
-    timestamp: u32,
-    payload: Payload,
-    patch: Patch,
-    shared: Option<SharedExtension>,
-}
-
-impl Repeated {
-    fn of(sent: &Sent) -> Self {
-        Self {
-            sequence: sent.sequence,
-            timestamp: sent.timestamp,
-            payload: sent.payload.clone(),
-            patch: sent.patch,
-            shared: sent.shared.clone(),
-        }
-    }
 }
 
 /// Where a stream stands.
@@ -191,7 +170,7 @@ impl Stream {
         };
         let header = head.write(packet.extensions, packet.shared, into);
         let body = into.len();
-        into.extend_from_slice(&packet.payload.bytes);
+        into.extend_from_slice(packet.payload.bytes);
         if let Some(body) = into.get_mut(body..) {
             packet.patch.apply(body);
         }
@@ -205,8 +184,9 @@ impl Stream {
             timestamp: packet.timestamp,
             at: now,
         });
-        if packet.payload.repeat_type.is_some() && self.config.repeat_ssrc.is_some() {
-            self.history.note(packet, now);
+        if let (Some(payload_type), Some(_)) = (packet.payload.repeat_type, self.config.repeat_ssrc)
+        {
+            self.history.note(packet, payload_type, now);
         }
         true
     }
@@ -229,9 +209,8 @@ impl Stream {
         let Some(sent) = self.history.take(sequence, now) else {
             return false;
         };
-        let repeated = Repeated::of(sent);
-        self.repeated += repeated.payload.bytes.len() as u64;
-        self.write_again(keys, &repeated, extensions, into)
+        self.repeated += sent.payload.len() as u64;
+        self.write_again(keys, &sent, extensions, into)
     }
 
     /// The packet with these last 16 bits could be sent once more.
@@ -250,39 +229,37 @@ impl Stream {
         let Some(newest) = self.history.newest() else {
             return false;
         };
-        let repeated = Repeated::of(newest);
-        self.write_again(keys, &repeated, extensions, into)
+        self.write_again(keys, &newest, extensions, into)
     }
 
     fn write_again(
         &mut self,
         keys: &Keys,
-        repeated: &Repeated,
+        sent: &Sent,
         extensions: &Extensions,
         into: &mut Vec<u8>,
     ) -> bool {
-        let payload = &repeated.payload;
-        let (Some(ssrc), Some(payload_type)) = (self.config.repeat_ssrc, payload.repeat_type)
-        else {
+        let Some(ssrc) = self.config.repeat_ssrc else {
             return false;
         };
         let start = into.len();
         let number = self.next_repeat;
         self.next_repeat += 1;
         let head = Head {
-            payload_type,
-            marker: payload.marker,
+            payload_type: sent.payload_type,
+            marker: sent.marker,
             sequence: number,
-            timestamp: repeated.timestamp,
+            timestamp: sent.timestamp,
             ssrc,
         };
-        let header = head.write(extensions, repeated.shared.as_ref(), into);
+        let shared = self.history.shared_of(sent);
+        let header = head.write(extensions, shared.as_ref(), into);
         // Its last 16 bits are its number.
-        into.extend_from_slice(&(repeated.sequence as u16).to_be_bytes());
+        into.extend_from_slice(&(sent.sequence as u16).to_be_bytes());
         let body = into.len();
-        into.extend_from_slice(&payload.bytes);
+        into.extend_from_slice(&sent.payload);
         if let Some(body) = into.get_mut(body..) {
-            repeated.patch.apply(body);
+            sent.patch.apply(body);
         }
         if !keys.seal_rtp(into, start, header, ssrc, number) {
             into.truncate(start);
@@ -357,7 +334,10 @@ impl Head {
 mod tests {
     use super::*;
     use crate::keys::{Profile, Side};
+    use std::sync::LazyLock;
     use std::time::Duration;
+
+    static ABC: LazyLock<Arc<[u8]>> = LazyLock::new(|| b"abc".as_slice().into());
 
     const CONFIG: StreamConfig = StreamConfig {
         ssrc: 0x0102_0304,
@@ -370,16 +350,16 @@ mod tests {
         Keys::new(Profile::Aes128Gcm, &material, Side::Server).unwrap()
     }
 
-    fn video(bytes: &[u8]) -> Payload {
+    fn video(bytes: &Arc<[u8]>) -> Payload<'_> {
         Payload {
-            bytes: bytes.into(),
+            bytes,
             payload_type: 96,
             repeat_type: Some(97),
             marker: true,
         }
     }
 
-    fn packet<'a>(sequence: u64, payload: &'a Payload, extensions: &'a Extensions) -> Packet<'a> {
+    fn packet<'a>(sequence: u64, payload: Payload<'a>, extensions: &'a Extensions) -> Packet<'a> {
         Packet {
             sequence,
             timestamp: 0x1122_3344,
@@ -405,7 +385,7 @@ mod tests {
         let mut extensions = Extensions::default();
         assert!(stream.send(
             &keys,
-            &packet(0x1_0005, &video(b"abc"), &extensions),
+            &packet(0x1_0005, video(&ABC), &extensions),
             now,
             &mut sent
         ));
@@ -415,14 +395,9 @@ mod tests {
             [0x80, 0xe0, 0, 5, 0x11, 0x22, 0x33, 0x44, 1, 2, 3, 4]
         );
         extensions.push(1, &[0x85]).unwrap();
-        let mut quiet = video(b"abc");
+        let mut quiet = video(&ABC);
         quiet.marker = false;
-        assert!(stream.send(
-            &keys,
-            &packet(0x1_0006, &quiet, &extensions),
-            now,
-            &mut sent
-        ));
+        assert!(stream.send(&keys, &packet(0x1_0006, quiet, &extensions), now, &mut sent));
         let second = &sent[31..];
         assert_eq!(second.len(), 12 + 8 + 3 + 16);
         assert_eq!(second[..4], [0x90, 0x60, 0, 6]);
@@ -435,9 +410,9 @@ mod tests {
         let mut stream = Stream::new(CONFIG);
         let mut patched = Patch::default();
         patched.set(0, b'x');
-        let payload = video(b"abc");
+        let payload = video(&ABC);
         let extensions = Extensions::default();
-        let mut one = packet(9, &payload, &extensions);
+        let mut one = packet(9, payload, &extensions);
         one.patch = patched;
         assert!(stream.send(&keys, &one, now, &mut Vec::new()));
         let again = repeat(&mut stream, 9, now).unwrap();
@@ -458,14 +433,14 @@ mod tests {
     #[test]
     fn a_shared_extension_goes_along_whenever_the_packet_is_sent() {
         let (now, keys) = (Instant::now(), keys());
-        let (payload, extensions) = (video(b"abc"), Extensions::default());
+        let (payload, extensions) = (video(&ABC), Extensions::default());
         let shared = SharedExtension {
             id: 12,
             bytes: [1, 2, 3].as_slice().into(),
             patch: Patch::default(),
         };
         let mut stream = Stream::new(CONFIG);
-        let mut one = packet(9, &payload, &extensions);
+        let mut one = packet(9, payload, &extensions);
         one.shared = Some(&shared);
         let mut sent = Vec::new();
         assert!(stream.send(&keys, &one, now, &mut sent));
@@ -479,10 +454,10 @@ mod tests {
     #[test]
     fn what_is_forgotten_is_not_sent_once_more() {
         let (now, keys) = (Instant::now(), keys());
-        let (payload, extensions) = (video(b"abc"), Extensions::default());
+        let (payload, extensions) = (video(&ABC), Extensions::default());
         let mut stream = Stream::new(CONFIG);
         let send = |stream: &mut Stream, sequence| {
-            let one = packet(sequence, &payload, &extensions);
+            let one = packet(sequence, payload, &extensions);
             assert!(stream.send(&keys, &one, now, &mut Vec::new()));
         };
         send(&mut stream, 8);
@@ -499,7 +474,7 @@ mod tests {
     #[test]
     fn padding_is_the_newest_packet_once_more_as_often_as_wanted() {
         let (now, keys) = (Instant::now(), keys());
-        let (payload, extensions) = (video(b"abc"), Extensions::default());
+        let (payload, extensions) = (video(&ABC), Extensions::default());
         let mut stream = Stream::new(CONFIG);
         let mut sent = Vec::new();
         assert!(
@@ -507,7 +482,7 @@ mod tests {
             "nothing to take"
         );
         for sequence in [8, 9] {
-            let one = packet(sequence, &payload, &extensions);
+            let one = packet(sequence, payload, &extensions);
             assert!(stream.send(&keys, &one, now, &mut Vec::new()));
         }
         assert!(stream.pad(&keys, &extensions, &mut sent));
@@ -531,19 +506,19 @@ mod tests {
     fn sound_is_not_kept() {
         let (now, keys) = (Instant::now(), keys());
         let extensions = Extensions::default();
-        let mut sound = video(b"abc");
+        let mut sound = video(&ABC);
         sound.repeat_type = None;
         let mut stream = Stream::new(CONFIG);
-        assert!(stream.send(&keys, &packet(9, &sound, &extensions), now, &mut Vec::new()));
+        assert!(stream.send(&keys, &packet(9, sound, &extensions), now, &mut Vec::new()));
         assert_eq!(repeat(&mut stream, 9, now), None);
         let mut once = Stream::new(StreamConfig {
             repeat_ssrc: None,
             ..CONFIG
         });
-        let payload = video(b"abc");
+        let payload = video(&ABC);
         assert!(once.send(
             &keys,
-            &packet(9, &payload, &extensions),
+            &packet(9, payload, &extensions),
             now,
             &mut Vec::new()
         ));
@@ -553,13 +528,13 @@ mod tests {
     #[test]
     fn no_number_is_given_twice() {
         let (now, keys) = (Instant::now(), keys());
-        let (payload, extensions) = (video(b"abc"), Extensions::default());
+        let (payload, extensions) = (video(&ABC), Extensions::default());
         let mut stream = Stream::new(CONFIG);
         let mut send = |sequence| {
             let mut sent = b"x".to_vec();
             let done = stream.send(
                 &keys,
-                &packet(sequence, &payload, &extensions),
+                &packet(sequence, payload, &extensions),
                 now,
                 &mut sent,
             );
@@ -578,12 +553,13 @@ mod tests {
     #[test]
     fn a_link_that_loses_everything_is_not_drowned() {
         let (now, keys) = (Instant::now(), keys());
-        let (payload, extensions) = (video(&[0; 1000]), Extensions::default());
+        let bytes = [0; 1000].as_slice().into();
+        let (payload, extensions) = (video(&bytes), Extensions::default());
         let mut stream = Stream::new(CONFIG);
         for sequence in 0..500 {
             assert!(stream.send(
                 &keys,
-                &packet(sequence, &payload, &extensions),
+                &packet(sequence, payload, &extensions),
                 now,
                 &mut Vec::new()
             ));
@@ -602,13 +578,13 @@ mod tests {
     #[test]
     fn reports_know_the_time_of_the_stream_and_all_that_was_sent() {
         let (now, keys) = (Instant::now(), keys());
-        let (payload, extensions) = (video(b"abc"), Extensions::default());
+        let (payload, extensions) = (video(&ABC), Extensions::default());
         let mut stream = Stream::new(CONFIG);
         assert_eq!(stream.figures(now), None);
         for sequence in 0..2 {
             stream.send(
                 &keys,
-                &packet(sequence, &payload, &extensions),
+                &packet(sequence, payload, &extensions),
                 now,
                 &mut Vec::new(),
             );

@@ -19,6 +19,8 @@ const PACKETS_MAX: usize = 1024;
 /// Other messages that may wait for a worker. They are few; if so many wait the worker stands still, and
 /// its clients notice that anyway. The newest are dropped.
 const LETTERS_MAX: usize = 4096;
+/// Senders that are remembered; beyond, all are forgotten and met anew. A cluster has a few.
+const SENDERS_MAX: usize = 4096;
 /// Bytes before a message on the way to another node: the worker it is for and the one it is from.
 const ENVELOPE_BYTES: usize = 4;
 
@@ -148,10 +150,16 @@ impl Exchange {
     fn sender(&self, node: NodeId, worker: u16) -> Arc<Member> {
         // Nothing that a panic elsewhere could have broken.
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = senders.entry((node, worker));
-        Arc::clone(
-            known.or_insert_with_key(|(node, worker)| Arc::new(Member::new(node.clone(), *worker))),
-        )
+        let sender = (node, worker);
+        if let Some(known) = senders.get(&sender) {
+            return Arc::clone(known);
+        }
+        if senders.len() >= SENDERS_MAX {
+            senders.clear();
+        }
+        let member = Arc::new(Member::new(sender.0.clone(), worker));
+        senders.insert(sender, Arc::clone(&member));
+        member
     }
 
     /// Messages that nobody took, since the start.

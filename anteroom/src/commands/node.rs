@@ -1,11 +1,11 @@
 //! `anteroom node`: one media server.
 
 use crate::cli::RoleArgs;
+use crate::process::EndSignals;
 use crate::{admin, config, nodes, process, telemetry};
 use anyhow::Context as _;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs until a signal, attached to the shard named in the file.
 pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
@@ -46,23 +46,16 @@ fn watch_signals(stop: sfu::Stop, drain: Duration) -> anyhow::Result<()> {
     if drain.is_zero() {
         return process::watch_signals(stop.now);
     }
-    let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
+    let mut signals = EndSignals::watch()?;
     tokio::spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        next().await;
+        signals.next().await;
         tracing::info!(at_most = ?drain, "the node ends when it is empty; a second signal: now");
         stop.when_empty.cancel();
-        // Whichever comes first.
-        let _ = tokio::time::timeout(drain, next()).await;
-        tracing::info!("shutting down; another signal ends the process at once");
+        if tokio::time::timeout(drain, signals.next()).await.is_err() {
+            tracing::info!("the node ends: it has waited long enough");
+        }
         stop.now.cancel();
-        next().await;
+        signals.next().await;
         std::process::exit(130);
     });
     Ok(())

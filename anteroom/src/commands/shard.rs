@@ -2,12 +2,12 @@
 
 use crate::cli::RoleArgs;
 use crate::nodes::{LocalNodes, share_turn_secret};
+use crate::process::EndSignals;
 use crate::traces::Traces;
 use crate::{admin, config, process, telemetry};
 use anyhow::Context as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs until a signal.
 pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
@@ -53,23 +53,12 @@ pub(crate) fn run(args: &RoleArgs) -> anyhow::Result<ExitCode> {
 /// The first SIGTERM or SIGINT lets the rooms go to other shards, the second ends the shard as soon as
 /// its clients have been told, the third at once.
 fn watch_signals(stop: shard::Stop) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("watch SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
+    let mut signals = EndSignals::watch()?;
     tokio::spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        next().await;
+        signals.next().await;
         tracing::info!("the shard ends when its rooms have gone; a second signal: now");
         stop.when_empty.cancel();
-        next().await;
-        tracing::info!("shutting down; a third signal ends the process at once");
-        stop.now.cancel();
-        next().await;
-        std::process::exit(130);
+        signals.shut_down(stop.now).await;
     });
     Ok(())
 }

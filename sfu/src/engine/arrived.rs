@@ -8,7 +8,7 @@ use super::transport::Transport;
 use bandwidth::Why;
 use downlink::{Extensions, Packet, Patch, Payload, SharedExtension, StreamConfig};
 use proto::media::Kind;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 use str0m::Rtc;
 use str0m::format::PayloadParams;
@@ -17,6 +17,8 @@ use str0m::rtp::{Extension, RtpPacket, Ssrc};
 
 /// Where a dependency descriptor has its frame's number (section A.8.1).
 const NUMBER_AT: [usize; 2] = [1, 2];
+/// The payload of a packet that has nothing for its receiver.
+static NOTHING: LazyLock<Arc<[u8]>> = LazyLock::new(Arc::default);
 
 /// A packet of a publisher.
 #[derive(Clone, Debug)]
@@ -123,7 +125,7 @@ impl Arrived {
         let packet = Packet {
             sequence: passage.numbers.sequence,
             timestamp: passage.numbers.timestamp,
-            payload: &payload,
+            payload,
             patch: passage.content.map(patch).unwrap_or_default(),
             extensions: &extensions,
             shared: descriptor.as_ref(),
@@ -138,10 +140,10 @@ impl Arrived {
     }
 
     /// As the subscriber gets it. Receivers take a packet without payload for nothing but its number.
-    fn payload(&self, route: Route, passage: &Passage) -> Payload {
+    fn payload(&self, route: Route, passage: &Passage) -> Payload<'_> {
         let (bytes, marker) = match &passage.content {
-            Some(content) => (Arc::clone(&self.payload), content.marker),
-            None => (Arc::default(), false),
+            Some(content) => (&self.payload, content.marker),
+            None => (&*NOTHING, false),
         };
         Payload {
             bytes,

@@ -5,14 +5,11 @@
 //! track of a participant here.
 
 use super::arrived::Arrived;
-use super::dynacast::Told;
-use super::exports::Exports;
 use super::gaps::Gaps;
 use super::layers;
 use super::outgoing::PACKET_OVERHEAD;
 use super::peers::PeerId;
 use super::relay_message::{MISSING_MAX, RelayedPacket, Request, Word};
-use super::reminder::Reminder;
 use super::room::{MAX_TRACKS, Origin, Source, Track};
 use super::{Engine, ParticipantKey, TrackKey};
 use proto::id::Identity;
@@ -114,27 +111,8 @@ impl Engine {
     ) {
         let alias = self.relays.next_alias();
         let sid = track.track.clone();
-        let key = self.tracks.insert(Track {
-            sid: track.track,
-            cid: String::new(),
-            owner,
-            owner_sid: track.participant,
-            kind: track.kind,
-            layers: track.layers,
-            codec: track.codec,
-            muted: track.muted,
-            screen: track.screen,
-            permitted: true,
-            transport: None,
-            mid: None,
-            reminder: Reminder::new(now),
-            sources: Vec::new(),
-            subscriptions: Vec::new(),
-            held: Vec::new(),
-            told: Told::default(),
-            origin: Origin::Elsewhere(Import::new(peer, alias)),
-            exports: Exports::default(),
-        });
+        let origin = Origin::Elsewhere(Import::new(peer, alias));
+        let key = self.tracks.insert(Track::new(track, owner, origin, now));
         if let Some(owner) = self.participants.get_mut(owner) {
             owner.tracks.push(key);
         }

@@ -19,7 +19,9 @@ use super::transport::{KeptStream, Section};
 use super::{ParticipantKey, RoomKey, SubscriptionKey, TransportKey};
 use payload::Layers;
 use proto::id::{Identity, ParticipantSid, RoomSid, TrackSid};
-use proto::media::{CarriedSection, Kind, LayerSize, MediaPermission, PeerMode, Quality, Rating};
+use proto::media::{
+    CarriedSection, Kind, LayerSize, MediaPermission, PeerMode, PublishedTrack, Quality, Rating,
+};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use str0m::change::SdpPendingOffer;
@@ -243,6 +245,36 @@ impl Source {
 }
 
 impl Track {
+    /// A track without a source, that nobody watches yet.
+    pub(super) fn new(
+        published: PublishedTrack,
+        owner: ParticipantKey,
+        origin: Origin,
+        now: Instant,
+    ) -> Self {
+        Self {
+            sid: published.track,
+            cid: published.cid,
+            owner,
+            owner_sid: published.participant,
+            kind: published.kind,
+            layers: published.layers,
+            codec: published.codec,
+            muted: published.muted,
+            screen: published.screen,
+            permitted: true,
+            transport: None,
+            mid: None,
+            reminder: Reminder::new(now),
+            sources: Vec::new(),
+            subscriptions: Vec::new(),
+            held: Vec::new(),
+            told: Told::default(),
+            origin,
+            exports: Exports::default(),
+        }
+    }
+
     /// Its publisher is here.
     pub(super) fn is_own(&self) -> bool {
         matches!(self.origin, Origin::Here)
@@ -325,27 +357,18 @@ mod tests {
         let params = CodecConfig::new_with_defaults().params()[0];
         let start = Instant::now();
         let ms = |ms| start + Duration::from_millis(ms);
-        let mut track = Track {
-            sid: TrackSid::new("TR_1"),
+        let published = PublishedTrack {
+            participant: ParticipantSid::new("PA_1"),
+            track: TrackSid::new("TR_1"),
             cid: String::new(),
-            codec: String::new(),
-            owner: super::super::arena::Arena::key_for_tests(),
-            owner_sid: ParticipantSid::new("PA_1"),
             kind: Kind::Video,
             layers: Vec::new(),
+            codec: String::new(),
             muted: false,
             screen: false,
-            permitted: true,
-            transport: None,
-            mid: None,
-            reminder: Reminder::new(start),
-            sources: Vec::new(),
-            subscriptions: Vec::new(),
-            held: Vec::new(),
-            told: Told::default(),
-            origin: Origin::Here,
-            exports: Exports::default(),
         };
+        let owner = super::super::arena::Arena::key_for_tests();
+        let mut track = Track::new(published, owner, Origin::Here, start);
         track.add_source(Source::new(1.into(), Quality::Low, params, start));
         track.add_source(Source::new(2.into(), Quality::High, params, start));
         let live = |track: &Track, now| -> Vec<Quality> {

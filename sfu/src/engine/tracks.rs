@@ -1,8 +1,5 @@
 //! Published tracks: announced, muted, gone.
 
-use super::dynacast::Told;
-use super::exports::Exports;
-use super::reminder::Reminder;
 use super::room::{MAX_TRACKS, Origin, Track};
 use super::transport::Role;
 use super::{Engine, ParticipantKey, TrackKey};
@@ -29,29 +26,14 @@ impl Engine {
             tracing::debug!(participant = %participant.sid, "too many tracks: ignored");
             return;
         }
+        let sid = published.track.clone();
+        let permitted = participant.permission.publish;
         let key = self.tracks.insert(Track {
-            sid: published.track.clone(),
-            cid: published.cid,
-            owner,
-            owner_sid: published.participant,
-            kind: published.kind,
-            layers: published.layers,
-            codec: published.codec,
-            muted: published.muted,
-            screen: published.screen,
-            permitted: participant.permission.publish,
-            transport: None,
-            mid: None,
-            reminder: Reminder::new(now),
-            sources: Vec::new(),
-            subscriptions: Vec::new(),
-            held: Vec::new(),
-            told: Told::default(),
-            origin: Origin::Here,
-            exports: Exports::default(),
+            permitted,
+            ..Track::new(published, owner, Origin::Here, now)
         });
         participant.tracks.push(key);
-        self.tracks_by_sid.insert(published.track, key);
+        self.tracks_by_sid.insert(sid, key);
         self.match_track(key, now);
         self.pictures_changed(owner);
         self.remind_later(owner, now);

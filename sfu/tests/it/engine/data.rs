@@ -53,7 +53,12 @@ fn who_is_in_the_room_is_heard_by(mode: PeerMode) {
     world.join("alice", mode);
     world.join("carol", mode);
     let say = |world: &mut World, number: u8, text: &[u8]| {
-        send(world, "alice", "_reliable", &data_packet(number, None, text));
+        send(
+            world,
+            "alice",
+            "_reliable",
+            &data_packet(number, None, text),
+        );
     };
     say(&mut world, 1, b"before");
     world.add("bob", mode);
