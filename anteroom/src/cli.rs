@@ -255,7 +255,10 @@ pub(crate) struct LoadtestArgs {
     /// Codec of the pictures.
     #[arg(long, value_enum, default_value_t = LoadtestCodec::Vp8)]
     pub(crate) codec: LoadtestCodec,
-    /// Send pictures in three sizes (180p, 360p, 720p), or only in the largest.
+    /// The largest size that is sent: 180p, 360p or 720p.
+    #[arg(long, value_enum, default_value_t = LoadtestLayer::High)]
+    pub(crate) largest: LoadtestLayer,
+    /// Send pictures in all sizes up to the largest, or only in that.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) simulcast: bool,
     /// In which size others are watched, where nobody speaks in particular.

@@ -91,6 +91,16 @@ impl Layer {
         Self::ALL.get(usize::from(index)).copied()
     }
 
+    /// Its size, by the lines of a picture.
+    #[must_use]
+    pub fn lines(self) -> &'static str {
+        match self {
+            Self::Low => "180p",
+            Self::Medium => "360p",
+            Self::High => "720p",
+        }
+    }
+
     /// The RTP stream id (RFC 8852) in a LiveKit offer.
     #[must_use]
     pub fn rid(self) -> &'static str {

@@ -82,12 +82,9 @@ fn settings(args: &LoadtestArgs) -> RunSettings {
             LoadtestCodec::Vp8 => Codec::Vp8,
             LoadtestCodec::H264 => Codec::H264,
         },
+        largest: layer(args.largest),
         simulcast: args.simulcast,
-        watch: match args.watch {
-            LoadtestLayer::Low => Layer::Low,
-            LoadtestLayer::Medium => Layer::Medium,
-            LoadtestLayer::High => Layer::High,
-        },
+        watch: layer(args.watch),
         full_every: args.full_every,
         workers: args.workers.unwrap_or(defaults.workers),
         synthetic: args.synthetic,
@@ -97,6 +94,14 @@ fn settings(args: &LoadtestArgs) -> RunSettings {
         browser: args.browser.clone(),
         tool: concat!("anteroom ", env!("CARGO_PKG_VERSION")).to_owned(),
         ..defaults
+    }
+}
+
+fn layer(layer: LoadtestLayer) -> Layer {
+    match layer {
+        LoadtestLayer::Low => Layer::Low,
+        LoadtestLayer::Medium => Layer::Medium,
+        LoadtestLayer::High => Layer::High,
     }
 }
 

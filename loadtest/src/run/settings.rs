@@ -37,7 +37,9 @@ pub struct RunSettings {
     pub dual: bool,
     /// Of the pictures.
     pub codec: Codec,
-    /// Pictures are sent in three sizes; else in the largest alone.
+    /// The largest size that is sent.
+    pub largest: Layer,
+    /// Pictures are sent in all sizes up to that; else in that alone.
     pub simulcast: bool,
     /// The size that is asked for where nobody is looked at in particular.
     pub watch: Layer,
@@ -103,6 +105,7 @@ impl RunSettings {
             api_secret: "secret".to_owned(),
             dual: false,
             codec: Codec::Vp8,
+            largest: Layer::High,
             simulcast: true,
             watch: Layer::High,
             full_every: None,
@@ -205,21 +208,17 @@ impl RunSettings {
 
     /// The layers that are sent.
     pub(super) fn layers(&self) -> &'static [Layer] {
-        if self.simulcast {
-            &Layer::ALL
-        } else {
-            &[Layer::High]
-        }
+        let all: &'static [Layer] = &Layer::ALL;
+        let last = usize::from(self.largest.index());
+        let first = if self.simulcast { 0 } else { last };
+        all.get(first..=last).unwrap_or(all)
     }
 
     /// Name and value, for the report.
     pub(super) fn rows(&self, notes: &[String]) -> Vec<(String, String)> {
         let plan = &self.plan;
-        let layers = if self.simulcast {
-            "180p, 360p, 720p"
-        } else {
-            "720p alone"
-        };
+        let layers = self.layers().iter().map(|layer| layer.lines());
+        let layers = layers.collect::<Vec<_>>().join(", ");
         let source = if self.synthetic || !notes.is_empty() {
             "synthetic"
         } else {
@@ -281,6 +280,21 @@ mod tests {
             ..PlanSettings::new(Profile::Meeting)
         };
         RunSettings::new(plan, "http://127.0.0.1:1")
+    }
+
+    #[test]
+    fn pictures_go_up_to_the_largest_size_that_is_asked_for() {
+        let layers = |largest, simulcast| {
+            let settings = RunSettings {
+                largest,
+                simulcast,
+                ..settings(2)
+            };
+            settings.layers().to_vec()
+        };
+        assert_eq!(layers(Layer::High, true), Layer::ALL);
+        assert_eq!(layers(Layer::Medium, true), [Layer::Low, Layer::Medium]);
+        assert_eq!(layers(Layer::Medium, false), [Layer::Medium]);
     }
 
     #[test]

@@ -465,6 +465,7 @@ impl Participant {
             told_allowed: state.told_allowed,
             audience: state.audience,
             deadlines: Deadlines::default(),
+            interruption: None,
         }
     }
 }

@@ -35,6 +35,7 @@ mod resume;
 mod room;
 mod sdp;
 mod selector;
+mod simulation;
 mod speakers;
 mod spread;
 mod state;

@@ -10,6 +10,7 @@ use super::offers::Negotiation;
 use super::permission::{self, Permission};
 use super::profile::Profile;
 use super::resume::ResumePhase;
+use super::simulation::Interruption;
 use super::tracks::Track;
 use super::turn::Turn;
 use livekit_protocol as lk;
@@ -89,6 +90,8 @@ pub(super) struct Participant {
     /// Who may receive its tracks.
     pub(super) audience: Audience,
     pub(super) deadlines: Deadlines,
+    /// It wants its next resume to be interrupted.
+    pub(super) interruption: Option<Interruption>,
 }
 
 impl Participant {
@@ -134,6 +137,7 @@ impl Participant {
             told_allowed: BTreeMap::new(),
             audience: Audience::default(),
             deadlines: Deadlines::default(),
+            interruption: None,
         }
     }
 

@@ -14,7 +14,6 @@ use lk::DisconnectReason;
 use lk::request_response::{Reason, Request};
 use lk::signal_request::Message as Ask;
 use lk::signal_response::Message;
-use lk::simulate_scenario::Scenario;
 use proto::id::ParticipantSid;
 use proto::media::{NodeCommand, PeerMode, Target};
 use serde::Deserialize;
@@ -111,25 +110,6 @@ impl Room {
             candidate: candidate.to_owned(),
         };
         self.command(who, command, turn);
-    }
-
-    /// What a client wants to try on itself. Others of LiveKit's scenarios are not offered.
-    fn simulate(
-        &mut self,
-        who: &ParticipantSid,
-        simulation: &lk::SimulateScenario,
-        turn: &mut Turn<'_>,
-    ) {
-        let reason = DisconnectReason::ServerShutdown;
-        match simulation.scenario {
-            Some(Scenario::ServerLeave(true)) => {
-                self.remove(who, reason, Farewell::Disconnect, turn);
-            }
-            Some(Scenario::LeaveRequestFullReconnect(true)) => {
-                self.remove(who, reason, Farewell::Reconnect, turn);
-            }
-            _ => {}
-        }
     }
 
     fn mode(&self, who: &ParticipantSid) -> Option<PeerMode> {

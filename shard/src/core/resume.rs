@@ -9,6 +9,7 @@ use super::join::server_info;
 use super::leave::Farewell;
 use super::limits::OPEN_CHANNELS_MAX;
 use super::room::Room;
+use super::simulation::Interruption;
 use super::subscriptions::Missing;
 use super::turn::{Due, Seat, Subject, Turn};
 use livekit_protocol as lk;
@@ -71,7 +72,9 @@ impl Room {
             participant: who.clone(),
         };
         turn.index.sessions.insert(join.session, seat);
-        self.prepare_resume(&who, turn);
+        if !self.interrupts(&who, Interruption::AtOnce, turn) {
+            self.prepare_resume(&who, turn);
+        }
         true
     }
 
@@ -115,6 +118,7 @@ impl Room {
         if let Some(offer) = offer {
             self.handle_offer(who, offer, turn);
         }
+        self.interrupts(who, Interruption::AfterMessages, turn);
     }
 
     /// The client's view of its session. Only of use between the answer to a resume and the offer.

@@ -19,6 +19,7 @@ mod publishing;
 mod rendering;
 mod resources;
 mod resuming;
+mod simulating;
 mod spreading;
 mod story;
 mod subscribing;

@@ -247,21 +247,3 @@ fn messages_of_strangers_are_ignored() {
     script.core.handle_node_event(&other, event, script.now);
     script.expect(&[]);
 }
-
-#[test]
-fn a_client_can_try_on_itself_how_it_takes_a_leave() {
-    use lk::simulate_scenario::Scenario;
-    for (scenario, action) in [
-        (Scenario::ServerLeave(true), "DISCONNECT"),
-        (Scenario::LeaveRequestFullReconnect(true), "RECONNECT"),
-    ] {
-        let (mut script, [ada]) = Script::meeting(["ada"]);
-        let scenario = Some(scenario);
-        script.ask(&ada, Ask::Simulate(lk::SimulateScenario { scenario }));
-        script.expect(&[
-            &format!("ada < leave {action} SERVER_SHUTDOWN"),
-            "ada x server is shutting down",
-            "n1 < remove ada",
-        ]);
-    }
-}
