@@ -13,7 +13,7 @@ FROM ?= 0
 E2E_BINARY := target/debug/anteroom
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
 
-.PHONY: impairment help setup setup-build setup-test web build run test quick check check-rust check-web check-python \
+.PHONY: impairment help setup setup-build setup-test web build run test quick check check-format check-rust check-web check-python \
 	test-rust test-web e2e e2e-binary bench bench-micro bench-first-frame bench-gateway bench-sfu \
 	bench-rehome bench-spread bench-migration chaos nightly clean
 
@@ -44,15 +44,20 @@ build: setup-build web ## build target/release/anteroom
 run: build ## build, start everything and print a join URL
 	target/release/anteroom up
 
-test: setup check test-rust test-web e2e ## all that CI runs: set-up, lints, tests, end-to-end tests
+test: setup check-format check-web check-python test-rust test-web e2e ## all that CI runs: set-up, lints, tests, end-to-end tests
+# Clippy compiles here: beside `cargo clippy` everything would be compiled a second time.
+test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
+test: export CLIPPY_ARGS := -D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
 
 quick: setup-build web ## unit tests of all crates, without integration and end-to-end tests
 	cargo test $(CARGO_FLAGS) --lib --bins
 
-check: setup web check-rust check-web check-python ## formatting and lints, no tests
+check: setup web check-format check-rust check-web check-python ## formatting and lints, no tests
+
+check-format:
+	cargo fmt --all --check
 
 check-rust: web
-	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 
 check-web: web/node_modules/.installed
@@ -73,7 +78,7 @@ e2e: setup-test e2e-binary ## end-to-end tests with Chromium and native clients 
 
 # With the tests, because they decide the features of shared dependencies: see CARGO_FLAGS.
 e2e-binary: web
-	cargo build $(CARGO_FLAGS) --bins --tests
+	cargo build $(CARGO_FLAGS) --all-targets
 	@test -x $(E2E_BINARY)
 
 bench: ## all benches but those below: target/bench/*.json, below 30 minutes

@@ -1,4 +1,4 @@
-"""What the JavaScript client can simulate: breaks of its own making, and two that it asks the server
+"""What the JavaScript client can simulate: breaks of its own making, and faults that it asks the server
 for."""
 
 import asyncio
@@ -32,22 +32,29 @@ async def meeting(stage: Stage) -> tuple[Page, Peer]:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "resumes"),
+    ("scenario", "resumes", "breaks"),
     [
-        ("signal-reconnect", True),
-        ("full-reconnect", False),
-        # The resume is made to fail: a full reconnect follows.
-        ("resume-reconnect", False),
-        ("leave-full-reconnect", False),
+        ("signal-reconnect", True, 1),
+        # The server's part is a second break.
+        ("disconnect-signal-on-resume", True, 2),
+        ("disconnect-signal-on-resume-no-messages", True, 2),
+        ("migration", True, 1),
+        ("node-failure", False, 1),
+        ("leave-full-reconnect", False, 1),
     ],
 )
 async def test_a_browser_is_back_after_a_simulated_break(
-    stage: Stage, scenario: str, resumes: bool
+    stage: Stage, scenario: str, resumes: bool, breaks: int
 ) -> None:
     ada, bob = await meeting(stage)
     sid = await ada.page.evaluate(_SID)
+    before = len(ada.signalling())
     await ada.page.evaluate(_SIMULATE, scenario)
-    await until("Ada is back", lambda: ada.happened("reconnected"), state=ada.story)
+
+    async def is_back() -> bool:
+        return len(ada.signalling()) >= before + breaks and bool(await ada.happened("reconnected"))
+
+    await until("Ada is back", is_back, seconds=40, state=ada.story)
     await both_hear(ada, bob)
     # Who joins anew is somebody else to the others.
     assert (await ada.page.evaluate(_SID) == sid) == resumes
