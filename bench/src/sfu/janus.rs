@@ -46,9 +46,13 @@ impl Janus {
         request
             .headers_mut()
             .insert("sec-websocket-protocol", protocol);
-        let (socket, _) = tokio_tungstenite::client_async(request, stream)
-            .await
-            .context("open Janus' WebSocket")?;
+        let (socket, _) = tokio_tungstenite::client_async_with_config(
+            request,
+            stream,
+            Some(super::websocket_config()),
+        )
+        .await
+        .context("open Janus' WebSocket")?;
         let mut line = Line {
             socket,
             session: None,

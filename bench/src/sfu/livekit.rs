@@ -133,8 +133,12 @@ async fn dial(url: &ServerUrl, target: &str, token: &str) -> anyhow::Result<Sign
     let mut request = format!("ws://{host}:{port}{target}").into_client_request()?;
     let bearer = format!("Bearer {token}").parse()?;
     request.headers_mut().insert("authorization", bearer);
-    let (socket, _) = tokio_tungstenite::client_async(request, stream)
-        .await
-        .context("join")?;
+    let (socket, _) = tokio_tungstenite::client_async_with_config(
+        request,
+        stream,
+        Some(super::websocket_config()),
+    )
+    .await
+    .context("join")?;
     Ok(Signal(socket))
 }
