@@ -461,6 +461,7 @@ impl Participant {
             is_starved: state.is_starved,
             paused: state.paused,
             rating: None,
+            owed_ratings: false,
             wishes: state.wishes,
             told_allowed: state.told_allowed,
             audience: state.audience,

@@ -171,7 +171,7 @@ impl Room {
             participant.state = State::Active;
             self.announce(who, Reach::Everybody, turn);
             self.send_speakers(who, turn);
-            self.send_ratings(who, turn);
+            self.owe_ratings(who, turn);
         }
         self.unpause_all(who, turn);
         self.confirm_now(who, turn);

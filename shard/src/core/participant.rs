@@ -80,6 +80,8 @@ pub(super) struct Participant {
     pub(super) paused: BTreeSet<TrackSid>,
     /// How good its connection is, once that is known.
     pub(super) rating: Option<Rating>,
+    /// It has not heard how good the connections of all are whose tracks it receives.
+    pub(super) owed_ratings: bool,
     /// It wants more than that.
     pub(super) is_starved: bool,
     /// Bounded by `limits::WISHES_MAX`.
@@ -132,6 +134,7 @@ impl Participant {
             subscriptions: BTreeSet::new(),
             paused: BTreeSet::new(),
             rating: None,
+            owed_ratings: false,
             is_starved: false,
             wishes: BTreeMap::new(),
             told_allowed: BTreeMap::new(),

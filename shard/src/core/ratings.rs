@@ -1,15 +1,29 @@
 //! How good everybody's connection is.
 //!
-//! Owns: the room's picture of it and what clients hear. Must not: judge; nodes do. Nobody is ever told to be
-//! lost: a client that hears it of itself begins anew.
+//! Owns: the room's picture of it and what clients hear: of themselves, and of those whose tracks they receive.
+//! Changes are told together: in a room of a thousand, each to everybody at once would be a million messages.
+//! Must not: judge; nodes do. Nobody is ever told to be lost: a client that hears it of itself begins anew.
 
-use super::room::Room;
-use super::turn::Turn;
+use super::participant::Participant;
+use super::room::{Room, is_due};
+use super::turn::{Due, Subject, Turn};
 use livekit_protocol as lk;
 use lk::ConnectionQuality;
 use lk::signal_response::Message;
 use proto::id::ParticipantSid;
 use proto::media::Rating;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// How long changes wait for each other. LiveKit's server lets 5 s pass.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// What clients are to hear.
+#[derive(Debug, Default)]
+pub(super) struct RatingNews {
+    changed: BTreeSet<ParticipantSid>,
+    at: Option<Instant>,
+}
 
 impl Room {
     /// A participant's connection got better or worse.
@@ -23,24 +37,64 @@ impl Room {
             return;
         };
         participant.rating = Some(rating);
-        let update = message(vec![info(who, rating)]);
-        if !participant.is_visible() {
-            self.tell(who, update, turn);
-            return;
-        }
-        for participant in self.participants.values() {
-            turn.signal(participant, update.clone());
+        self.rating_news.changed.insert(who.clone());
+        self.ratings_due(turn);
+    }
+
+    /// Somebody is to hear of people of whom it has not heard so far.
+    pub(super) fn owe_ratings(&mut self, who: &ParticipantSid, turn: &mut Turn<'_>) {
+        if let Some(participant) = self.participants.get_mut(who) {
+            participant.owed_ratings = true;
+            self.ratings_due(turn);
         }
     }
 
-    /// How good connections are, for somebody who has not heard so far.
-    pub(super) fn send_ratings(&self, who: &ParticipantSid, turn: &mut Turn<'_>) {
-        let visible = self.participants.values().filter(|it| it.is_visible());
-        let rated = visible.filter_map(|it| Some(info(&it.sid, it.rating?)));
-        let ratings: Vec<_> = rated.collect();
-        if !ratings.is_empty() {
-            self.tell(who, message(ratings), turn);
+    /// Somebody is to hear of others soon.
+    pub(super) fn ratings_due(&mut self, turn: &mut Turn<'_>) {
+        if self.rating_news.at.is_none() {
+            let at = turn.now + GATHER;
+            self.rating_news.at = Some(at);
+            turn.arm(at, Due::Ratings, Subject::Room(self.sid.clone()));
         }
+    }
+
+    /// Time to tell.
+    pub(super) fn tell_ratings(&mut self, turn: &mut Turn<'_>) {
+        if !is_due(self.rating_news.at, turn.now) {
+            return;
+        }
+        let RatingNews { changed, .. } = std::mem::take(&mut self.rating_news);
+        for participant in self.participants.values() {
+            let updates = self.ratings_for(participant, &changed);
+            if !updates.is_empty() {
+                let update = lk::ConnectionQualityUpdate { updates };
+                turn.signal(participant, Message::ConnectionQuality(update));
+            }
+        }
+        for participant in self.participants.values_mut() {
+            participant.owed_ratings = false;
+        }
+    }
+
+    fn ratings_for(
+        &self,
+        listener: &Participant,
+        changed: &BTreeSet<ParticipantSid>,
+    ) -> Vec<lk::ConnectionQualityInfo> {
+        let tracks = listener.subscriptions.iter();
+        let owners = tracks.filter_map(|track| self.owners.get(track));
+        let mut news: BTreeSet<&ParticipantSid> = owners
+            .filter(|owner| listener.owed_ratings || changed.contains(*owner))
+            .collect();
+        if changed.contains(&listener.sid) {
+            news.insert(&listener.sid);
+        }
+        let known = news.into_iter().filter_map(|who| {
+            let participant = self.participants.get(who)?;
+            let shown = participant.is_visible() || *who == listener.sid;
+            shown.then_some(info(who, participant.rating?))
+        });
+        known.collect()
     }
 }
 
@@ -55,8 +109,4 @@ fn info(who: &ParticipantSid, rating: Rating) -> lk::ConnectionQualityInfo {
         quality: quality.into(),
         score,
     }
-}
-
-fn message(updates: Vec<lk::ConnectionQualityInfo>) -> Message {
-    Message::ConnectionQuality(lk::ConnectionQualityUpdate { updates })
 }

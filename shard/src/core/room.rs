@@ -9,6 +9,7 @@ use super::frozen::Frozen;
 use super::members::Members;
 use super::options::RoomOptions;
 use super::participant::Participant;
+use super::ratings::RatingNews;
 use super::turn::{Due, Subject, Turn};
 use affinity::RoomKey;
 use affinity::directory::Epoch;
@@ -49,6 +50,7 @@ pub(super) struct Room {
     pub(super) update_at: Option<Instant>,
     pub(super) refill_at: Option<Instant>,
     pub(super) speakers_at: Option<Instant>,
+    pub(super) rating_news: RatingNews,
     /// Until then the old shard can still be asked for those who have not come.
     pub(super) awaited_until: Option<Instant>,
     /// It is about to go to another shard: nothing changes.
@@ -99,6 +101,7 @@ impl Room {
             update_at: None,
             refill_at: None,
             speakers_at: None,
+            rating_news: RatingNews::default(),
             awaited_until: None,
             frozen: None,
             exports_due: 0,
@@ -199,6 +202,7 @@ impl Room {
                 self.speakers_at = None;
                 self.silence_carried(turn);
             }
+            Due::Ratings => self.tell_ratings(turn),
             Due::RoomEmpty if is_due(self.empty_at, turn.now) => {
                 self.close(lk::DisconnectReason::RoomClosed, turn);
             }

@@ -56,6 +56,7 @@ impl Room {
             }
             (true, false) => {
                 participant.subscriptions.insert(track.clone());
+                participant.owed_ratings = true;
                 let member = participant.member.clone();
                 let command = NodeCommand::Subscribe {
                     participant: participant_sid,
@@ -64,6 +65,7 @@ impl Room {
                 };
                 self.attach(&member, track, turn);
                 turn.node(&member, command);
+                self.ratings_due(turn);
                 self.tell_first_subscriber(track, turn);
             }
             (false, true) => {

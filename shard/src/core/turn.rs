@@ -89,6 +89,8 @@ pub(super) enum Due {
     Refill,
     /// Those who spoke before a move must be heard again.
     Speakers,
+    /// How good connections are is to be told.
+    Ratings,
     /// Those who have not come with their room can be asked for no longer.
     Arrivals,
     /// The old shard must have said what it still has of a participant.
@@ -112,6 +114,7 @@ impl Due {
             Self::Refill => "free subscriptions",
             Self::Arrivals => "arrivals",
             Self::Speakers => "carried speakers",
+            Self::Ratings => "ratings",
             Self::Pull => "pull",
             Self::Thaw => "frozen room",
             Self::Tail => "tail of a moved room",

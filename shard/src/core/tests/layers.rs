@@ -56,29 +56,61 @@ fn a_publisher_hears_which_layers_are_wanted() {
     script.expect(&[]);
 }
 
-#[test]
-fn everybody_hears_how_good_connections_are_and_newcomers_too() {
-    let (mut script, [ada, bo]) = Script::meeting(["ada", "bo"]);
-    let rated = |peer: &Peer, rating| NodeEvent::ConnectionRated {
+fn rated(script: &mut Script, peer: &Peer, rating: Rating) {
+    script.event(NodeEvent::ConnectionRated {
         participant: peer.sid.clone(),
         rating,
-    };
-    script.event(rated(&ada, Rating::Poor));
-    let mut lines = script.outputs();
+    });
+}
+
+/// What is said of connections in the next second.
+fn news(script: &mut Script) -> Vec<String> {
+    script.pass(Duration::from_secs(1));
+    let lines = script.outputs().into_iter();
+    let mut lines: Vec<String> = lines.filter(|it| it.contains("< connection")).collect();
     lines.sort();
-    assert_eq!(
-        lines,
-        ["ada < connection ada POOR", "bo < connection ada POOR"]
-    );
-    script.event(rated(&bo, Rating::Excellent));
+    lines
+}
+
+#[test]
+fn everybody_hears_soon_how_good_its_own_connection_is_and_those_of_whom_it_receives() {
+    let (mut script, [ada, bo]) = Script::meeting(["ada", "bo"]);
+    script.publish(&ada, "mic");
     script.outputs();
-    let participant = script.join(request("cy")).sid;
-    script.event(NodeEvent::Connected { participant });
-    let lines = script.outputs();
-    let heard = lines
+    rated(&mut script, &ada, Rating::Good);
+    rated(&mut script, &ada, Rating::Poor);
+    rated(&mut script, &bo, Rating::Excellent);
+    assert!(script.outputs().is_empty(), "changes gather for a moment");
+    let both = "bo < connection ada POOR, bo EXCELLENT";
+    let told = news(&mut script);
+    let ordered = told
         .iter()
-        .find(|line| line.starts_with("cy < connection"));
-    assert!(heard.is_some_and(|line| line.contains("ada POOR") && line.contains("bo EXCELLENT")));
+        .map(|line| line.replace("bo EXCELLENT, ada POOR", "ada POOR, bo EXCELLENT"));
+    assert_eq!(
+        ordered.collect::<Vec<_>>(),
+        ["ada < connection ada POOR", both]
+    );
+    assert!(news(&mut script).is_empty());
+
+    let cy = script.join(request("cy"));
+    let participant = cy.sid.clone();
+    script.event(NodeEvent::Connected { participant });
+    assert_eq!(
+        news(&mut script),
+        ["cy < connection ada POOR"],
+        "and nothing of bo"
+    );
+    rated(&mut script, &bo, Rating::Good);
+    assert_eq!(news(&mut script), ["bo < connection bo GOOD"]);
+    script.publish(&bo, "mic2");
+    assert_eq!(
+        news(&mut script)
+            .iter()
+            .filter(|it| it.contains("bo GOOD"))
+            .count(),
+        2,
+        "ada and cy receive bo from now on"
+    );
 }
 
 #[test]
@@ -87,9 +119,6 @@ fn only_a_hidden_one_itself_hears_how_good_its_connection_is() {
     let mut join = request("spy");
     join.claims.video.hidden = true;
     let spy = script.join(join);
-    script.event(NodeEvent::ConnectionRated {
-        participant: spy.sid,
-        rating: Rating::Good,
-    });
-    script.expect(&["spy < connection spy GOOD"]);
+    rated(&mut script, &spy, Rating::Good);
+    assert_eq!(news(&mut script), ["spy < connection spy GOOD"]);
 }
