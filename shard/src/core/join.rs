@@ -142,15 +142,13 @@ impl Room {
     }
 
     /// The node and the others hear of it.
-    fn introduce(&self, sid: &ParticipantSid, turn: &mut Turn<'_>) {
+    fn introduce(&mut self, sid: &ParticipantSid, turn: &mut Turn<'_>) {
         let Some(participant) = self.participants.get(sid) else {
             return;
         };
         let command = NodeCommand::AddParticipant(self.to_node(participant, turn.config));
         turn.node(&participant.member, command);
-        if participant.is_visible() {
-            self.broadcast_info(&participant.to_wire(), turn);
-        }
+        self.tell_others(sid, turn);
     }
 
     /// Its transports are up, for the first time or again.

@@ -11,6 +11,7 @@ use super::options::RoomOptions;
 use super::participant::Participant;
 use super::ratings::RatingNews;
 use super::turn::{Due, Subject, Turn};
+use super::updates::LateUpdates;
 use affinity::RoomKey;
 use affinity::directory::Epoch;
 use livekit_protocol as lk;
@@ -51,6 +52,7 @@ pub(super) struct Room {
     pub(super) refill_at: Option<Instant>,
     pub(super) speakers_at: Option<Instant>,
     pub(super) rating_news: RatingNews,
+    pub(super) late_updates: LateUpdates,
     /// Until then the old shard can still be asked for those who have not come.
     pub(super) awaited_until: Option<Instant>,
     /// It is about to go to another shard: nothing changes.
@@ -102,6 +104,7 @@ impl Room {
             refill_at: None,
             speakers_at: None,
             rating_news: RatingNews::default(),
+            late_updates: LateUpdates::default(),
             awaited_until: None,
             frozen: None,
             exports_due: 0,
@@ -203,6 +206,7 @@ impl Room {
                 self.silence_carried(turn);
             }
             Due::Ratings => self.tell_ratings(turn),
+            Due::Updates => self.tell_late_updates(turn),
             Due::RoomEmpty if is_due(self.empty_at, turn.now) => {
                 self.close(lk::DisconnectReason::RoomClosed, turn);
             }

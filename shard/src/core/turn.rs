@@ -89,6 +89,8 @@ pub(super) enum Due {
     Refill,
     /// Those who spoke before a move must be heard again.
     Speakers,
+    /// Changes of those who only watch are to be told.
+    Updates,
     /// How good connections are is to be told.
     Ratings,
     /// Those who have not come with their room can be asked for no longer.
@@ -115,6 +117,7 @@ impl Due {
             Self::Arrivals => "arrivals",
             Self::Speakers => "carried speakers",
             Self::Ratings => "ratings",
+            Self::Updates => "late updates",
             Self::Pull => "pull",
             Self::Thaw => "frozen room",
             Self::Tail => "tail of a moved room",

@@ -413,3 +413,50 @@ fn tokens_are_refreshed_as_long_as_the_client_listens() {
     script.pass(Duration::from_secs(29));
     script.expect(&[]);
 }
+
+#[test]
+fn in_a_large_room_those_who_only_watch_are_announced_together() {
+    let (mut script, [_ada]) = Script::meeting(["ada"]);
+    let enter = |script: &mut Script, identity: &str| {
+        let peer = script.join(request(identity));
+        let participant = peer.sid.clone();
+        script.event(NodeEvent::Connected { participant });
+        peer
+    };
+    for number in 0..60 {
+        enter(&mut script, &format!("p{number}"));
+    }
+    script.pass(Duration::from_secs(2));
+    script.outputs();
+    let to_ada = |script: &mut Script| {
+        let lines = script.outputs().into_iter();
+        let lines = lines.filter(|line| line.starts_with("ada < update"));
+        lines.collect::<Vec<_>>()
+    };
+    for identity in ["cy", "dan"] {
+        enter(&mut script, identity);
+    }
+    let eve = enter(&mut script, "eve");
+    let fay = enter(&mut script, "fay");
+    assert!(to_ada(&mut script).is_empty());
+    script.core.handle_session_closed(fay.session, script.now);
+    script.ask(
+        &fay,
+        signal_request::Message::Leave(lk::LeaveRequest::default()),
+    );
+    // What is sent does not wait.
+    script.ask(&eve, signal_request::Message::AddTrack(track("cam")));
+    script.outputs();
+    let cam = script.names.track("cam");
+    script.bind(&eve, &cam, "cam");
+    let told = to_ada(&mut script);
+    assert!(
+        told.iter().any(|line| line.contains("eve:active[cam]")),
+        "{told:?}"
+    );
+    script.pass(Duration::from_millis(100));
+    let told = to_ada(&mut script);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let names = |line: &str| ["cy:", "dan:", "eve:", "ada:"].map(|name| line.contains(name));
+    assert_eq!(names(&told[0]), [true, true, false, false]);
+}
