@@ -93,7 +93,7 @@ fn everybody_hears_soon_how_good_its_own_connection_is_and_those_of_whom_it_rece
     assert!(news(&mut script).is_empty());
 
     let cy = script.join(request("cy"));
-    let participant = cy.sid.clone();
+    let participant = cy.sid;
     script.event(NodeEvent::Connected { participant });
     assert_eq!(
         news(&mut script),
