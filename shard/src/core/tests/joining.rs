@@ -428,17 +428,17 @@ fn in_a_large_room_those_who_only_watch_are_announced_together() {
     }
     script.pass(Duration::from_secs(2));
     script.outputs();
-    let to_ada = |script: &mut Script| {
-        let lines = script.outputs().into_iter();
-        let lines = lines.filter(|line| line.starts_with("ada < update"));
-        lines.collect::<Vec<_>>()
+    let to = |name: &str, lines: &[String]| -> Vec<String> {
+        let start = format!("{name} < update");
+        let lines = lines.iter().filter(|line| line.starts_with(&start));
+        lines.cloned().collect()
     };
     for identity in ["cy", "dan"] {
         enter(&mut script, identity);
     }
     let eve = enter(&mut script, "eve");
     let fay = enter(&mut script, "fay");
-    assert!(to_ada(&mut script).is_empty());
+    assert!(to("ada", &script.outputs()).is_empty());
     script.core.handle_session_closed(fay.session, script.now);
     script.ask(
         &fay,
@@ -449,14 +449,18 @@ fn in_a_large_room_those_who_only_watch_are_announced_together() {
     script.outputs();
     let cam = script.names.track("cam");
     script.bind(&eve, &cam, "cam");
-    let told = to_ada(&mut script);
+    let told = to("ada", &script.outputs());
     assert!(
         told.iter().any(|line| line.contains("eve:active[cam]")),
         "{told:?}"
     );
     script.pass(Duration::from_millis(100));
-    let told = to_ada(&mut script);
-    assert_eq!(told.len(), 1, "{told:?}");
-    let names = |line: &str| ["cy:", "dan:", "eve:", "ada:"].map(|name| line.contains(name));
-    assert_eq!(names(&told[0]), [true, true, false, false]);
+    let lines = script.outputs();
+    let names = |who: &str| {
+        let told = to(who, &lines);
+        assert_eq!(told.len(), 1, "{told:?}");
+        ["cy:", "dan:", "eve:", "ada:"].map(|name| told[0].contains(name))
+    };
+    assert_eq!(names("ada"), [true, true, false, false]);
+    assert_eq!(names("cy"), [false, true, false, false], "it knows itself");
 }

@@ -123,6 +123,17 @@ fn a_node_that_others_cannot_reach_shares_no_room() {
 }
 
 #[test]
+fn a_room_does_not_grow_onto_a_node_that_others_cannot_reach() {
+    let mut script = crowded(&[("n1", 1)]);
+    let alone = NodeId::new("zz");
+    script.core.handle_node_attached(alone, 3, None, script.now);
+    for identity in ["a", "b", "c", "d"] {
+        connect(&mut script, identity);
+    }
+    assert_eq!(seats(&script), ["a n1/0", "b n1/0", "c n1/0", "d n1/0"]);
+}
+
+#[test]
 fn a_track_is_imported_once_a_member_for_as_long_as_somebody_there_takes_it() {
     let mut script = crowded(&[("n1", 1), ("n2", 1)]);
     let ada = connect(&mut script, "ada");
