@@ -82,10 +82,7 @@ impl History {
     }
 
     fn moment(&mut self, now: Instant) -> Moment {
-        let began = *self.began.get_or_insert(now);
-        let elapsed = now.saturating_duration_since(began).as_millis();
-        // It wraps around.
-        Moment((elapsed as u32).wrapping_add(1))
+        moment(*self.began.get_or_insert(now), now)
     }
 
     /// Where the packet with these last 16 bits is.
@@ -100,9 +97,10 @@ impl History {
         place.ok()
     }
 
-    /// The packet with these last 16 bits is kept.
-    pub(crate) fn keeps(&self, sequence: u16) -> bool {
-        self.place_of(sequence).is_some()
+    /// How long ago the packet with these last 16 bits was sent, if it is kept.
+    pub(crate) fn age_of(&self, sequence: u16, now: Instant) -> Option<Duration> {
+        let sent = self.sent.get(self.place_of(sequence)?)?;
+        Some(sent.at.elapsed(moment(self.began?, now)))
     }
 
     /// The packet with these last 16 bits, if it may be repeated now.
@@ -136,6 +134,12 @@ impl History {
     pub(crate) fn newest(&self) -> Option<Sent> {
         self.sent.back().or(self.spare.as_ref()).cloned()
     }
+}
+
+fn moment(began: Instant, now: Instant) -> Moment {
+    let elapsed = now.saturating_duration_since(began).as_millis();
+    // It wraps around.
+    Moment((elapsed as u32).wrapping_add(1))
 }
 
 /// A packet that came late goes out late, but has its number.

@@ -6,7 +6,7 @@ use crate::patch::Patch;
 use crate::protection::Keys;
 use crate::report::Figures;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes of a header without extensions.
 const FIXED: usize = 12;
@@ -213,9 +213,9 @@ impl Stream {
         self.write_again(keys, &sent, extensions, into)
     }
 
-    /// The packet with these last 16 bits could be sent once more.
-    pub fn keeps(&self, sequence: u16) -> bool {
-        self.history.keeps(sequence)
+    /// How long ago the packet with these last 16 bits was sent, if it is kept.
+    pub fn age_of(&self, sequence: u16, now: Instant) -> Option<Duration> {
+        self.history.age_of(sequence, now)
     }
 
     /// Nothing of what was sent until now is sent once more.
@@ -335,7 +335,6 @@ mod tests {
     use super::*;
     use crate::keys::{Profile, Side};
     use std::sync::LazyLock;
-    use std::time::Duration;
 
     static ABC: LazyLock<Arc<[u8]>> = LazyLock::new(|| b"abc".as_slice().into());
 
@@ -461,9 +460,11 @@ mod tests {
             assert!(stream.send(&keys, &one, now, &mut Vec::new()));
         };
         send(&mut stream, 8);
-        assert!(stream.keeps(8) && !stream.keeps(7));
+        let later = now + Duration::from_millis(40);
+        assert_eq!(stream.age_of(8, later), Some(Duration::from_millis(40)));
+        assert_eq!(stream.age_of(7, later), None);
         stream.forget();
-        assert!(!stream.keeps(8));
+        assert_eq!(stream.age_of(8, later), None);
         assert_eq!(repeat(&mut stream, 8, now), None);
         let padding = stream.pad(&keys, &extensions, &mut Vec::new());
         assert!(padding, "the line can be probed all the same");

@@ -17,6 +17,9 @@ const ASKED_MAX: usize = 128;
 const OVERHEAD: usize = 20 + 8;
 /// Bytes of a packet on the line besides its payload: the RTP header with extensions and the cipher's tag too.
 pub(super) const PACKET_OVERHEAD: usize = OVERHEAD + 12 + 8 + 16;
+/// A packet that is asked for again so long after it was sent is what the picture stands still for. libwebrtc
+/// itself wants a key frame only 3 s after the last picture.
+const STUCK: Duration = Duration::from_millis(500);
 /// How long a line is trusted with everything, unless it shows that it is too thin.
 const TRUSTED: Duration = Duration::from_millis(1500);
 /// What a line is taken for before anything is known of it, and the least and most it may be taken for.
@@ -39,6 +42,15 @@ pub(super) struct Missing {
     /// The place of its stream.
     pub(super) stream: usize,
     pub(super) sequence: u16,
+}
+
+/// What a client said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
+    /// How its line is.
+    pub(super) of_line: bool,
+    /// The picture of this section stands still, and what it misses does not come.
+    pub(super) stuck: Option<Mid>,
 }
 
 /// A stream, and how the client numbers the extensions of its packets.
@@ -235,21 +247,22 @@ impl Outgoing {
         keys.seal_rtcp(contents, index)
     }
 
-    /// What the client says of our streams in a datagram. True: it says how its line is.
+    /// What the client says of our streams in a datagram.
     pub(super) fn hear(
         &mut self,
         datagram: &[u8],
         now: Instant,
         mut misses: impl FnMut(Missing),
-    ) -> bool {
+    ) -> Heard {
+        let mut heard = Heard::default();
         let Some(keys) = self.keys.as_ref().filter(|_| is_rtcp(datagram)) else {
-            return false;
+            return heard;
         };
         if !keys.open_peer_rtcp(datagram, &mut self.scratch) {
-            return false;
+            return heard;
         }
         let (streams, line) = (&mut self.streams, &mut self.line);
-        let (mut asked, mut of_line) = (0, false);
+        let mut asked = 0;
         downlink::read_feedback(&self.scratch, |feedback| match feedback {
             Feedback::Received { ssrc } => {
                 if let Some((_, leaving)) = by_source(streams, ssrc) {
@@ -260,22 +273,25 @@ impl Outgoing {
                 // What is not kept any more shall not stand in the way of what is.
                 if let Some((stream, leaving)) = by_source(streams, ssrc)
                     && asked < ASKED_MAX
-                    && leaving.stream.keeps(sequence)
+                    && let Some(age) = leaving.stream.age_of(sequence, now)
                 {
                     asked += 1;
+                    if age >= STUCK {
+                        heard.stuck = Some(leaving.mid);
+                    }
                     misses(Missing { stream, sequence });
                 }
             }
             Feedback::Arrivals(arrivals) => {
                 if let Some(line) = line {
-                    of_line |= line.handle_feedback(arrivals, now);
+                    heard.of_line |= line.handle_feedback(arrivals, now);
                 }
             }
         });
-        if of_line {
+        if heard.of_line {
             self.estimated_since.get_or_insert(now);
         }
-        of_line
+        heard
     }
 }
 
@@ -297,4 +313,64 @@ fn is_rtp(datagram: &[u8]) -> bool {
 /// RFC 5761 section 4.
 fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [128..192, 192..224, ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use downlink::{Packet, Patch, Payload, Profile, Side};
+
+    /// A packet that the client misses (RFC 4585 section 6.2.1).
+    fn nack(client: &Keys, index: u32, source: u8, sequence: u8) -> Vec<u8> {
+        let mut packet = vec![0x81, 205, 0, 3];
+        packet.extend([0, 0, 0, 9, 0, 0, 0, source, 0, sequence, 0, 0]);
+        assert!(client.seal_rtcp(&mut packet, index));
+        packet
+    }
+
+    #[test]
+    fn what_is_asked_for_for_long_is_what_the_picture_stands_still_for() {
+        let keys = |side| Keys::new(Profile::Aes128Gcm, &[7; 56], side).unwrap();
+        let client = keys(Side::Client);
+        let mut outgoing = Outgoing {
+            keys: Some(keys(Side::Server)),
+            ..Outgoing::default()
+        };
+        let (now, mid) = (Instant::now(), Mid::from("0"));
+        let config = StreamConfig {
+            ssrc: 1,
+            repeat_ssrc: Some(2),
+            clock_rate: 90_000,
+        };
+        let place = outgoing.open(mid, config, ExtensionIds::default());
+        let lane = outgoing.lane(place).unwrap();
+        let bytes = b"abc".as_slice().into();
+        let packet = Packet {
+            sequence: 5,
+            timestamp: 0,
+            payload: Payload {
+                bytes: &bytes,
+                payload_type: 96,
+                repeat_type: Some(97),
+                marker: true,
+            },
+            patch: Patch::default(),
+            extensions: &Extensions::default(),
+            shared: None,
+        };
+        let stream = &mut lane.leaving.stream;
+        assert!(stream.send(lane.keys, &packet, now, &mut Vec::new()));
+        let mut asked = 0;
+        let mut hear = |index, source, sequence, after| {
+            let datagram = nack(&client, index, source, sequence);
+            let heard = outgoing.hear(&datagram, now + after, |_| asked += 1);
+            heard.stuck
+        };
+        let soon = STUCK - Duration::from_millis(1);
+        assert_eq!(hear(1, 1, 5, soon), None, "it may still come");
+        assert_eq!(hear(2, 1, 5, STUCK), Some(mid));
+        assert_eq!(hear(3, 1, 6, STUCK), None, "never sent");
+        assert_eq!(hear(4, 3, 5, STUCK), None, "no stream of ours");
+        assert_eq!(asked, 2);
+    }
 }

@@ -6,11 +6,12 @@ use super::io::Datagram;
 use super::outbox::Happened;
 use super::room::{Detaching, Kept};
 use super::timers::Timer;
-use super::transport::Transport;
+use super::transport::{Role, Transport};
 use super::{Engine, ParticipantKey, TransportKey};
 use proto::media::{NodeEvent, Target, TransportLoss};
 use std::time::Instant;
 use str0m::ice::StunMessage;
+use str0m::media::Mid;
 use str0m::net::Receive;
 use str0m::{Input, Rtc};
 
@@ -55,7 +56,7 @@ impl Engine {
         }
         let transport = self.transports.get_mut(key)?;
         let fan = &mut self.fan;
-        let of_line = transport
+        let heard = transport
             .outgoing
             .hear(datagram.contents, now, |missing| fan.miss(key, missing));
         let input = Input::Receive(now, receive);
@@ -67,12 +68,24 @@ impl Engine {
                 .learn_remote(datagram.transport, datagram.remote, key);
         }
         self.drain(key, now);
-        if of_line {
+        if heard.of_line {
             self.handle_line(key, now);
+        }
+        if let Some(mid) = heard.stuck {
+            self.unstick(key, mid, now);
         }
         // An error of one datagram is the sender's, who may not be the peer: it does not end
         // the transport.
         matches!(taken, Some(Ok(()))).then_some(())
+    }
+
+    /// A picture stands still for packets that do not come: a key frame goes on without them.
+    fn unstick(&mut self, key: TransportKey, mid: Mid, now: Instant) {
+        let transport = self.transports.get(key);
+        let section = transport.and_then(|transport| transport.section_of(mid));
+        if let Some(Role::Sends(subscription)) = section.map(|section| section.role) {
+            self.keyframe_wanted(subscription, now);
+        }
     }
 
     /// The transport that a STUN message names. `None`: nobody, or it is no STUN message.
